@@ -1,0 +1,1 @@
+"""The vendors' APIs. Imports no Airflow and holds no Airflow word."""
