@@ -1,0 +1,111 @@
+"""The simulator's own pages under `/simulator`: what it is, its ledger, its request log, faults and clock.
+
+It knows the operator's wishes. It must not know dialects. No key is asked for: the simulator listens on
+loopback, and holds nothing worth stealing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from fastapi import APIRouter, Body, HTTPException, Request
+from fastapi.responses import HTMLResponse
+
+from airflow_provider_kling_avatar import __version__
+from airflow_provider_kling_avatar.simulator.dialects import DIALECTS
+from airflow_provider_kling_avatar.simulator.page import home_page
+
+if TYPE_CHECKING:
+    from airflow_provider_kling_avatar.simulator.state import SimulatorState
+
+OWN_ENDPOINTS: Final = {
+    "GET /": "this simulator for people",
+    "GET /simulator": "this page",
+    "GET /simulator/health": "200 once it can answer",
+    "GET /simulator/ledger": "what it would have billed",
+    "GET /simulator/requests": "the latest API requests, without secrets and media",
+    "GET, POST, DELETE /simulator/faults": "list, add or clear faults",
+    "GET, POST /simulator/clock": 'read its clock, or move it: {"advance": seconds}',
+    "POST /simulator/reset": "forget all tasks, faults and requests",
+}
+
+
+def control_routes(state: SimulatorState) -> APIRouter:
+    """Make the routes that steer and inspect the simulator."""
+    router = APIRouter(redirect_slashes=False)
+
+    @router.get("/", response_model=None)
+    def home(request: Request) -> HTMLResponse:
+        """Show a page for people."""
+        return HTMLResponse(
+            home_page(str(request.base_url).rstrip("/"), state.ledger.report(), state.settings)
+        )
+
+    @router.get("/simulator")
+    def about(request: Request) -> dict[str, Any]:
+        """Tell what this is and how to connect."""
+        return {
+            "name": "kling-avatar-simulator",
+            "version": __version__,
+            "what": "A local stand-in for the Kling Avatar APIs. Nothing it makes is real or billed.",
+            "base_url": str(request.base_url).rstrip("/"),
+            # Simulated credentials open nothing; a newcomer needs them to connect.
+            "accounts": [asdict(account) for account in state.settings.accounts],
+            "dialects": [{"dialect": d.name, "paths": sorted(d.paths.values())} for d in DIALECTS],
+            "endpoints": OWN_ENDPOINTS,
+        }
+
+    @router.get("/simulator/health")
+    def health() -> dict[str, str]:
+        """Tell that it is up."""
+        return {"status": "ok", "version": __version__}
+
+    @router.get("/simulator/ledger")
+    def ledger() -> dict[str, Any]:
+        """Tell what it would have billed."""
+        return state.ledger.report()
+
+    @router.get("/simulator/requests")
+    def requests() -> list[dict[str, Any]]:
+        """Tell what was asked, oldest first."""
+        return [asdict(record) for record in list(state.records)]
+
+    @router.get("/simulator/faults")
+    def list_faults() -> list[dict[str, Any]]:
+        """Tell which faults are waiting."""
+        return state.faults.listing()
+
+    @router.post("/simulator/faults", status_code=201)
+    def add_fault(rule: dict[str, Any] = Body()) -> dict[str, Any]:  # noqa: B008 - FastAPI's way
+        """Lay down a fault."""
+        try:
+            return asdict(state.faults.add(**rule))
+        except (TypeError, ValueError) as error:
+            raise HTTPException(422, str(error)) from error
+
+    @router.delete("/simulator/faults")
+    def clear_faults() -> dict[str, int]:
+        """Forget all faults."""
+        return {"cleared": state.faults.clear()}
+
+    @router.get("/simulator/clock")
+    def clock() -> dict[str, float]:
+        """Tell the simulated time."""
+        return {"now": state.clock.now()}
+
+    @router.post("/simulator/clock")
+    def advance(order: dict[str, float] = Body()) -> dict[str, float]:  # noqa: B008 - FastAPI's way
+        """Move the clock ahead."""
+        try:
+            return {"now": state.advance(order["advance"])}
+        except (KeyError, ValueError) as error:
+            raise HTTPException(422, 'expected {"advance": seconds}, not below 0') from error
+
+    @router.post("/simulator/reset")
+    def reset() -> dict[str, str]:
+        """Start afresh."""
+        state.reset()
+        return {"status": "reset"}
+
+    return router

@@ -1,0 +1,218 @@
+"""The clerk: takes an order, checks it as the vendor would, books it, and later tells how it stands.
+
+It knows the whole meaning of a request. It must not know HTTP, nor how an answer is worded. Everything it
+refuses is a `Refusal`; whatever it accepts is on disk before it returns.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_kling_avatar.simulator import prices, speech
+from airflow_provider_kling_avatar.simulator.contracts import contract
+from airflow_provider_kling_avatar.simulator.faults import SPOILS_TASK
+from airflow_provider_kling_avatar.simulator.lifecycle import SUBMITTED, State, state_at
+from airflow_provider_kling_avatar.simulator.media import audio_seconds, check_length
+from airflow_provider_kling_avatar.simulator.refusals import Refusal
+from airflow_provider_kling_avatar.simulator.store import TaskRow
+from airflow_provider_kling_avatar.simulator.views import TaskView, view_of
+
+if TYPE_CHECKING:
+    from airflow_provider_kling_avatar.simulator.clock import Clock
+    from airflow_provider_kling_avatar.simulator.dialects import Dialect
+    from airflow_provider_kling_avatar.simulator.faults import Fault
+    from airflow_provider_kling_avatar.simulator.links import Links
+    from airflow_provider_kling_avatar.simulator.media import MediaCupboard
+    from airflow_provider_kling_avatar.simulator.settings import SimulatorSettings
+    from airflow_provider_kling_avatar.simulator.store import Store
+
+_AUDIO_ID_SECONDS = 30 * 24 * 3600
+_AUDIO_ID_RULES = {"min_seconds": 2, "max_seconds": 300}
+
+
+@dataclass(frozen=True)
+class Order:
+    """A request that was recognised: who wants what, through which API."""
+
+    dialect: Dialect
+    endpoint: str
+    account: str
+    body: dict[str, Any]
+    base_url: str
+    """How the caller addressed the simulator."""
+    fault: Fault | None = None
+    """What is to go wrong with the task, if anything."""
+
+
+class Desk:
+    """Books tasks and tells how they stand."""
+
+    def __init__(
+        self, settings: SimulatorSettings, store: Store, clock: Clock, cupboard: MediaCupboard, links: Links
+    ) -> None:
+        """Work with these; nothing is kept here."""
+        self._settings = settings
+        self._store = store
+        self._clock = clock
+        self._cupboard = cupboard
+        self._links = links
+
+    def accept(self, order: Order) -> TaskView:
+        """Check an order and book it, or raise a Refusal."""
+        # The official samples send "" for fields they do not use.
+        body = {name: value for name, value in order.body.items() if value != ""}
+        order = replace(order, body=body)
+        if (
+            order.dialect.prompt_rule
+            and order.endpoint == "avatar"
+            and not str(body.get("prompt", "")).strip()
+        ):
+            raise Refusal(1201, "prompt is required", slug="invalid_request", param="prompt")
+        rules = contract(order.dialect.name, order.endpoint)
+        if rules is None:
+            raise Refusal(1203)
+        rules.check(body)
+        taken = {field.name: self._cupboard.take(field) for field in rules.media(body)}
+        row = getattr(self, f"_{order.endpoint}")(order, taken)
+        booked = self._book(row)
+        view = self.look_at(booked, order.base_url)
+        if booked is not row or order.endpoint == "speech":
+            return view
+        # However fast the clock is set, nobody ever saw a create answer with anything else.
+        return replace(view, state=State(SUBMITTED, row.created_at, 0), url=None, watermark_url=None)
+
+    def find(self, dialect: Dialect, endpoint: str, account: str, wanted: str) -> TaskRow:
+        """Find an account's task by its id or, where the API allows, by the caller's own."""
+        row = self._store.by_id(wanted)
+        if row is None and dialect.queries_by_external_id:
+            row = self._store.by_external_id(account, wanted)
+        if row is None or (row.account, row.desk, row.endpoint) != (account, dialect.desk, endpoint):
+            raise Refusal(1203, f"Task not found: {wanted[:100]}")
+        return row
+
+    def page(self, dialect: Dialect, endpoint: str, account: str, number: int, size: int) -> list[TaskRow]:
+        """List one page (counted from 1) of an account's tasks, newest first."""
+        rows = [
+            r for r in self._store.of_account(account) if (r.desk, r.endpoint) == (dialect.desk, endpoint)
+        ]
+        return rows[(number - 1) * size : number * size]
+
+    def look_at(self, row: TaskRow, base_url: str, *, with_url: bool = True) -> TaskView:
+        """See how a task stands now, with links that start with `base_url`."""
+        link = partial(self._links.make, base_url)
+        return view_of(row, self._clock.now(), self._settings.url_ttl_seconds, link, with_url=with_url)
+
+    def _book(self, row: TaskRow) -> TaskRow:
+        """Store the row, unless its id is taken or the account has no slot left."""
+        with self._store.exclusive():
+            if row.external_task_id is not None:
+                first = self._store.by_external_id(row.account, row.external_task_id)
+                if first is not None and self._settings.duplicate_external_id == "return-first":
+                    return first
+                if first is not None:
+                    raise Refusal(1201, f"external_task_id already exists: {row.external_task_id}")
+            if row.endpoint != "speech" and self.slots_taken(row.account) >= self._settings.slots:
+                raise Refusal(1303)
+            self._store.add(row)
+        return row
+
+    def slots_taken(self, account: str) -> int:
+        """Count an account's video tasks that have not ended."""
+        now = self._clock.now()
+        rows = self._store.of_account(account)
+        return sum(r.endpoint != "speech" and not state_at(r, now).is_final for r in rows)
+
+    def _avatar(self, order: Order, taken: dict[str, tuple[str, Decimal]]) -> TaskRow:
+        body = order.body
+        image = (taken.get("image") or taken["image_url"])[0]
+        audio, seconds = self._sound(order, taken)
+        mode = body.get("mode", "pro" if str(body.get("model", "")).endswith("-pro") else "std")
+        # The one gateway that asks for the length bills by what it was told, before it looks.
+        billed = Decimal(str(body.get("audio_duration_seconds", seconds)))
+        row = self._row(order, seconds, prices.avatar_units(mode, billed))
+        return replace(row, mode=mode, image=image, audio=audio, aspect_ratio=body.get("aspect_ratio"))
+
+    def _sound(self, order: Order, taken: dict[str, tuple[str, Decimal]]) -> tuple[str, Decimal]:
+        """Find the audio of an avatar: sent along, made earlier, or to be spoken now."""
+        body = order.body
+        for name in ("sound_file", "audio_url"):
+            if name in taken:
+                return taken[name]
+        if "audio_id" in body:
+            row = self._store.by_id(body["audio_id"])
+            if row is None or row.endpoint != "speech" or row.account != order.account or row.audio is None:
+                raise Refusal(1201, f"audio_id not found: {body['audio_id'][:100]}")
+            if self._clock.now() - row.created_at > _AUDIO_ID_SECONDS:
+                raise Refusal(1201, f"audio_id has expired: {body['audio_id']}")
+            seconds = Decimal(row.seconds)
+            check_length("audio_id", seconds, _AUDIO_ID_RULES)
+            return row.audio, seconds
+        return self._say(body["text"], speech.language_of(body["voice_id"]), 1.0)
+
+    def _image_to_video(self, order: Order, taken: dict[str, tuple[str, Decimal]]) -> TaskRow:
+        body = order.body
+        image = (taken.get("image") or taken["image_tail"])[0]
+        seconds = Decimal(str(body.get("duration", "5")))
+        mode, model = body.get("mode", "std"), str(body.get("model_name", ""))
+        row = self._row(order, seconds, prices.image_to_video_units(model, mode, seconds))
+        return replace(row, mode=mode, model=model, image=image)
+
+    def _speech(self, order: Order, taken: dict[str, tuple[str, Decimal]]) -> TaskRow:  # noqa: ARG002 - one signature
+        body = order.body
+        language = body.get("voice_language", "zh")
+        speech.check_voice(body["voice_id"], language)
+        audio, seconds = self._say(body["text"], language, speech.clamp_speed(body.get("voice_speed", 1.0)))
+        row = self._row(order, seconds, prices.SPEECH_UNITS_PER_CALL)
+        return replace(row, audio=audio, queue_seconds=0.0, render_seconds=0.0)
+
+    def _say(self, text: str, language: str, speed: float) -> tuple[str, Decimal]:
+        draft = self._cupboard.folder / f"{secrets.token_hex(8)}.partial"
+        try:
+            speech.speak(text, draft, language=language, speed=speed)
+            seconds = audio_seconds(draft)[1]
+            return self._cupboard.keep(draft.read_bytes(), ".mp3"), seconds
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _row(self, order: Order, seconds: Decimal, units: Decimal) -> TaskRow:
+        body, fault, now = order.body, order.fault, self._clock.now()
+        spoiled = fault is not None and fault.kind in SPOILS_TASK
+        outcome = "succeed"
+        note = ""
+        if fault is not None and spoiled:
+            outcome = "failed" if fault.kind == "fail_task" else fault.kind
+            note = {"fail_task": fault.reason, "unknown_status": fault.word}.get(fault.kind, "")
+        return TaskRow(
+            task_id=_new_task_id(order.dialect.name, now),
+            account=order.account,
+            dialect=order.dialect.name,
+            desk=order.dialect.desk,
+            endpoint=order.endpoint,
+            external_task_id=body.get("external_task_id"),
+            model=str(body.get("model", "")),
+            mode="",
+            seconds=prices.plain(seconds.quantize(Decimal("0.001"))),
+            units=prices.plain(units.quantize(Decimal("0.0001"))),
+            image=None,
+            audio=None,
+            aspect_ratio=None,
+            watermark=int(bool(body.get("watermark_info", {}).get("enabled"))),
+            callback_url=body.get("callback_url"),
+            base_url=order.base_url,
+            created_at=now,
+            queue_seconds=self._settings.queue_seconds,
+            render_seconds=self._settings.render_seconds,
+            outcome=outcome,
+            note=note,
+        )
+
+
+def _new_task_id(dialect: str, now: float) -> str:
+    if dialect == "generations":
+        return f"task_{secrets.token_hex(8)}"
+    # Like the vendor's: digits only, ordered by time.
+    return f"{int(now * 1000)}{secrets.randbelow(10**5):05d}"

@@ -1,0 +1,161 @@
+"""Faults on demand: what should go wrong, for which requests, and how often.
+
+It knows the rules a test has laid down and picks the one that applies to a request. It must not know how a
+fault is carried out: `gate` breaks connections and answers, `desk` spoils tasks.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import threading
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Literal, get_args
+
+FaultKind = Literal[
+    "drop_before",
+    "drop_after",
+    "http_error",
+    "error_code",
+    "slow",
+    "html",
+    "redirect",
+    "truncated_json",
+    "cut_body",
+    "fail_task",
+    "no_url",
+    "stuck",
+    "unknown_status",
+]
+
+SPOILS_TASK: Final = frozenset({"fail_task", "stuck", "unknown_status", "no_url"})
+"""Kinds that mark the task which the matched request creates."""
+
+ACCEPTS_FIRST: Final = frozenset({"drop_after", "slow", "truncated_json", "cut_body"})
+"""Kinds that let the request take effect before anything goes wrong, unless told otherwise."""
+
+
+@dataclass(kw_only=True)
+class Fault:
+    """One rule. Only `kind` is needed."""
+
+    kind: FaultKind
+    """What goes wrong:
+
+    - `drop_before`: the request is read, takes no effect, and the connection is closed without an answer
+    - `drop_after`: the request takes effect (and is billed), then the same; a client cannot tell them apart
+    - `http_error`: a bare HTTP error (`status`, default 502, `message`), as a proxy gives it
+    - `error_code`: a vendor's refusal (`code`, `message`, `status`) in the dialect's own envelope
+    - `slow`: the request takes effect, the answer comes `seconds` later (`accept: false`: effect comes late too)
+    - `html`: an HTML page with `status` (default 502)
+    - `redirect`: a 301 to `location`
+    - `truncated_json`: a well-formed HTTP answer with half of its text
+    - `cut_body`: half of the promised bytes, then the connection is closed
+    - `fail_task`: the created task ends `failed`, with `reason` in `task_status_msg`
+    - `no_url`: the created task succeeds without a URL; on a GET, that one answer has none
+    - `stuck`: the created task never ends
+    - `unknown_status`: the created task shows `word` instead of `processing`
+    """
+    method: str | None = None
+    """`GET`, `POST`; None: any (for kinds that spoil a task: POST)."""
+    path: str | None = None
+    """Start of the path, or a regular expression found in it; None: any API call, which leaves out `/media`."""
+    times: int = 1
+    """How many requests it hits; 0: every one until it is deleted."""
+    skip: int = 0
+    """How many matching requests are spared first."""
+    accept: bool | None = None
+    """Whether the request takes effect although its answer is spoiled; None: as `kind` says."""
+    status: int | None = None
+    """HTTP status, for the kinds that answer with one."""
+    code: int = 5000
+    """The vendor's code, for `error_code`."""
+    message: str | None = None
+    """Text of the error; None: the table's own."""
+    seconds: float = 10.0
+    """How late a `slow` answer is."""
+    reason: str = "Failure to pass the risk control system"
+    """Why a `fail_task` task failed."""
+    word: str = "reviewing"
+    """The status word of `unknown_status`."""
+    location: str = "/"
+    """Where a `redirect` points."""
+    retry_after: float | None = None
+    """Seconds for a Retry-After header, for `http_error` and `error_code`."""
+    reset: bool = False
+    """Whether a dropped connection is reset (RST) instead of closed (FIN)."""
+    fault_id: int = field(default=0)
+    """Given by the simulator."""
+    hits: int = field(default=0)
+    """How many requests it has hit so far."""
+
+    def __post_init__(self) -> None:
+        """Refuse a rule that cannot mean anything."""
+        if self.kind not in get_args(FaultKind):
+            raise ValueError(f"unknown kind {self.kind!r}, choose from {', '.join(get_args(FaultKind))}")
+        if self.path is not None:
+            re.compile(self.path)
+
+    @property
+    def takes_effect(self) -> bool:
+        """Whether the request is carried out before its answer is spoiled."""
+        return self.kind in ACCEPTS_FIRST if self.accept is None else self.accept
+
+    def matches(self, method: str, path: str) -> bool:
+        """Whether a request is one of those meant."""
+        wanted = self.method or ("POST" if self.kind in SPOILS_TASK else None)
+        if wanted is not None and wanted.upper() != method:
+            return False
+        if self.path is None:
+            # Text-to-speech makes no task that could be spoiled.
+            return not path.startswith("/media/") and not (self.kind in SPOILS_TASK and path.endswith("/tts"))
+        return path.startswith(self.path) or re.search(self.path, path) is not None
+
+
+class Faults:
+    """The rules in force, oldest first."""
+
+    def __init__(self) -> None:
+        """Start without faults."""
+        self._rules: list[Fault] = []
+        self._lock = threading.Lock()
+        self._ids = itertools.count(1)
+
+    def add(self, **rule: Any) -> Fault:
+        """Lay down a rule; takes the fields of `Fault`. Raises ValueError or TypeError for what is not one."""
+        if not {"fault_id", "hits"}.isdisjoint(rule):
+            raise TypeError("fault_id and hits are the simulator's to give")
+        if "html_status" in rule:
+            rule["status"] = rule.pop("html_status")
+        fault = Fault(**rule)
+        with self._lock:
+            fault.fault_id = next(self._ids)
+            self._rules.append(fault)
+        return fault
+
+    def take(self, method: str, path: str) -> Fault | None:
+        """Answer the oldest rule that hits this request, and count the hit."""
+        with self._lock:
+            for fault in self._rules:
+                if not fault.matches(method, path):
+                    continue
+                if fault.skip > 0:
+                    fault.skip -= 1
+                    continue
+                fault.hits += 1
+                if fault.times and fault.hits >= fault.times:
+                    self._rules.remove(fault)
+                return fault
+        return None
+
+    def listing(self) -> list[dict[str, Any]]:
+        """Describe the rules still in force."""
+        with self._lock:
+            return [asdict(fault) for fault in self._rules]
+
+    def clear(self) -> int:
+        """Delete all rules and answer how many there were."""
+        with self._lock:
+            count = len(self._rules)
+            self._rules.clear()
+        return count

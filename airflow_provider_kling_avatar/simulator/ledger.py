@@ -1,0 +1,68 @@
+"""What it would have cost: one line per accepted request, from the rows and the price list.
+
+It knows how to add up. It must not know requests or answers. A failed task is billed nothing here; whether
+the vendors refund failures is not documented. The list price is an estimate, never an invoice.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_kling_avatar.simulator.lifecycle import FAILED, state_at
+from airflow_provider_kling_avatar.simulator.prices import USD_PER_UNIT, plain
+
+if TYPE_CHECKING:
+    from airflow_provider_kling_avatar.simulator.clock import Clock
+    from airflow_provider_kling_avatar.simulator.store import Store, TaskRow
+
+
+class Ledger:
+    """Everything that was accepted, and its price."""
+
+    def __init__(self, store: Store, clock: Clock, opened_at: float) -> None:
+        """Add up the tasks of `store`; `opened_at` (Unix seconds) is when the first one could have been made."""
+        self._store = store
+        self._clock = clock
+        self.opened_at = opened_at
+
+    def entries(self) -> list[dict[str, Any]]:
+        """List what was accepted, oldest first; amounts are strings of exact decimals."""
+        now = self._clock.now()
+        return [self._entry(row, now) for row in self._store.everything()]
+
+    def report(self) -> dict[str, Any]:
+        """Describe all entries and their totals."""
+        entries = self.entries()
+        return {
+            "currency": "USD",
+            "entries": entries,
+            "total": {
+                "tasks": len(entries),
+                "seconds": plain(sum((Decimal(e["seconds"]) for e in entries), Decimal(0))),
+                "units": plain(sum((Decimal(e["units"]) for e in entries), Decimal(0))),
+                "amount_usd": plain(sum((Decimal(e["amount_usd"]) for e in entries), Decimal(0))),
+            },
+        }
+
+    def units_of(self, account: str) -> Decimal:
+        """Add up what an account has used, in units."""
+        mine = (entry for entry in self.entries() if entry["account"] == account)
+        return sum((Decimal(entry["units"]) for entry in mine), Decimal(0))
+
+    def _entry(self, row: TaskRow, now: float) -> dict[str, Any]:
+        status = state_at(row, now).status
+        units = Decimal(0) if status == FAILED else Decimal(row.units)
+        return {
+            "task_id": row.task_id,
+            "account": row.account,
+            "dialect": row.dialect,
+            "endpoint": row.endpoint,
+            "external_task_id": row.external_task_id,
+            "mode": row.mode,
+            "seconds": row.seconds,
+            "units": plain(units),
+            "amount_usd": plain(units * USD_PER_UNIT),
+            "created_at": row.created_at,
+            "status": status,
+        }

@@ -1,0 +1,49 @@
+"""What the vendors would have charged, as data: units per second of video, per mode and model.
+
+It knows public list prices and exact decimal arithmetic. It must not know tasks or accounts. Nothing
+here is an invoice: resellers have prices of their own, and packs are discounted.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final
+
+USD_PER_UNIT: Final = Decimal("0.14")
+"""One resource-pack unit at list price."""
+
+AVATAR_UNITS_PER_SECOND: Final = {"std": Decimal("0.4"), "pro": Decimal("0.8")}
+"""$0.056 and $0.112 a second of output. Source: https://kling.ai/document-api/pricing/base/video.md as cited
+by resellers; the avatar row itself was not read on the official page (2026-11-21)."""
+
+IMAGE_TO_VIDEO_UNITS_PER_SECOND: Final = {
+    ("kling-v1", "std"): Decimal("0.2"),
+    ("kling-v1", "pro"): Decimal("0.7"),
+    ("kling-v2-master", "std"): Decimal(2),
+    ("kling-v2-master", "pro"): Decimal(2),
+}
+"""Units per second by (model_name, mode), from the list prices commonly quoted for these models: 1, 3.5 and 10
+units for five seconds. Not read on the official page; the order of magnitude is what a ledger needs."""
+
+IMAGE_TO_VIDEO_DEFAULT: Final = {"std": Decimal("0.4"), "pro": Decimal("0.7")}
+"""For every model the table above does not name (2 and 3.5 units for five seconds)."""
+
+SPEECH_UNITS_PER_CALL: Final = Decimal("0.05")
+"""About 0.05 CNY a call whatever its length, as a reseller of the official API lists it; a unit is 1 CNY there."""
+
+
+def avatar_units(mode: str, seconds: Decimal) -> Decimal:
+    """Price `seconds` of talking head in units."""
+    return AVATAR_UNITS_PER_SECOND[mode] * seconds
+
+
+def image_to_video_units(model: str, mode: str, seconds: Decimal) -> Decimal:
+    """Price `seconds` of moving picture in units."""
+    rate = IMAGE_TO_VIDEO_UNITS_PER_SECOND.get((model, mode), IMAGE_TO_VIDEO_DEFAULT[mode])
+    return rate * seconds
+
+
+def plain(value: Decimal) -> str:
+    """Write a number without exponent or trailing zeros, as the vendors' string fields have it."""
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
