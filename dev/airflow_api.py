@@ -1,0 +1,124 @@
+"""
+The few calls of Airflow's public REST API that local tools need, on Airflow 2.11 (v1) and 3.x (v2).
+
+Standard library only, so that it runs in any environment. Knows nothing about processes.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import Any
+
+
+class ApiError(Exception):
+    """
+    The API answered with an error, or not at all.
+
+    :param status: HTTP status, 0 if there was no answer.
+    """
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class AirflowApi:
+    """
+    A client that is allowed everything.
+
+    On 3.x the SimpleAuthManager must have ``simple_auth_manager_all_admins`` on; on 2.11 anonymous visitors must
+    have the role Admin.
+
+    :param base_url: e.g. ``http://127.0.0.1:8080``.
+    :param major: major version of Airflow.
+    """
+
+    def __init__(self, base_url: str, major: int) -> None:
+        self.base_url = base_url
+        self.major = major
+        self._token: str | None = None
+        # No proxy: the server is on this machine, whatever HTTP_PROXY says.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def request(self, method: str, path: str, body: Any = None, timeout: float = 10.0) -> Any:
+        """
+        Call the API and return the decoded JSON, ``None`` for an empty answer.
+
+        :param path: below the API's root, e.g. ``/dags``; quoted already.
+        :param timeout: seconds.
+        :raises ApiError: no answer, or one with a status of 400 and above.
+        """
+        root = "/api/v1" if self.major == 2 else "/api/v2"
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        if self.major > 2:
+            self._token = self._token or self._send("GET", "/auth/token", timeout=timeout)["access_token"]
+            headers["Authorization"] = f"Bearer {self._token}"
+        return self._send(method, root + path, body, headers, timeout)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        timeout: float = 10.0,
+    ) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(
+            self.base_url + path, data=data, headers=headers or {}, method=method
+        )
+        try:
+            with self._opener.open(request, timeout=timeout) as response:
+                raw = response.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                detail = error.read().decode(errors="replace")[:2000]
+            raise ApiError(f"{method} {path}: HTTP {error.code}: {detail}", error.code) from None
+        except OSError as error:
+            raise ApiError(f"{method} {path}: {error}") from None
+        return json.loads(raw) if raw else None
+
+    def unhealthy(self) -> list[str]:
+        """Return which of Airflow's parts do not report good health; an empty list means all is well."""
+        if self.major == 2:
+            report, parts = self.request("GET", "/health"), ["metadatabase", "scheduler", "triggerer"]
+        else:
+            report = self.request("GET", "/monitor/health")
+            parts = ["metadatabase", "scheduler", "triggerer", "dag_processor"]
+        return [part for part in parts if (report.get(part) or {}).get("status") != "healthy"]
+
+    def import_errors(self) -> str:
+        """Return the stack traces of Dag files that could not be imported."""
+        answer = self.request("GET", "/importErrors")
+        return "\n".join(f"{entry['filename']}:\n{entry['stack_trace']}" for entry in answer["import_errors"])
+
+    def create_run(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> None:
+        """Create a Dag run."""
+        body: dict[str, Any] = {"dag_run_id": run_id, "conf": conf}
+        if self.major > 2:
+            body["logical_date"] = None
+        self.request("POST", f"/dags/{quote(dag_id)}/dagRuns", body)
+
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        """Return the state of a Dag run."""
+        return str(self.request("GET", f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id)}")["state"])
+
+    def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """Return the task instances of a Dag run as the API describes them."""
+        path = f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id)}/taskInstances?limit=100"
+        found: list[dict[str, Any]] = self.request("GET", path)["task_instances"]
+        return found
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str, map_index: int) -> Any:
+        """Return the value of an XCom."""
+        path = f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id)}/taskInstances/{quote(task_id)}/xcomEntries/{quote(key)}"
+        query = urllib.parse.urlencode({"map_index": map_index, "stringify": "false"})
+        return self.request("GET", f"{path}?{query}")["value"]
+
+
+def quote(part: str) -> str:
+    """Quote one segment of a path; run ids contain ``+`` and ``:``."""
+    return urllib.parse.quote(part, safe="")
