@@ -1,0 +1,128 @@
+"""
+Images and audio on their way to a vendor: opened, measured, checked against its rules, encoded.
+
+It knows files, storage URIs, URLs and media formats. It must not know requests, tasks or which API is called:
+the rules come in as data, and storage is opened by the caller, who holds the credentials.
+Pillow, tinytag and requests are imported where they are used: this module is imported at Dag-parse time.
+"""
+
+from __future__ import annotations
+
+import base64
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from airflow_provider_kling_avatar.kling.errors import MediaError
+from airflow_provider_kling_avatar.kling.media.audio import measure_audio
+from airflow_provider_kling_avatar.kling.media.image import measure_image
+from airflow_provider_kling_avatar.kling.media.rules import AudioInfo, ImageInfo, MediaRules, check
+from airflow_provider_kling_avatar.kling.media.sources import (
+    Opener,
+    check_url,
+    decode,
+    fetch_url,
+    inline_base64,
+    is_url,
+    read_source,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "AudioInfo",
+    "ImageInfo",
+    "MediaRules",
+    "Opener",
+    "PreparedMedia",
+    "check",
+    "fetch_url",
+    "is_url",
+    "measure_audio",
+    "measure_image",
+    "prepare",
+    "read_source",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedMedia:
+    """
+    One image or audio in the form that goes on the wire.
+
+    :param value: the URL itself, or bare base64 (never ``data:``). Not in the repr: it is long, or signed.
+    :param info: what was measured; ``None`` for a URL, which the vendor fetches and we do not.
+    :param warnings: what may go wrong although no certain rule is broken.
+    """
+
+    value: str = field(repr=False)
+    info: ImageInfo | AudioInfo | None
+    warnings: tuple[str, ...] = ()
+
+
+def prepare(source: str, rules: MediaRules, *, field: str, opener: Opener | None = None) -> PreparedMedia:
+    """
+    Turn what a Dag author gave into what the vendor takes, and refuse for free what the vendor would refuse.
+
+    A URL passes through as it is. Everything else is read once, measured, checked and encoded once.
+
+    :param source: an http(s) URL, a path, a ``file://`` or storage URI, a base64 ``data:`` string or bare base64.
+    :param rules: of the field the media is for.
+    :param field: the field's name in the Dag author's vocabulary, for messages.
+    :param opener: opens storage URIs for reading.
+    :raises MediaError: the source is missing, unreadable or outside the rules.
+    """
+    with _blaming(field, rules):
+        text = _given(source)
+        if is_url(text):
+            _need("url", rules)
+            return PreparedMedia(check_url(text), None)
+        _need("base64", rules)
+        encoded = inline_base64(text)
+        if encoded is None:
+            data = read_source(text, opener, rules.max_bytes)
+            encoded = base64.b64encode(data).decode("ascii")
+        else:
+            data = decode(encoded, rules.max_bytes)
+        info = measure_image(data) if rules.kind == "image" else measure_audio(data)
+        return PreparedMedia(encoded, info, tuple(check(info, rules, field)))
+
+
+@contextmanager
+def _blaming(field: str, rules: MediaRules) -> Iterator[None]:
+    """Name the field in errors from functions that do not know for which field they work."""
+    try:
+        yield
+    except MediaError as error:
+        if error.field:
+            raise
+        raise MediaError(f"{field}: {error.message}", field=field, source=rules.source) from error.__cause__
+
+
+def _given(source: object) -> str:
+    if source is None or (isinstance(source, str) and source.strip().casefold() in ("", "none")):
+        # "None" is what a template renders when an upstream task pushed nothing.
+        raise MediaError(
+            f"came empty ({source!r}), probably from an upstream task that returned nothing; "
+            "look at that task's XCom, or give a path, a URL or a storage URI"
+        )
+    if not isinstance(source, str):
+        raise MediaError(
+            f"came as {type(source).__name__}, not as a string, probably from an upstream task that returned "
+            "nothing or something else; give a path, a URL or a storage URI as a string"
+        )
+    return source.strip()
+
+
+def _need(form: str, rules: MediaRules) -> None:
+    if form in rules.accepts:
+        return
+    if form == "url":
+        raise MediaError(
+            "this API takes only the file itself, not a URL; download it first and give its path"
+        )
+    raise MediaError(
+        "this API takes only http(s) URLs, not files or base64; upload the file to where the vendor can fetch it "
+        "and give that URL, or use a connection whose api takes files: kling, cometapi, relay"
+    )

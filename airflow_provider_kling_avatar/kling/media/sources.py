@@ -1,0 +1,257 @@
+"""
+Where media comes from: a path, a storage URI, a URL, or the text itself. Every read is bounded.
+
+It knows how to get bytes and how to name a place without giving a secret away. It must not know what is in them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+import stat
+import sys
+from collections.abc import Callable
+from contextlib import closing, nullcontext
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
+from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.request import url2pathname
+
+from airflow_provider_kling_avatar.kling.errors import MediaError
+from airflow_provider_kling_avatar.kling.media.rules import too_large
+
+if TYPE_CHECKING:
+    import requests
+
+Opener: TypeAlias = Callable[[str], BinaryIO]
+"""Opens a storage URI (``s3://``, ``gs://``) for reading; comes from the caller, who holds the credentials."""
+
+LONGEST_NAME = 255
+"""Characters. A longer text that names no file may be base64; and may be a payload, so it is never shown."""
+
+REDIRECTS = 5
+
+_CHUNK = 1 << 18
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_HTTP = ("http", "https")
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s]+[=\s]*")
+
+
+def is_url(source: str) -> bool:
+    """Tell whether a source is an http(s) URL."""
+    return _scheme(source) in _HTTP
+
+
+def check_url(url: str) -> str:
+    """
+    Return a URL as it came.
+
+    :raises MediaError: it names no host, or has blanks in it.
+    """
+    if not _host(url) or any(character.isspace() for character in url):
+        raise MediaError(f"{_shown(url)} is not a complete URL; give it as https://host/path, blanks as %20")
+    return url
+
+
+def read_source(source: str, opener: Opener | None, max_bytes: int | None) -> bytes:
+    """
+    Read a path, a ``file://`` URI, or a storage URI.
+
+    :param opener: opens storage URIs.
+    :param max_bytes: never more than one byte beyond this is read.
+    :raises MediaError: there is no such file, it cannot be read, or it is too large. Trouble on the way to a
+        storage (throttling, a lost connection) is not the file's fault and is raised as it came: it may pass.
+    """
+    scheme = _scheme(source)
+    if scheme in (None, "file"):
+        return _read_file(source, max_bytes)
+    if opener is None or scheme in _HTTP:
+        raise MediaError(
+            f"{_shown(source)} cannot be opened: there is no storage for {scheme}:// here; "
+            "give a path, or a storage URI such as s3:// or gs:// with its connection set up"
+        )
+    try:
+        with closing(opener(source)) as stream:
+            return _read(stream, max_bytes)
+    except FileNotFoundError as error:
+        raise MediaError(f"{_shown(source)} does not exist; check bucket and key") from error
+    except IsADirectoryError as error:
+        raise MediaError(f"{_shown(source)} is a directory; name one file in it") from error
+    except PermissionError as error:
+        raise MediaError(
+            f"{_shown(source)} may not be read; check the rights of the storage connection"
+        ) from error
+    except (ValueError, ImportError, NotImplementedError) as error:
+        raise MediaError(
+            f"{_shown(source)} cannot be opened ({type(error).__name__}); "
+            f"check that {scheme}:// is a storage this installation has a provider for"
+        ) from error
+
+
+def _read_file(source: str, max_bytes: int | None) -> bytes:
+    shown = _shown(source)
+    try:
+        path = Path(_local_path(source))
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise MediaError(f"{shown} is a directory; name one file in it")
+        if not stat.S_ISREG(status.st_mode):  # a pipe would block for ever, a device would never end
+            raise MediaError(f"{shown} is a device or a pipe; name a regular file")
+        if max_bytes is not None and status.st_size > max_bytes:
+            raise MediaError(f"{shown} {too_large(status.st_size, max_bytes)}")
+        with path.open("rb") as stream:
+            return _read(stream, max_bytes)
+    except (FileNotFoundError, NotADirectoryError):
+        raise MediaError(
+            f"{shown} does not exist on the machine that runs this task; "
+            "check the path, or put the file where every worker reads it (a shared folder, s3://, gs://)"
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or type(error).__name__
+        # `from None`: the text of the error holds the whole name, which may be a mistaken payload.
+        raise MediaError(f"{shown} cannot be read ({reason}); check its name and its rights") from None
+
+
+def _local_path(source: str) -> str:
+    if _scheme(source) is None:
+        return source
+    parts = urlsplit(source)
+    if parts.netloc not in ("", "localhost"):
+        raise MediaError(f"{_shown(source)} names the host {parts.netloc!r}; local files are file:///path")
+    return url2pathname(parts.path)
+
+
+def _read(stream: BinaryIO, max_bytes: int | None) -> bytes:
+    ceiling = sys.maxsize if max_bytes is None else max_bytes + 1
+    data = bytearray()
+    while len(data) < ceiling and (chunk := stream.read(min(_CHUNK, ceiling - len(data)))):
+        data += chunk
+    if max_bytes is not None and len(data) > max_bytes:
+        raise MediaError(f"the file {too_large(None, max_bytes)}")
+    return bytes(data)
+
+
+def inline_base64(source: str) -> str | None:
+    """
+    Return the bare base64 in a source that is the media itself, or ``None`` for one that names a place.
+
+    :raises MediaError: a ``data:`` string without base64 in it.
+    """
+    if source[:5].lower() == "data:":
+        head, comma, body = source.partition(",")
+        if not comma or not head.lower().endswith(";base64"):
+            raise MediaError(
+                "a data: string must be of the form data:image/png;base64,...; encode it as base64"
+            )
+        return "".join(body.split())
+    if len(source) > LONGEST_NAME and _BASE64.fullmatch(source) and not os.path.exists(source):  # noqa: PTH110 - Path.exists raises for a name that long
+        return "".join(source.split())
+    return None
+
+
+def decode(encoded: str, max_bytes: int | None) -> bytes:
+    """
+    Decode bare base64.
+
+    :raises MediaError: it is not base64, or the file in it is too large (found out before decoding).
+    """
+    size = len(encoded) * 3 // 4 - encoded[-2:].count("=")
+    if max_bytes is not None and size > max_bytes:
+        raise MediaError(f"the file {too_large(size, max_bytes)}")
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        raise MediaError(
+            f"the text of {len(encoded)} characters is neither the name of a file nor whole base64; "
+            "check where it was cut off, or give a path"
+        ) from None
+
+
+def fetch_url(
+    url: str,
+    *,
+    max_bytes: int,
+    timeout_seconds: tuple[float, float] = (10, 60),
+    session: requests.Session | None = None,
+) -> bytes:
+    """
+    Download a file over http(s).
+
+    :param max_bytes: never much more than this is read.
+    :param timeout_seconds: to connect, and between two pieces of the answer.
+    :param session: to use instead of a new one.
+    :raises MediaError: the URL cannot be fetched, leads away from http(s), or holds too large a file.
+    """
+    import requests
+
+    try:
+        with nullcontext(session) if session else requests.Session() as http:
+            return _download(http, url, max_bytes, timeout_seconds)
+    except (requests.RequestException, ValueError) as error:
+        # `from None`: the text of a requests error holds the URL with its signature.
+        raise MediaError(
+            f"{_shown(url)} cannot be fetched ({type(error).__name__}); check that it opens from this machine"
+        ) from None
+
+
+def _download(
+    http: requests.Session, url: str, max_bytes: int, timeout_seconds: tuple[float, float]
+) -> bytes:
+    for _ in range(REDIRECTS + 1):
+        if not is_url(url):
+            raise MediaError(f"{_shown(url)} is not an http(s) URL, or was redirected to; give one that is")
+        # Redirects are followed by hand: each hop is judged before it is asked.
+        with http.get(url, stream=True, allow_redirects=False, timeout=timeout_seconds) as answer:
+            if answer.is_redirect:
+                url = urljoin(url, answer.headers["location"])
+                continue
+            if answer.status_code != HTTPStatus.OK:
+                raise MediaError(
+                    f"{_shown(url)} answered HTTP {answer.status_code}; check that the link is right and not expired"
+                )
+            return _body(answer, max_bytes)
+    raise MediaError(f"{_shown(url)} redirects more than {REDIRECTS} times; give the final address")
+
+
+def _body(answer: requests.Response, max_bytes: int) -> bytes:
+    announced = answer.headers.get("content-length", "")
+    size = int(announced) if announced.isdecimal() else 0
+    data = bytearray()
+    if size <= max_bytes:
+        for chunk in answer.iter_content(_CHUNK):
+            data += chunk
+            if len(data) > max_bytes:
+                break
+    if max(size, len(data)) > max_bytes:
+        raise MediaError(f"the file at {_shown(answer.url)} {too_large(size or None, max_bytes)}")
+    return bytes(data)
+
+
+def _scheme(source: str) -> str | None:
+    match = _SCHEME.match(source)
+    return match[1].lower() if match else None
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
+def _shown(source: str) -> str:
+    """Name a place in a message: without a query (signatures) and without a password; nothing at all if too long."""
+    if _scheme(source):
+        try:
+            parts = urlsplit(source)
+        except ValueError:
+            return "the address"
+        account, _, host = parts.netloc.rpartition("@")
+        if ":" in account:  # a bare name is Airflow's connection id and worth showing
+            account = ""
+        netloc = f"{account}@{host}" if account else host
+        source = urlunsplit((parts.scheme, netloc, parts.path, "", ""))
+    return source if len(source) <= LONGEST_NAME else f"a name of {len(source)} characters"
