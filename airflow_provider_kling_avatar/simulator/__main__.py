@@ -37,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = settings_from(argv)
     # Here, because --help should not wait for a web framework and a video encoder to load.
     try:
-        from airflow_provider_kling_avatar.simulator.app import create_app  # noqa: PLC0415
-        from airflow_provider_kling_avatar.simulator.server import bind, uvicorn_server  # noqa: PLC0415
+        from airflow_provider_kling_avatar.simulator.app import create_app
+        from airflow_provider_kling_avatar.simulator.server import bind, uvicorn_server
     except ModuleNotFoundError as error:
         return _complain(
             f"{error.name} is not installed: pip install 'airflow-provider-kling-avatar[simulator]'"

@@ -26,19 +26,17 @@ _PACK_NAME = "Simulated video pack"
 
 
 def account_routes(accounts: Accounts, ledger: Ledger) -> APIRouter:
-    """Make `GET /account/costs`. Source: https://klingai.com/document-api/api/assets/account-usage"""
+    """Make `GET /account/costs`.
+
+    Source: https://klingai.com/document-api/api/assets/account-usage
+    """
     router = APIRouter(redirect_slashes=False)
 
     @router.get("/account/costs", response_model=None)
     def costs(request: Request) -> JSONResponse:
         """Tell what is left of the packs."""
         try:
-            raise_if_refusing(fault_of(request))
-            account = accounts.of(request.headers.get("authorization")).name
-            note_account(request, account)
-            for name in ("start_time", "end_time"):
-                if not request.query_params.get(name, "").isdecimal():
-                    raise Refusal(1201, f"{name} must be a time in milliseconds")
+            account = _asked_by(request, accounts)
         except Refusal as refusal:
             return JSONResponse(kling_error(refusal), refusal.status)
         wanted = request.query_params.get("resource_pack_name", _PACK_NAME)
@@ -47,6 +45,16 @@ def account_routes(accounts: Accounts, ledger: Ledger) -> APIRouter:
         return JSONResponse({"code": 0, "message": "SUCCEED", "request_id": new_id(), "data": data})
 
     return router
+
+
+def _asked_by(request: Request, accounts: Accounts) -> str:
+    raise_if_refusing(fault_of(request))
+    account = accounts.of(request.headers.get("authorization")).name
+    note_account(request, account)
+    for name in ("start_time", "end_time"):
+        if not request.query_params.get(name, "").isdecimal():
+            raise Refusal(1201, f"{name} must be a time in milliseconds")
+    return account
 
 
 def _pack(account: str, ledger: Ledger) -> dict[str, Any]:

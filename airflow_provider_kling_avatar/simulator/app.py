@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from starlette.exceptions import HTTPException
 
 from airflow_provider_kling_avatar.simulator.account_routes import account_routes
-from airflow_provider_kling_avatar.simulator.control import control_routes
+from airflow_provider_kling_avatar.simulator.control import inspection_routes, steering_routes
 from airflow_provider_kling_avatar.simulator.envelopes import kling_error
 from airflow_provider_kling_avatar.simulator.gate import Gate
 from airflow_provider_kling_avatar.simulator.media_routes import media_routes
@@ -50,7 +50,8 @@ def create_app(settings: SimulatorSettings) -> FastAPI:
     )
     app.state.simulator = state
     app.add_middleware(Gate, faults=state.faults, records=state.records)
-    app.include_router(control_routes(state))
+    app.include_router(inspection_routes(state))
+    app.include_router(steering_routes(state))
     app.include_router(media_routes(state.cinema, state.links, state.clock))
     app.include_router(account_routes(state.accounts, state.ledger))
     app.include_router(vendor_routes(state.accounts, state.desk, settings.public_url, state.callbacks.nudge))
@@ -62,6 +63,8 @@ async def _wrong_place(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException) or error.status_code not in _WRONG_PLACES:
         detail = getattr(error, "detail", "internal error")
         return JSONResponse({"detail": detail}, getattr(error, "status_code", 500))
+    if request.url.path.startswith("/simulator"):
+        return JSONResponse({"detail": error.detail}, error.status_code)
     if request.url.path.startswith("/kling/"):
         # CometAPI sends the lost to its web site: a JSON reader gets HTML either way.
         if request.method == "GET":

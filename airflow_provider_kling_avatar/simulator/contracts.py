@@ -90,10 +90,11 @@ def contract(dialect: str, endpoint: str) -> Contract | None:
 def _say(error: ValidationError) -> str:
     where = ".".join(str(part) for part in error.absolute_path)
     keyword = str(error.validator)
+    rules: dict[str, Any] = error.schema if isinstance(error.schema, dict) else {}
+    messages = rules.get("x-messages", {})
     if keyword == "required" and isinstance(error.instance, dict):
-        missing = next(name for name in error.validator_value if name not in error.instance)
+        missing = next(name for name in rules["required"] if name not in error.instance)
         return f"{f'{where}.' if where else ''}{missing} is required"
-    messages = error.schema.get("x-messages", {}) if isinstance(error.schema, dict) else {}
     if keyword not in messages and error.context:
         return _say(max(error.context, key=relevance))
     known = _WORDS.get(keyword, f"breaks the rule {keyword}").format(error.validator_value)

@@ -7,7 +7,7 @@ loopback, and holds nothing worth stealing.
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import APIRouter, Body, HTTPException, Request
 from fastapi.responses import HTMLResponse
@@ -15,6 +15,7 @@ from fastapi.responses import HTMLResponse
 from airflow_provider_kling_avatar import __version__
 from airflow_provider_kling_avatar.simulator.dialects import DIALECTS
 from airflow_provider_kling_avatar.simulator.page import home_page
+from airflow_provider_kling_avatar.simulator.settings import DEFAULT_ACCOUNT, Account
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.simulator.state import SimulatorState
@@ -31,15 +32,15 @@ OWN_ENDPOINTS: Final = {
 }
 
 
-def control_routes(state: SimulatorState) -> APIRouter:
-    """Make the routes that steer and inspect the simulator."""
+def inspection_routes(state: SimulatorState) -> APIRouter:
+    """Make the routes that look at the simulator."""
     router = APIRouter(redirect_slashes=False)
 
     @router.get("/", response_model=None)
     def home(request: Request) -> HTMLResponse:
         """Show a page for people."""
         return HTMLResponse(
-            home_page(str(request.base_url).rstrip("/"), state.ledger.report(), state.settings)
+            home_page(str(request.base_url).rstrip("/"), state.ledger.report(), state.settings.accounts)
         )
 
     @router.get("/simulator")
@@ -50,8 +51,7 @@ def control_routes(state: SimulatorState) -> APIRouter:
             "version": __version__,
             "what": "A local stand-in for the Kling Avatar APIs. Nothing it makes is real or billed.",
             "base_url": str(request.base_url).rstrip("/"),
-            # Simulated credentials open nothing; a newcomer needs them to connect.
-            "accounts": [asdict(account) for account in state.settings.accounts],
+            "accounts": [_introduce(account) for account in state.settings.accounts],
             "dialects": [{"dialect": d.name, "paths": sorted(d.paths.values())} for d in DIALECTS],
             "endpoints": OWN_ENDPOINTS,
         }
@@ -71,13 +71,25 @@ def control_routes(state: SimulatorState) -> APIRouter:
         """Tell what was asked, oldest first."""
         return [asdict(record) for record in list(state.records)]
 
+    @router.get("/simulator/clock")
+    def clock() -> dict[str, float]:
+        """Tell the simulated time."""
+        return {"now": state.clock.now()}
+
+    return router
+
+
+def steering_routes(state: SimulatorState) -> APIRouter:
+    """Make the routes that change the simulator."""
+    router = APIRouter(redirect_slashes=False)
+
     @router.get("/simulator/faults")
     def list_faults() -> list[dict[str, Any]]:
         """Tell which faults are waiting."""
         return state.faults.listing()
 
     @router.post("/simulator/faults", status_code=201)
-    def add_fault(rule: dict[str, Any] = Body()) -> dict[str, Any]:  # noqa: B008 - FastAPI's way
+    def add_fault(rule: Annotated[dict[str, Any], Body()]) -> dict[str, Any]:
         """Lay down a fault."""
         try:
             return asdict(state.faults.add(**rule))
@@ -89,13 +101,8 @@ def control_routes(state: SimulatorState) -> APIRouter:
         """Forget all faults."""
         return {"cleared": state.faults.clear()}
 
-    @router.get("/simulator/clock")
-    def clock() -> dict[str, float]:
-        """Tell the simulated time."""
-        return {"now": state.clock.now()}
-
     @router.post("/simulator/clock")
-    def advance(order: dict[str, float] = Body()) -> dict[str, float]:  # noqa: B008 - FastAPI's way
+    def advance(order: Annotated[dict[str, float], Body()]) -> dict[str, float]:
         """Move the clock ahead."""
         try:
             return {"now": state.advance(order["advance"])}
@@ -109,3 +116,8 @@ def control_routes(state: SimulatorState) -> APIRouter:
         return {"status": "reset"}
 
     return router
+
+
+def _introduce(account: Account) -> dict[str, str]:
+    """Show the published credentials, which a newcomer needs and which open nothing; keep others to their owners."""
+    return asdict(account) if account == DEFAULT_ACCOUNT else {"name": account.name}

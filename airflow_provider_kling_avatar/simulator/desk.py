@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from airflow_provider_kling_avatar.simulator.store import Store
 
 _AUDIO_ID_SECONDS = 30 * 24 * 3600
+_STEEPEST_RATIO = 10
 _AUDIO_ID_RULES = {"min_seconds": 2, "max_seconds": 300}
 
 
@@ -130,6 +131,7 @@ class Desk:
         body = order.body
         image = (taken.get("image") or taken["image_url"])[0]
         audio, seconds = self._sound(order, taken)
+        _check_aspect_ratio(body.get("aspect_ratio", "1:1"))
         mode = body.get("mode", "pro" if str(body.get("model", "")).endswith("-pro") else "std")
         # The one gateway that asks for the length bills by what it was told, before it looks.
         billed = Decimal(str(body.get("audio_duration_seconds", seconds)))
@@ -209,6 +211,12 @@ class Desk:
             outcome=outcome,
             note=note,
         )
+
+
+def _check_aspect_ratio(ratio: str) -> None:
+    across, down = (int(part) for part in ratio.split(":"))
+    if max(across, down) > _STEEPEST_RATIO * min(across, down):
+        raise Refusal(1201, f"aspect_ratio is not supported: {ratio}")
 
 
 def _new_task_id(dialect: str, now: float) -> str:

@@ -51,6 +51,9 @@ def _relay(word: str, prefix: str) -> Dialect:
         envelope=envelope,
         # new-api's shared validator refuses an empty prompt before it routes.
         prompt_rule=word in ("v2", "v3", "v4", "v7", "omni"),
+        # A gateway with task records of its own finds them by its own id, and lists them nowhere.
+        queries_by_external_id=word == "v1",
+        lists=word == "v1",
         # The gateways' shapes were only ever seen on tasks.
         speech_envelope=RELAYS["v1"],
     )

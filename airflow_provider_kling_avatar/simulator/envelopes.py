@@ -11,15 +11,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_kling_avatar.simulator.prices import plain
+from airflow_provider_kling_avatar.simulator.refusals import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow_provider_kling_avatar.simulator.refusals import Refusal
     from airflow_provider_kling_avatar.simulator.views import TaskView
 
 Action = Literal["create", "query", "speech"]
 """What the caller was doing; some gateways word errors differently for each."""
+
+_MALFORMED = 1200
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ class CometEnvelope(KlingEnvelope):
 
     def refused(self, refusal: Refusal, action: Action) -> Answer:
         """Word the platform's own errors its way, speech errors nested, Kling's others as they are."""
+        if refusal.code == _MALFORMED:
+            refusal = Refusal(_MALFORMED, refusal.message, status=500, slug="invalid_request")
         if refusal.slug or refusal.is_about_credentials:
             error = {
                 "message": f"{refusal.message} (request id: {new_id()})",

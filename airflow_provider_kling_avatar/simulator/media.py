@@ -14,6 +14,7 @@ import ipaddress
 import logging
 import os
 from decimal import Decimal
+from fractions import Fraction
 from importlib.resources import files
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
@@ -61,10 +62,11 @@ def audio_seconds(source: Path | BytesIO) -> tuple[str, Decimal]:
     Adds up the packets instead of trusting the header, which lies in VBR and ADTS files. Raises Refusal.
     """
     try:
-        with av.open(source if isinstance(source, BytesIO) else str(source)) as container:
+        with av.open(source if isinstance(source, BytesIO) else str(source), "r") as container:
             kind = _CONTAINERS.get(container.format.name, container.format.name)
             stream = container.streams.audio[0]
-            length = sum((p.duration or 0) * (p.time_base or 0) for p in container.demux(stream))
+            ticks = (Fraction(p.duration or 0) * (p.time_base or 0) for p in container.demux(stream))
+            length = sum(ticks, Fraction(0))
             container.seek(0)
             next(container.decode(stream))
     except (av.FFmpegError, IndexError, StopIteration, ValueError) as error:

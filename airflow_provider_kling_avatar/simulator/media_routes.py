@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from airflow_provider_kling_avatar.simulator.links import Links
     from airflow_provider_kling_avatar.simulator.store import Store, TaskRow
 
+_KEPT_SECONDS = 30 * 24 * 3600
+"""Results are cleared after this. Source: https://klingai.com/document-api/api/video/avatar"""
+
 _WATERMARKED = "-watermarked"
 
 
@@ -42,7 +45,8 @@ class Cinema:
         stem, _, suffix = name.rpartition(".")
         watermark = stem.endswith(_WATERMARKED)
         row = self._store.by_id(stem.removesuffix(_WATERMARKED))
-        if row is None or state_at(row, self._clock.now()).status != SUCCEED:
+        now = self._clock.now()
+        if row is None or now - row.created_at > _KEPT_SECONDS or state_at(row, now).status != SUCCEED:
             return None
         if suffix == "mp3":
             return self._folder / row.audio if row.audio else None

@@ -1,6 +1,6 @@
 """The page a person sees at `/`: how to connect, what was made, what it would have cost.
 
-It knows a little HTML. It must not know anything but the ledger's report and the settings.
+It knows a little HTML. It must not know anything but the ledger's report and the accounts.
 """
 
 from __future__ import annotations
@@ -8,8 +8,14 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_kling_avatar.simulator.settings import (
+    DEFAULT_ACCESS_KEY,
+    DEFAULT_ACCOUNT,
+    DEFAULT_API_KEY,
+)
+
 if TYPE_CHECKING:
-    from airflow_provider_kling_avatar.simulator.settings import SimulatorSettings
+    from airflow_provider_kling_avatar.simulator.settings import Account
 
 _SHOWN = 30
 _COLUMNS = (
@@ -30,9 +36,14 @@ _STYLE = (
 )
 
 
-def home_page(base_url: str, report: dict[str, Any], settings: SimulatorSettings) -> str:
+def home_page(base_url: str, report: dict[str, Any], accounts: tuple[Account, ...]) -> str:
     """Write the page."""
-    account = settings.accounts[0]
+    # The published credentials are for everybody; others belong to whoever set them.
+    keys = "the keys it was started with"
+    if DEFAULT_ACCOUNT in accounts:
+        keys = (
+            f"the API key <code>{DEFAULT_API_KEY}</code>, or the access key <code>{DEFAULT_ACCESS_KEY}</code>"
+        )
     newest = list(reversed(report["entries"]))[:_SHOWN]
     rows = "".join(f"<tr>{_cells(entry)}</tr>" for entry in newest)
     head = "".join(f"<th>{column.replace('_', ' ')}</th>" for column in _COLUMNS)
@@ -41,8 +52,7 @@ def home_page(base_url: str, report: dict[str, Any], settings: SimulatorSettings
 <html lang="en"><head><meta charset="utf-8"><title>Kling Avatar simulator</title><style>{_STYLE}</style></head>
 <body><h1>Kling Avatar simulator</h1>
 <p>A local stand-in for the Kling Avatar APIs. Nothing here is real, and nothing is billed.</p>
-<p>Point a client at <code>{escape(base_url)}</code> with the API key <code>{escape(account.api_key)}</code>
-or the access key <code>{escape(account.access_key)}</code>.
+<p>Point a client at <code>{escape(base_url)}</code> with {keys}.
 More for machines at <a href="/simulator">/simulator</a>, <a href="/simulator/ledger">/simulator/ledger</a> and
 <a href="/simulator/requests">/simulator/requests</a>.</p>
 <h2>{total["tasks"]} accepted, ${escape(total["amount_usd"])} at list price</h2>

@@ -60,4 +60,4 @@ class Refusal(Exception):  # noqa: N818 - a vendor's answer, not an error of the
     @property
     def is_about_credentials(self) -> bool:
         """Whether the caller was not recognised, as opposed to refused."""
-        return self.status == 401 or 1000 <= self.code <= 1004  # noqa: PLR2004 - the first block of the table
+        return self.status == 401 or 1000 <= self.code <= 1004

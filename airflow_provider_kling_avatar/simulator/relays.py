@@ -27,6 +27,7 @@ _OPENAI: Final = {SUBMITTED: "queued", PROCESSING: "in_progress", SUCCEED: "comp
 _PLAIN: Final = {SUBMITTED: "queued", PROCESSING: "processing", SUCCEED: "completed", FAILED: "failed"}
 _QINIU: Final = {SUBMITTED: "initializing", PROCESSING: "in_progress", SUCCEED: "completed", FAILED: "failed"}
 
+_MALFORMED = 1200
 _TASK_NOT_FOUND = 1203
 
 
@@ -83,11 +84,11 @@ class NewApiEnvelope(KlingEnvelope):
         if refusal.is_about_credentials:
             error = {"message": refusal.message, "type": "new_api_error", "param": "", "code": ""}
             return answer_refusal(refusal, {"error": error}, 401)
-        if refusal.slug:
-            return answer_refusal(refusal, _slug(refusal.slug, refusal.message))
+        if refusal.slug or refusal.code == _MALFORMED:
+            return answer_refusal(refusal, _slug(refusal.slug or "invalid_request", refusal.message))
         if action == "query" and refusal.code == _TASK_NOT_FOUND:
             return answer_refusal(refusal, _slug("task_not_exist", "task_not_exist"), 400)
-        if refusal.status == 200:  # noqa: PLR2004 - Kling said no with HTTP 200: only the text survives
+        if refusal.status == 200:  # Kling said no with HTTP 200: only the text survives
             return answer_refusal(refusal, _slug("task_failed", refusal.message), 400)
         return answer_refusal(refusal, _slug("fail_to_fetch_task", json.dumps(kling_error(refusal))))
 

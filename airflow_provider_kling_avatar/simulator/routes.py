@@ -21,7 +21,7 @@ from airflow_provider_kling_avatar.simulator.refusals import Refusal
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.simulator.accounts import Accounts
-    from airflow_provider_kling_avatar.simulator.envelopes import Action, Answer
+    from airflow_provider_kling_avatar.simulator.envelopes import Action, Answer, KlingEnvelope
     from airflow_provider_kling_avatar.simulator.faults import Fault
 
 Handler = Callable[[Request], Awaitable[JSONResponse]]
@@ -70,7 +70,7 @@ class Counter:
         base = self._base_url(request)
         return self._envelope.many([self.desk.look_at(row, base, with_url=with_url) for row in rows])
 
-    def answer(self, request: Request, action: Action, work: Callable[[], Answer]) -> JSONResponse:
+    def answer(self, action: Action, work: Callable[[], Answer]) -> JSONResponse:
         """Carry out `work` and word whatever comes of it."""
         try:
             given = work()
@@ -79,7 +79,7 @@ class Counter:
         return JSONResponse(given.body, given.status, given.headers)
 
     @property
-    def _envelope(self) -> Any:
+    def _envelope(self) -> KlingEnvelope:
         other = self.dialect.speech_envelope
         return other if other is not None and self.endpoint == "speech" else self.dialect.envelope
 
@@ -135,9 +135,7 @@ def note_account(request: Request, name: str) -> None:
 def _creator(counter: Counter) -> Handler:
     async def create(request: Request) -> JSONResponse:
         body = await request.body()
-        return await run_in_threadpool(
-            counter.answer, request, "create", lambda: counter.create(request, body)
-        )
+        return await run_in_threadpool(counter.answer, "create", lambda: counter.create(request, body))
 
     return create
 
@@ -145,16 +143,14 @@ def _creator(counter: Counter) -> Handler:
 def _finder(counter: Counter) -> Handler:
     async def find(request: Request) -> JSONResponse:
         wanted = request.path_params["wanted"]
-        return await run_in_threadpool(
-            counter.answer, request, "query", lambda: counter.query(request, wanted)
-        )
+        return await run_in_threadpool(counter.answer, "query", lambda: counter.query(request, wanted))
 
     return find
 
 
 def _lister(counter: Counter) -> Handler:
     async def page(request: Request) -> JSONResponse:
-        return await run_in_threadpool(counter.answer, request, "query", lambda: counter.page(request))
+        return await run_in_threadpool(counter.answer, "query", lambda: counter.page(request))
 
     return page
 

@@ -46,7 +46,7 @@ class DroppableProtocol(H11Protocol):
         super().connection_made(transport)
         app = self.app
 
-        def drop(reset: bool) -> None:  # noqa: FBT001 - called through the ASGI scope
+        def drop(reset: bool) -> None:
             if reset:
                 # Lingering for zero seconds makes the system send RST in place of FIN.
                 linger = struct.pack("ii", 1, 0)
@@ -153,7 +153,7 @@ class SimulatorServer:
         return list(self.state.records)
 
     def ledger(self) -> dict[str, Any]:
-        """What would have been billed: `entries` and `total`, as at `/simulator/ledger`."""
+        """Tell what would have been billed: `entries` and `total`, as at `/simulator/ledger`."""
         return self.state.ledger.report()
 
     def fault(self, **rule: Any) -> Fault:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import av
 from PIL import Image, ImageDraw, ImageOps
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from av import Packet
     from av.container import InputContainer, OutputContainer
     from av.video.stream import VideoStream
+
+    AnyPacket = Packet[Any]
 
 LOOKS: Final = {"std": (1280, 24), "pro": (1920, 48)}
 """Mode -> (longest side in pixels, frames per second), as resellers describe the real output."""
@@ -56,7 +58,7 @@ def render(film: Film, target: Path) -> None:
             )
             video.width, video.height, video.pix_fmt = picture.width, picture.height, "yuv420p"
             video.codec_context.gop_size = fps * 2
-            sound: list[Packet] = []
+            sound: list[AnyPacket] = []
             if film.audio is not None:
                 with av.open(str(film.audio)) as source:
                     sound = list(_sound(output, source))
@@ -85,7 +87,7 @@ def _picture(film: Film, longest: int) -> Image.Image:
     return picture
 
 
-def _sound(output: OutputContainer, source: InputContainer) -> Iterator[Packet]:
+def _sound(output: OutputContainer, source: InputContainer) -> Iterator[AnyPacket]:
     """Encode all of the audio; it is small, and the film is cut to go with it."""
     stream = output.add_stream("aac", rate=_AUDIO_RATE)
     stream.layout = "stereo"
@@ -100,16 +102,18 @@ def _sound(output: OutputContainer, source: InputContainer) -> Iterator[Packet]:
     yield from stream.encode(None)
 
 
-def _pictures(video: VideoStream, picture: Image.Image, fps: int, seconds: Decimal) -> Iterator[Packet]:
+def _pictures(video: VideoStream, picture: Image.Image, fps: int, seconds: Decimal) -> Iterator[AnyPacket]:
     # Converted once and sent again and again with a new time: nothing moves.
-    frame = av.VideoFrame.from_image(picture).reformat(format="yuv420p")
+    # PyAV's stubs leave this one untyped.
+    rgb: av.VideoFrame = av.VideoFrame.from_image(picture)  # type: ignore[no-untyped-call]
+    frame = rgb.reformat(format="yuv420p")
     for number in range(max(1, round(seconds * fps))):
         frame.pts, frame.time_base = number, Fraction(1, fps)
         yield from video.encode(frame)
     yield from video.encode(None)
 
 
-def _mux(output: OutputContainer, pictures: Iterator[Packet], sound: list[Packet]) -> None:
+def _mux(output: OutputContainer, pictures: Iterator[AnyPacket], sound: list[AnyPacket]) -> None:
     """Write both streams in the order of time, so that a player need not jump about."""
     waiting = iter(sound)
     next_sound = next(waiting, None)
@@ -123,5 +127,5 @@ def _mux(output: OutputContainer, pictures: Iterator[Packet], sound: list[Packet
             output.mux(left)
 
 
-def _moment(packet: Packet) -> Fraction:
+def _moment(packet: AnyPacket) -> Fraction:
     return (packet.dts or 0) * (packet.time_base or Fraction(0))
