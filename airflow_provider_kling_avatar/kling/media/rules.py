@@ -106,10 +106,9 @@ def check(info: ImageInfo | AudioInfo, rules: MediaRules, field: str) -> list[st
     """
     if info.format not in rules.formats:
         known = ", ".join(name.upper() for name in rules.formats)
+        actual = info.format.upper()
         raise _broken(
-            rules,
-            field,
-            f"{field} is {info.format.upper()}, whatever its name; it must be {known}: convert it",
+            rules, field, f"{field} is {actual}, whatever its name says; it must be {known}: convert it"
         )
     if rules.max_bytes is not None and info.size > rules.max_bytes:
         raise _broken(rules, field, f"{field} {too_large(info.size, rules.max_bytes)}")
