@@ -1,0 +1,79 @@
+"""
+The connection form, as data: read by `get_provider_info` (Airflow 3.2+) and by the hook's form methods (2.11).
+
+Imports nothing: Airflow reads it at every start.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+CONN_TYPE = "kling_avatar"
+CONN_NAME = "Kling Avatar"
+
+APIS = ("kling", "kling-broadcast", "cometapi", "generations", "relay")
+
+UI_FIELD_BEHAVIOUR: dict[str, Any] = {
+    "hidden-fields": ["schema", "port"],
+    "relabeling": {
+        "host": "Base URL",
+        "login": "Access key (only with a secret key)",
+        "password": "API key, or secret key",
+    },
+    "placeholders": {
+        "host": "https://api-singapore.klingai.com (default), https://api-beijing.klingai.com, or your gateway",
+        "login": "leave empty if you have one API key",
+    },
+}
+
+
+def _field(label: str, description: str, **schema: Any) -> dict[str, Any]:
+    return {"label": label, "description": description, "schema": schema}
+
+
+CONN_FIELDS: dict[str, dict[str, Any]] = {
+    "api": _field(
+        "API",
+        "Which Kling API the key is for. A Dag never changes when this does.",
+        type=["string", "null"],
+        enum=list(APIS),
+        default="kling",
+    ),
+    "path_prefix": _field(
+        "Path prefix",
+        "Goes before every path of a gateway, such as /kling.",
+        type=["string", "null"],
+    ),
+    "query_path": _field(
+        "Query path",
+        "Where one task is asked for, with {path} and {id}. Empty: {path}/{id}.",
+        type=["string", "null"],
+    ),
+    "list_path": _field(
+        "List path",
+        "Where tasks are listed, with {path}. Empty: as documented. false: this gateway cannot list.",
+        type=["string", "null"],
+    ),
+    "limits": _field(
+        "Limits",
+        'Limits that differ from the documents, as JSON: {"avatar.prompt.maxLength": 500}',
+        type=["string", "null"],
+    ),
+    "connect_timeout": _field(
+        "Connect time-out",
+        "Seconds to wait for a connection. Empty: 10.",
+        type=["number", "null"],
+        exclusiveMinimum=0,
+    ),
+    "read_timeout": _field(
+        "Read time-out",
+        "Seconds to wait for an answer. Empty: 120.",
+        type=["number", "null"],
+        exclusiveMinimum=0,
+    ),
+    "task_link": _field(
+        "Task link",
+        "Address of a page about a task, with {task_id}, for the extra link in the UI.",
+        type=["string", "null"],
+    ),
+}

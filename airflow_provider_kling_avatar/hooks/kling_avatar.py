@@ -1,0 +1,246 @@
+"""
+From an Airflow connection to a Kling client, and the same calls as public methods.
+
+Knows connections and storage paths. What a call means, and when it may be repeated, is the client's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from airflow_provider_kling_avatar.compat import (
+    BaseHook,
+    ObjectStoragePath,
+    get_async_connection,
+    get_async_extra_dejson,
+)
+from airflow_provider_kling_avatar.connection_form import (
+    CONN_FIELDS,
+    CONN_NAME,
+    CONN_TYPE,
+    UI_FIELD_BEHAVIOUR,
+)
+from airflow_provider_kling_avatar.kling.errors import ConfigurationError, KlingError
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
+
+    from airflow_provider_kling_avatar.kling.client import AsyncKlingClient, KlingClient
+    from airflow_provider_kling_avatar.kling.config import KlingConfig
+    from airflow_provider_kling_avatar.kling.model import (
+        AvatarRequest,
+        EndpointName,
+        ImageToVideoRequest,
+        Speech,
+        SpeechRequest,
+        VideoRequest,
+        VideoTask,
+    )
+    from airflow_provider_kling_avatar.kling.preparation import Prepared
+
+
+class KlingAvatarHook(BaseHook):
+    """
+    Talk to a Kling Avatar API.
+
+    The connection's ``host`` is the base URL, ``password`` the API key (or ``login`` the access key and
+    ``password`` the secret key), and ``api`` in its extra names the API: ``kling``, ``kling-broadcast``,
+    ``cometapi``, ``generations`` or ``relay``.
+
+    The methods that create something pay each time they are called. They repeat nothing that the vendor may have
+    taken; the operators add what is needed to find it again.
+
+    :param kling_conn_id: the connection.
+    """
+
+    conn_name_attr = "kling_conn_id"
+    default_conn_name = "kling_avatar_default"
+    conn_type = CONN_TYPE
+    hook_name = CONN_NAME
+
+    def __init__(self, kling_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.kling_conn_id = kling_conn_id
+        self._client: KlingClient | None = None
+
+    # ------------------------------------------------------------ connection
+
+    @property
+    def config(self) -> KlingConfig:
+        """
+        The account behind the connection.
+
+        :raises ConfigurationError: names the field of the connection and what to put there.
+        """
+        return self.get_conn().config
+
+    def get_conn(self) -> KlingClient:
+        """
+        Return the worker's client, one session per hook.
+
+        :raises ConfigurationError: names the field of the connection and what to put there.
+        """
+        if self._client is None:
+            from airflow_provider_kling_avatar.kling.client import KlingClient
+
+            connection = self.get_connection(self.kling_conn_id)
+            self._client = KlingClient(_config(connection, connection.extra_dejson))
+        return self._client
+
+    async def get_async_conn(self) -> AsyncKlingClient:
+        """
+        Return the triggerer's client; use it as an async context manager.
+
+        :raises ConfigurationError: names the field of the connection and what to put there.
+        """
+        from airflow_provider_kling_avatar.kling.client import AsyncKlingClient
+
+        connection = await get_async_connection(self.kling_conn_id)
+        extra = await get_async_extra_dejson(connection)
+        # In a thread: limits in the extra are checked against schema files.
+        return AsyncKlingClient(await asyncio.to_thread(_config, connection, extra))
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Tell whether host, route and key are right, by a call that costs nothing."""
+        from airflow_provider_kling_avatar.kling.client import explain_connection
+
+        try:
+            return explain_connection(self.get_conn())
+        except KlingError as error:
+            return False, str(error)
+
+    # --------------------------------------------------------------- methods
+
+    def get_task(self, task_id: str, endpoint: EndpointName = "avatar") -> VideoTask:
+        """
+        Ask for one task.
+
+        :param task_id: the vendor's id, or your ``external_task_id`` where the API can be asked by it.
+        :param endpoint: ``avatar`` or ``image_to_video``.
+        :raises NotFoundError: the vendor does not have it.
+        """
+        return self.get_conn().get_task(task_id, endpoint)
+
+    def list_tasks(
+        self, endpoint: EndpointName = "avatar", *, page: int = 1, page_size: int = 30
+    ) -> list[VideoTask]:
+        """
+        List the account's tasks, the newest first.
+
+        :param endpoint: ``avatar`` or ``image_to_video``.
+        :param page: 1 to 1000.
+        :param page_size: 1 to 500.
+        :raises UnsupportedError: this API cannot list; the message names those that can.
+        """
+        return self.get_conn().list_tasks(endpoint, page=page, page_size=page_size)
+
+    def submit_avatar(self, request: AvatarRequest, *, validate: bool = True) -> VideoTask:
+        """
+        Create a talking-head video. Costs money.
+
+        :param request: what is wanted; text is spoken first where the API does not speak itself.
+        :param validate: ``False`` skips the limits.
+        :raises InvalidRequestError: wrong input, found before anything was paid.
+        :raises KlingError: ``error.accepted`` tells whether the vendor may have taken it.
+        """
+        return self._submit(request, validate=validate)
+
+    def submit_image_to_video(self, request: ImageToVideoRequest, *, validate: bool = True) -> VideoTask:
+        """
+        Create a video from a picture. Costs money.
+
+        :param request: what is wanted.
+        :param validate: ``False`` skips the limits.
+        :raises InvalidRequestError: wrong input, found before anything was paid.
+        :raises KlingError: ``error.accepted`` tells whether the vendor may have taken it.
+        """
+        return self._submit(request, validate=validate)
+
+    def synthesize_speech(self, request: SpeechRequest, *, validate: bool = True) -> Speech:
+        """
+        Speak a text. Costs a little.
+
+        :param request: text and voice.
+        :param validate: ``False`` skips the limits.
+        :raises InvalidRequestError: wrong input, found before anything was paid.
+        :raises UnsupportedError: this API has no text-to-speech; the message names those that have.
+        """
+        from airflow_provider_kling_avatar.kling.preparation import speech_body
+
+        client = self.get_conn()
+        dialect = client.config.dialect
+        body = speech_body(request, dialect)
+        if validate:
+            dialect.check("speech", body)
+        return client.synthesize(body)
+
+    def prepare(self, request: VideoRequest, *, validate: bool = True) -> Prepared:
+        """
+        Open, measure, check and encode everything a request needs. Free.
+
+        :param request: what is wanted.
+        :param validate: ``False`` skips the limits.
+        :raises InvalidRequestError: names the field, the rule and the remedy.
+        """
+        from airflow_provider_kling_avatar.kling.preparation import prepare
+
+        return prepare(request, self.config.dialect, opener=open_storage, validate=validate)
+
+    def _submit(self, request: VideoRequest, *, validate: bool) -> VideoTask:
+        from airflow_provider_kling_avatar.kling.submission import submit_once
+
+        return submit_once(self.get_conn(), self.prepare(request, validate=validate))
+
+    def close(self) -> None:
+        """Close the session."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    # ------------------------------------------------- the form on Airflow 2.11
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return labels and placeholders for Airflow before 3.2, which does not read them as data."""
+        return {key.replace("-", "_"): value for key, value in UI_FIELD_BEHAVIOUR.items()}
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the form's own fields for Airflow before 3.2, which does not read them as data."""
+        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
+        from wtforms import StringField
+        from wtforms.validators import Optional
+
+        return {
+            name: StringField(
+                field["label"],
+                description=field["description"],
+                validators=[Optional()],
+                widget=BS3TextFieldWidget(),
+                default=field["schema"].get("default"),
+            )
+            for name, field in CONN_FIELDS.items()
+        }
+
+
+def open_storage(uri: str) -> BinaryIO:
+    """
+    Open a file in any storage that Airflow knows, for reading.
+
+    :param uri: such as ``s3://conn_id@bucket/key``.
+    """
+    return cast("BinaryIO", ObjectStoragePath(uri).open("rb"))
+
+
+def _config(connection: Connection, extra: dict[str, Any]) -> KlingConfig:
+    from airflow_provider_kling_avatar.kling.config import KlingConfig
+
+    if connection.conn_type not in (None, "", CONN_TYPE, CONN_TYPE.replace("_", "-")):
+        raise ConfigurationError(
+            f"connection {connection.conn_id!r} is of type {connection.conn_type!r}; make one of type {CONN_TYPE!r}"
+        )
+    host = connection.host
+    if host and "://" not in host:
+        host = f"{connection.schema or 'https'}://{host}" + (f":{connection.port}" if connection.port else "")
+    return KlingConfig.build(host=host, login=connection.login, password=connection.password, extra=extra)

@@ -1,0 +1,84 @@
+"""
+Who we are to the vendor: one bearer key, or an access key and a secret key that sign a token per request.
+
+Knows nothing of HTTP beyond the one header. `jwt` is imported on first use: Dag parsing must not pay for it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LIFETIME_SECONDS = 1800
+"""How long a signed token is good (https://klingai.com/document-api/api/get-started/authentication)."""
+BACKDATE_SECONDS = 5
+"""How far in the past a signed token starts, for clocks that differ a little (same page)."""
+
+
+class Credentials(Protocol):
+    """Something that can put its name to a request."""
+
+    def header(self) -> str:
+        """Return the value of the ``Authorization`` header for a request sent now."""
+        ...
+
+    def learn_clock(self, date_header: str | None) -> bool:
+        """Take the vendor's clock from an answer's ``Date``; return whether signing again may help."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BearerKey:
+    """One key issued by the console, the same for every request."""
+
+    key: str = field(repr=False)
+
+    def header(self) -> str:
+        """Return the header's value."""
+        return f"Bearer {self.key}"
+
+    def learn_clock(self, date_header: str | None) -> bool:  # noqa: ARG002  # a plain key has no clock
+        """Return ``False``: a plain key does not depend on any clock."""
+        return False
+
+
+@dataclass(slots=True)
+class SignedKey:
+    """
+    An access key and a secret key: a fresh HS256 token for every request, so that none can expire in flight.
+
+    :param access_key: goes into the token as its issuer.
+    :param secret_key: signs the token.
+    :param clock: Unix seconds; replaced in tests.
+    """
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    clock: Callable[[], float] = field(default=time.time, repr=False)
+    skew_seconds: float = 0.0
+    """How far the vendor's clock is ahead of ours, as far as we know."""
+
+    def header(self) -> str:
+        """Return the header's value, signed now by the vendor's clock."""
+        import jwt
+
+        now = int(self.clock() + self.skew_seconds)
+        token = jwt.encode(
+            {"iss": self.access_key, "exp": now + LIFETIME_SECONDS, "nbf": now - BACKDATE_SECONDS},
+            self.secret_key,
+            algorithm="HS256",
+        )
+        return f"Bearer {token}"
+
+    def learn_clock(self, date_header: str | None) -> bool:
+        """Take over the vendor's clock if it says it; one more try with a fresh token is worth it either way."""
+        try:
+            self.skew_seconds = parsedate_to_datetime(date_header or "").timestamp() - self.clock()
+        except (TypeError, ValueError, OverflowError):
+            return True
+        return True

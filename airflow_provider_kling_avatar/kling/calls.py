@@ -1,0 +1,168 @@
+"""
+What is asked and how an answer is read, for both transports alike. Pure: builds calls, sends nothing.
+
+A call knows whether it costs money, and so which of its failures may be tried again without asking first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from airflow_provider_kling_avatar.kling.dialects.envelope import (
+    Answer,
+    read_json,
+    read_speech,
+    read_task,
+    read_task_list,
+)
+from airflow_provider_kling_avatar.kling.errors import (
+    Accepted,
+    ConnectionFailedError,
+    ConnectionLostError,
+    InvalidRequestError,
+    KlingError,
+    RateLimitedError,
+    UnavailableError,
+    UnreadableAnswerError,
+)
+from airflow_provider_kling_avatar.kling.redact import public_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from airflow_provider_kling_avatar.kling.config import KlingConfig
+    from airflow_provider_kling_avatar.kling.model import EndpointName, Speech, VideoTask
+
+T = TypeVar("T")
+
+MAX_ANSWER_BYTES = 32 * 1024 * 1024
+"""An answer longer than this is no status of anything: a page of 500 tasks is far below."""
+MAX_PAGE_SIZE = 500
+"""https://klingai.com/document-api/api/video/avatar"""
+
+TRANSIENT = (
+    ConnectionFailedError,
+    ConnectionLostError,
+    RateLimitedError,
+    UnavailableError,
+    UnreadableAnswerError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """
+    One request and the way to read its answer.
+
+    :param method: HTTP method.
+    :param url: the whole address.
+    :param read: turns a good answer into what was asked for, or raises one of our errors.
+    :param params: the query.
+    :param body: sent as JSON.
+    :param paid: True if the vendor bills for it.
+    """
+
+    method: str
+    url: str
+    read: Callable[[Answer], T]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = field(default=None, repr=False)
+    paid: bool = False
+
+    def may_repeat(self, error: BaseException) -> bool:
+        """Tell whether the call can be sent again at once: never, if the vendor may have taken a paid one."""
+        if not isinstance(error, TRANSIENT):
+            return False
+        return not self.paid or error.accepted is Accepted.NO
+
+    def failed_before_sending(self, error: BaseException) -> ConnectionFailedError:
+        """Build the error for a connection that was never made."""
+        return ConnectionFailedError(
+            f"no connection to {public_url(self.url)} ({_kind(error)}): check the connection's host and the network"
+        )
+
+    def failed_after_sending(self, error: BaseException) -> ConnectionLostError:
+        """Build the error for a connection that broke, or stayed silent, after the request had left."""
+        return ConnectionLostError(
+            f"the connection to {public_url(self.url)} broke before the answer ({_kind(error)})"
+        )
+
+    def too_long(self) -> UnreadableAnswerError:
+        """Build the error for an answer without end."""
+        return UnreadableAnswerError(f"{public_url(self.url)} answered more than {MAX_ANSWER_BYTES} bytes")
+
+
+def _kind(error: BaseException) -> str:
+    """Name an error and its cause by their types: their texts hold addresses with keys in them."""
+    cause = error.__cause__ or error.__context__
+    names = [type(error).__name__] + ([type(cause).__name__] if cause else [])
+    return " from ".join(dict.fromkeys(names))
+
+
+class Calls:
+    """
+    Builds every call of one account.
+
+    :param config: the account.
+    """
+
+    def __init__(self, config: KlingConfig) -> None:
+        self.config = config
+        self._dialect = config.dialect
+
+    def _url(self, path: str) -> str:
+        return self.config.base_url + path
+
+    def submit(self, endpoint: EndpointName, body: Mapping[str, Any]) -> Call[VideoTask]:
+        """Create a video task. Costs money."""
+        return Call("POST", self._url(self._dialect.create_path(endpoint)), read_task, body=body, paid=True)
+
+    def synthesize(self, body: Mapping[str, Any]) -> Call[Speech]:
+        """Speak a text. Costs money."""
+        return Call("POST", self._url(self._dialect.create_path("speech")), read_speech, body=body, paid=True)
+
+    def get_task(self, endpoint: EndpointName, task_id: str) -> Call[VideoTask]:
+        """
+        Ask for one task.
+
+        :raises InvalidRequestError: the id is empty.
+        """
+        if not isinstance(task_id, str) or not task_id.strip() or task_id.strip().lower() == "none":
+            raise InvalidRequestError(
+                "the id of the Kling task is empty: if it comes from an upstream task, that task returned nothing",
+                field="task_id",
+            )
+        url = self._url(self._dialect.query_path(endpoint, task_id))
+        return Call("GET", url, lambda answer: read_task(answer, task_id))
+
+    def list_tasks(self, endpoint: EndpointName, page: int, page_size: int) -> Call[list[VideoTask]]:
+        """
+        List the account's tasks, the newest first.
+
+        :param page: 1 to 1000.
+        :param page_size: 1 to 500.
+        """
+        url = self._url(self._dialect.list_path(endpoint))
+        return Call("GET", url, read_task_list, params={"pageNum": page, "pageSize": page_size})
+
+    def ping(self) -> Call[bool]:
+        """Make a call that costs nothing and needs a valid key: the shortest list, or a task that cannot exist."""
+        if self._dialect.endpoints["avatar"].list_path:
+            url = self._url(self._dialect.list_path("avatar"))
+            return Call("GET", url, _is_good, params={"pageNum": 1, "pageSize": 1})
+        return Call("GET", self._url(self._dialect.query_path("avatar", "connection-test")), _is_good)
+
+
+def _is_good(answer: Answer) -> bool:
+    read_json(answer)
+    return True
+
+
+def missing_is_certain(error: KlingError) -> bool:
+    """
+    Tell whether "not found" came with the vendor's own code.
+
+    A bare HTTP 404 may as well mean that the gateway has no such route, and then nothing is known of the task.
+    """
+    return error.code is not None

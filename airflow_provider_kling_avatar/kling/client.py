@@ -1,0 +1,396 @@
+"""
+Sends calls: `KlingClient` with requests for workers, `AsyncKlingClient` with aiohttp for triggers.
+
+Same methods, same calls, same reading of answers; only the sending differs. Neither ever follows a redirect or
+repeats a paid call that the vendor may have taken. Both libraries are imported on first use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import ssl
+import time
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from airflow_provider_kling_avatar import __version__
+from airflow_provider_kling_avatar.kling.calls import (
+    MAX_ANSWER_BYTES,
+    MAX_PAGE_SIZE,
+    Call,
+    Calls,
+    missing_is_certain,
+)
+from airflow_provider_kling_avatar.kling.dialects.envelope import Answer
+from airflow_provider_kling_avatar.kling.errors import (
+    AuthenticationError,
+    KlingError,
+    NotFoundError,
+    TokenTimeError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+    import aiohttp
+    import requests
+    from tenacity import RetryCallState
+
+    from airflow_provider_kling_avatar.kling.config import KlingConfig
+    from airflow_provider_kling_avatar.kling.model import EndpointName, Speech, VideoTask
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+USER_AGENT = f"airflow-provider-kling-avatar/{__version__}"
+LONGEST_PAUSE_SECONDS = 30.0
+"""A worker does not sit out a longer `Retry-After`; it fails the try, and Airflow's retry_delay takes over."""
+PAGES_SEARCHED = 10
+"""How many pages of 500 tasks are searched for a name: the newest 5,000 tasks of the account."""
+
+
+class KlingClient:
+    """
+    The worker's client: blocking, patient with what passes, careful with what costs.
+
+    :param config: the account.
+    :param attempts: how often a call that may be repeated is sent in all.
+    :param sleep: how to wait between attempts; replaced in tests.
+    """
+
+    def __init__(
+        self, config: KlingConfig, *, attempts: int = 3, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self.config = config
+        self._calls = Calls(config)
+        self._attempts = attempts
+        self._sleep = sleep
+        self._session: requests.Session | None = None
+
+    # --------------------------------------------------------------- methods
+
+    def submit(self, endpoint: EndpointName, body: Mapping[str, Any]) -> VideoTask:
+        """
+        Create a video task: the one call that costs real money.
+
+        :param body: checked and complete, see `preparation.prepare`.
+        :raises KlingError: `error.accepted` tells whether the vendor may have taken it.
+        """
+        return self._call(self._calls.submit(endpoint, body))
+
+    def synthesize(self, body: Mapping[str, Any]) -> Speech:
+        """
+        Speak a text. Costs a little.
+
+        :param body: see `preparation.speech_body`.
+        :raises KlingError: `error.accepted` tells whether the vendor may have taken it.
+        """
+        return self._call(self._calls.synthesize(body))
+
+    def get_task(self, task_id: str, endpoint: EndpointName = "avatar") -> VideoTask:
+        """
+        Ask for one task by the vendor's id (or by ours, where the dialect can).
+
+        :raises NotFoundError: the vendor does not have it.
+        :raises KlingError: anything else that went wrong.
+        """
+        return self._call(self._calls.get_task(endpoint, task_id))
+
+    def list_tasks(
+        self, endpoint: EndpointName = "avatar", *, page: int = 1, page_size: int = 30
+    ) -> list[VideoTask]:
+        """
+        List the account's tasks, the newest first.
+
+        :param page: 1 to 1000.
+        :param page_size: 1 to 500.
+        :raises UnsupportedError: this API cannot list.
+        """
+        return self._call(self._calls.list_tasks(endpoint, page, page_size))
+
+    def find_task(self, external_task_id: str, endpoint: EndpointName = "avatar") -> VideoTask | None:
+        """
+        Look a task up by our own name for it; ``None`` only if the vendor certainly does not have it.
+
+        :raises KlingError: it could not be found out. Never take this for "not there".
+        """
+        if self.config.dialect.external_id_query:
+            try:
+                return self.get_task(external_task_id, endpoint)
+            except NotFoundError as error:
+                if missing_is_certain(error):
+                    return None
+        for page in range(1, PAGES_SEARCHED + 1):
+            tasks = self.list_tasks(endpoint, page=page, page_size=MAX_PAGE_SIZE)
+            for task in tasks:
+                if task.external_task_id == external_task_id:
+                    return task
+            if len(tasks) < MAX_PAGE_SIZE:
+                break
+        return None
+
+    def ping(self) -> None:
+        """
+        Check host, route and key with a call that costs nothing.
+
+        :raises KlingError: says which of them is wrong.
+        """
+        try:
+            self._call(self._calls.ping())
+        except NotFoundError as error:
+            if not missing_is_certain(error):
+                raise
+
+    def region_of_key(self) -> str | None:
+        """Return another host of the same vendor that takes this key, if ours is one of the vendor's hosts."""
+        regions = self.config.dialect.regions
+        if self.config.base_url not in regions:
+            return (
+                None  # never hand a key to a host that its owner did not name, unless both are the vendor's
+            )
+        from dataclasses import replace
+
+        for host in regions:
+            if host != self.config.base_url:
+                with KlingClient(replace(self.config, base_url=host), attempts=1) as other:
+                    try:
+                        other.ping()
+                    except KlingError:
+                        continue
+                    return host
+        return None
+
+    # --------------------------------------------------------------- sending
+
+    def _call(self, call: Call[T]) -> T:
+        from tenacity import Retrying, retry_if_exception, stop_after_attempt
+
+        retrying = Retrying(
+            stop=stop_after_attempt(self._attempts),
+            wait=_pause,
+            retry=retry_if_exception(lambda error: call.may_repeat(error) and not _asks_too_long(error)),
+            sleep=self._sleep,
+            before_sleep=_tell,
+            reraise=True,
+        )
+        result: T = retrying(self._once, call)
+        return result
+
+    def _once(self, call: Call[T]) -> T:
+        answer = self._send(call)
+        try:
+            return call.read(answer)
+        except TokenTimeError:
+            # The vendor's clock comes with its answer: sign once more by it. The first call was refused.
+            if not self.config.credentials.learn_clock(answer.headers.get("date")):
+                raise
+        return call.read(self._send(call))
+
+    def _send(self, call: Call[Any]) -> Answer:
+        import requests
+
+        try:
+            with self._open_session().request(
+                call.method,
+                call.url,
+                params=dict(call.params),
+                json=call.body,
+                timeout=(self.config.connect_timeout, self.config.read_timeout),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                body = bytearray()
+                for chunk in response.iter_content(65536):
+                    body += chunk
+                    if len(body) > MAX_ANSWER_BYTES:
+                        raise call.too_long()
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                return Answer(response.status_code, bytes(body), headers, call.url)
+        except requests.RequestException as error:
+            raise (call.failed_before_sending if _never_left(error) else call.failed_after_sending)(
+                error
+            ) from error
+
+    def _open_session(self) -> requests.Session:
+        if self._session is None:
+            import requests
+
+            session = requests.Session()
+            session.headers["User-Agent"] = USER_AGENT
+            session.auth = self._sign
+            self._session = session
+        return self._session
+
+    def _sign(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        # As `auth`, not as a session header: a .netrc entry for the host would replace the header.
+        request.headers["Authorization"] = self.config.credentials.header()
+        return request
+
+    def close(self) -> None:
+        """Close the session."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncKlingClient:
+    """
+    The triggerer's client: only asks, never pays, never blocks the loop, and tries each call once.
+
+    Use as ``async with AsyncKlingClient(config) as client``.
+
+    :param config: the account.
+    """
+
+    def __init__(self, config: KlingConfig) -> None:
+        self.config = config
+        self._calls = Calls(config)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def get_task(self, task_id: str, endpoint: EndpointName = "avatar") -> VideoTask:
+        """
+        Ask for one task by the vendor's id (or by ours, where the dialect can).
+
+        :raises NotFoundError: the vendor does not have it.
+        :raises KlingError: anything else that went wrong.
+        """
+        return await self._once(self._calls.get_task(endpoint, task_id))
+
+    async def list_tasks(
+        self, endpoint: EndpointName = "avatar", *, page: int = 1, page_size: int = 30
+    ) -> list[VideoTask]:
+        """
+        List the account's tasks, the newest first.
+
+        :param page: 1 to 1000.
+        :param page_size: 1 to 500.
+        :raises UnsupportedError: this API cannot list.
+        """
+        return await self._once(self._calls.list_tasks(endpoint, page, page_size))
+
+    async def _once(self, call: Call[T]) -> T:
+        answer = await self._send(call)
+        try:
+            return call.read(answer)
+        except TokenTimeError:
+            if not self.config.credentials.learn_clock(answer.headers.get("date")):
+                raise
+        return call.read(await self._send(call))
+
+    async def _send(self, call: Call[Any]) -> Answer:
+        import aiohttp
+
+        if self._session is None:
+            raise RuntimeError("use AsyncKlingClient as an async context manager")
+        try:
+            async with self._session.request(
+                call.method,
+                call.url,
+                params=dict(call.params),
+                headers={"Authorization": self.config.credentials.header()},
+                allow_redirects=False,
+            ) as response:
+                body = bytearray()
+                async for chunk in response.content.iter_chunked(65536):
+                    body += chunk
+                    if len(body) > MAX_ANSWER_BYTES:
+                        raise call.too_long()
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                return Answer(response.status, bytes(body), headers, call.url)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise call.failed_before_sending(error) from error
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise call.failed_after_sending(error) from error
+
+    async def __aenter__(self) -> Self:
+        # Importing aiohttp builds a TLS context, which takes long enough to be seen on the triggerer's loop.
+        await asyncio.to_thread(_load, "aiohttp", "jwt")
+        import aiohttp
+
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(
+                total=None,
+                sock_connect=self.config.connect_timeout,
+                sock_read=self.config.read_timeout,
+            ),
+            headers={"User-Agent": USER_AGENT},
+            trust_env=True,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
+def _load(*modules: str) -> None:
+    for module in modules:
+        importlib.import_module(module)
+
+
+def _never_left(error: requests.RequestException) -> bool:
+    """Tell whether a request certainly did not reach the vendor: the connection itself could not be made."""
+    import requests
+    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProxyError
+
+    if isinstance(error, requests.ConnectTimeout | requests.exceptions.ProxyError):
+        return True
+    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+        return True
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    if isinstance(reason, NewConnectionError | ConnectTimeoutError | ProxyError):
+        return True
+    # A certificate is judged before the first byte of the request; other TLS errors can come later.
+    cause = reason.args[0] if reason is not None and reason.args else None
+    return isinstance(cause, ssl.SSLCertVerificationError)
+
+
+def _asks_too_long(error: BaseException) -> bool:
+    return isinstance(error, KlingError) and (error.retry_after or 0) > LONGEST_PAUSE_SECONDS
+
+
+def _pause(state: RetryCallState) -> float:
+    from tenacity import wait_random_exponential
+
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.retry_after if isinstance(error, KlingError) else None
+    return asked if asked is not None else wait_random_exponential(multiplier=1, max=10)(state)
+
+
+def _tell(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    pause = state.next_action.sleep if state.next_action else 0
+    log.warning("%s; trying again in %.1f s", error, pause)
+
+
+def explain_connection(client: KlingClient) -> tuple[bool, str]:
+    """
+    Test a connection for a person: (works, what is wrong and what to do).
+
+    :param client: the connection's client.
+    """
+    dialect = client.config.dialect
+    try:
+        client.ping()
+    except AuthenticationError as error:
+        host = client.region_of_key()
+        if host:
+            return False, f"wrong region: the key is good on {host}; put that into the connection's host"
+        return False, f"wrong key: {error}"
+    except KlingError as error:
+        return False, str(error)
+    return True, f"{dialect.title} at {client.config.base_url} takes this key"

@@ -1,0 +1,209 @@
+"""
+Everything a client needs to know of one account: which API, where, who pays, how patient to be.
+
+Built from the plain values of a connection. Says clearly what is wrong with them, and never shows a key.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow_provider_kling_avatar.kling.auth import BearerKey, Credentials, SignedKey
+from airflow_provider_kling_avatar.kling.dialects import DIALECTS, Dialect
+from airflow_provider_kling_avatar.kling.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+EXTRAS: dict[str, str] = {
+    "api": "which API the key is for",
+    "path_prefix": "goes before every path, such as /kling",
+    "query_path": "template of the status address, with {path} and {id}",
+    "list_path": "template of the list address, with {path}; false where listing does not work",
+    "limits": 'limits that differ, such as {"avatar.prompt.maxLength": 500}',
+    "connect_timeout": "seconds to wait for a connection",
+    "read_timeout": "seconds to wait for an answer",
+    "task_link": "template of the extra link's address, with {task_id}",
+}
+"""What the connection's extra may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class KlingConfig:
+    """
+    One account on one API.
+
+    :param dialect: the API, with this connection's overrides worked in.
+    :param base_url: scheme, host and port, nothing behind.
+    :param credentials: who pays.
+    :param connect_timeout: seconds to wait for a connection.
+    :param read_timeout: seconds to wait for an answer; a create call carries up to 20 MB.
+    :param task_link: template of a page about a task, with ``{task_id}``.
+    """
+
+    dialect: Dialect
+    base_url: str
+    credentials: Credentials
+    connect_timeout: float = 10.0
+    read_timeout: float = 120.0
+    task_link: str | None = field(default=None)
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        host: str | None,
+        login: str | None,
+        password: str | None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> KlingConfig:
+        """
+        Build from the values of a connection.
+
+        :param host: a whole URL without a path, or empty for the API's own address.
+        :param login: the access key, if the password is a secret key.
+        :param password: the API key or the secret key.
+        :param extra: see `EXTRAS`.
+        :raises ConfigurationError: names the field and what to put there.
+        """
+        options = {key: value for key, value in (extra or {}).items() if value not in (None, "")}
+        unknown = sorted(set(options) - set(EXTRAS))
+        if unknown:
+            raise ConfigurationError(
+                f"the connection's extra has {', '.join(unknown)}, which is not known; it may hold {', '.join(EXTRAS)}"
+            )
+        dialect = _dialect(str(options.get("api", "kling")))
+        return cls(
+            dialect=dialect.override(
+                prefix=_prefix(options.get("path_prefix")),
+                query_path=_paths("query_path", options.get("query_path")),
+                list_path=_paths("list_path", options.get("list_path")),
+                limits=_object("limits", options.get("limits")),
+            ),
+            base_url=_base_url(host, dialect),
+            credentials=_credentials(login, password, dialect),
+            connect_timeout=_seconds("connect_timeout", options.get("connect_timeout"), 10.0),
+            read_timeout=_seconds("read_timeout", options.get("read_timeout"), 120.0),
+            task_link=str(options["task_link"]) if "task_link" in options else None,
+        )
+
+
+def _dialect(name: str) -> Dialect:
+    try:
+        return DIALECTS[name]
+    except KeyError:
+        raise ConfigurationError(
+            f"the connection's api is {name!r}; it must be one of {', '.join(DIALECTS)}"
+        ) from None
+
+
+def _base_url(host: str | None, dialect: Dialect) -> str:
+    if not host:
+        if dialect.base_url is None:
+            raise ConfigurationError(
+                f"the connection's host is empty: the api {dialect.name!r} has no address of its own, "
+                "put your seller's there, such as https://api.example.com"
+            )
+        return dialect.base_url
+    try:
+        parts = urlsplit(host if "://" in host else f"https://{host}")
+        good = (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and (parts.port is None or parts.port > 0)
+        )
+    except ValueError:
+        good = False
+    if not good:
+        raise ConfigurationError(
+            "the connection's host is not an http(s) URL such as https://api.example.com"
+        )
+    if parts.username or parts.password:
+        raise ConfigurationError(
+            "the connection's host holds a user or password: put the key into password instead"
+        )
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise ConfigurationError(
+            f"the connection's host has a path ({parts.path or '?'}): "
+            f"leave only {parts.scheme}://{parts.netloc} there; "
+            "if all paths of your gateway start with something, put that into the extra path_prefix"
+        )
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _credentials(login: str | None, password: str | None, dialect: Dialect) -> Credentials:
+    login, password = (login or "").strip(), (password or "").strip()
+    if not password:
+        raise ConfigurationError(
+            "the connection has no key: put the API key into password, or the access key into login "
+            "and the secret key into password"
+        )
+    if not login:
+        return _bearer(password)
+    if not dialect.signed_keys:
+        able = ", ".join(name for name, other in DIALECTS.items() if other.signed_keys)
+        raise ConfigurationError(
+            f"the api {dialect.name!r} takes an API key in password and nothing in login; "
+            f"access key and secret key are for {able}"
+        )
+    return SignedKey(login, password)
+
+
+def _bearer(key: str) -> BearerKey:
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigurationError(
+            "the connection's password holds characters that no API key has: paste the key anew"
+        )
+    return BearerKey(key)
+
+
+def _prefix(value: object) -> str | None:
+    if value is None:
+        return None
+    text = str(value).strip("/")
+    return f"/{text}" if text else ""
+
+
+def _paths(name: str, value: object) -> str | dict[str, str] | None:
+    if value is None:
+        return None
+    if value is False:
+        return ""
+    if isinstance(value, dict) or (
+        isinstance(value, str) and value.lstrip().startswith("{") and '"' in value
+    ):
+        return {key: path or "" for key, path in (_object(name, value) or {}).items()}
+    text = str(value)
+    if text.lower() == "false":
+        return ""
+    if not text.startswith(("/", "{path}")):
+        raise ConfigurationError(f"the connection's {name} must start with / or {{path}}: {text!r}")
+    return text
+
+
+def _object(name: str, value: object) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise ConfigurationError(f"the connection's {name} is not valid JSON") from None
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"the connection's {name} must be a JSON object")
+    return value
+
+
+def _seconds(name: str, value: object, default: float) -> float:
+    if value is None:
+        return default
+    try:
+        seconds = float(str(value))
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 3600:
+        raise ConfigurationError(f"the connection's {name} must be a number of seconds between 0 and 3600")
+    return seconds

@@ -1,0 +1,132 @@
+"""What each error code means, whoever sends it: numbers are Kling's own, words are the gateways'."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from airflow_provider_kling_avatar.kling import errors as e
+
+
+class Meaning(NamedTuple):
+    """What a code stands for.
+
+    :param error: the class to raise.
+    :param text: what happened and what to do, for a person.
+    """
+
+    error: type[e.KlingError]
+    text: str
+
+
+KLING_CODES: dict[int, Meaning] = {
+    # https://kling.ai/document-api/api/get-started/error-codes
+    1000: Meaning(e.AuthenticationError, "authentication failed: check the key in the connection's password"),
+    1001: Meaning(e.AuthenticationError, "no key was sent: fill in the connection's password"),
+    1002: Meaning(
+        e.AuthenticationError,
+        "the key is not valid on this host: check the connection's password (and login, for an access key); "
+        "a key of another region or of the old console is refused the same way, so check the host too",
+    ),
+    1003: Meaning(e.TokenTimeError, "the signed token is not valid yet: this machine's clock runs ahead"),
+    1004: Meaning(e.TokenTimeError, "the signed token has expired: this machine's clock runs behind"),
+    1100: Meaning(e.AccountError, "the account is in an abnormal state: look at it in the vendor's console"),
+    1101: Meaning(e.AccountError, "the account is in arrears: top it up"),
+    1102: Meaning(e.AccountError, "the resource pack is used up or expired: buy one or enable pay-as-you-go"),
+    1103: Meaning(
+        e.PermissionDeniedError, "the account may not use this API or model: check its permissions"
+    ),
+    1200: Meaning(e.InvalidRequestError, "the vendor refused the parameters: check the fields"),
+    1201: Meaning(e.InvalidRequestError, "the vendor refused a field or its value: change it"),
+    1202: Meaning(e.InvalidRequestError, "the vendor does not take this method here: check the paths"),
+    1203: Meaning(e.NotFoundError, "the vendor has no such thing (task, model or voice): check the id"),
+    1300: Meaning(e.ContentRejectedError, "the platform's policy refused the request: change the content"),
+    1301: Meaning(e.ContentRejectedError, "moderation refused the content: change image, audio or prompt"),
+    1302: Meaning(e.RateLimitedError, "too many requests: slow down"),
+    1303: Meaning(
+        e.NoFreeSlotError,
+        "the account already runs as many tasks in parallel as its pack allows: "
+        "give the task an Airflow pool of that size",
+    ),
+    1304: Meaning(
+        e.PermissionDeniedError, "this address is not on the account's IP allow-list: contact the vendor"
+    ),
+    5000: Meaning(e.UnavailableError, "the vendor had an internal error"),
+    5001: Meaning(e.UnavailableError, "the vendor is down for the moment"),
+    5002: Meaning(e.UnavailableError, "the vendor timed out inside"),
+}
+
+SLUGS: dict[str, Meaning] = {
+    # https://github.com/QuantumNous/new-api: relay/relay_task.go, dto/task.go; CometAPI's error page
+    "invalid_request": Meaning(e.InvalidRequestError, "the gateway refused a field: check the fields"),
+    "invalid_request_error": Meaning(e.InvalidRequestError, "the gateway refused a field: check the fields"),
+    "task_not_exist": Meaning(e.NotFoundError, "the gateway has no such task: check the id"),
+    "task_not_found": Meaning(e.NotFoundError, "the gateway has no such task: check the id"),
+    "model_price_error": Meaning(
+        e.RefusedError, "the gateway has no price for this model: ask its seller to enable it"
+    ),
+    "model_not_found": Meaning(e.RefusedError, "the gateway does not sell this model to this key"),
+    "task_failed": Meaning(e.RefusedError, "the vendor behind the gateway refused the request"),
+    "get_task_failed": Meaning(e.UnavailableError, "the gateway could not look the task up"),
+    "fail_to_fetch_task": Meaning(e.UnavailableError, "the gateway could not reach the vendor behind it"),
+    "invalid_api_key": Meaning(
+        e.AuthenticationError, "the key is not valid: check the connection's password"
+    ),
+    "insufficient_user_quota": Meaning(e.AccountError, "the gateway account has no quota left: top it up"),
+    "insufficient_quota": Meaning(e.AccountError, "the gateway account has no quota left: top it up"),
+    "pre_consume_token_quota_failed": Meaning(e.AccountError, "the key has no quota left: top it up"),
+    "quota_not_enough": Meaning(e.AccountError, "the gateway account has no quota left: top it up"),
+    "rate_limit_exceeded": Meaning(e.RateLimitedError, "too many requests: slow down"),
+}
+
+HTTP_STATUSES: dict[int, Meaning] = {
+    # Only where no code says it better: four of Kling's six codes under HTTP 429 are permanent.
+    400: Meaning(e.RefusedError, "the vendor refused the request"),
+    401: Meaning(e.AuthenticationError, KLING_CODES[1002].text),
+    402: Meaning(e.AccountError, "the account has no money left: top it up"),
+    403: Meaning(e.PermissionDeniedError, "the vendor denies this key the request: check its permissions"),
+    404: Meaning(e.NotFoundError, "the vendor has nothing at this address: check the id and the paths"),
+    405: Meaning(
+        e.WrongRouteError, "this address does not take the method: check the connection's host and paths"
+    ),
+    408: Meaning(e.UnavailableError, "the vendor waited too long for the request"),
+    413: Meaning(e.RefusedError, "the request is too large for the vendor: pass media as URLs, or smaller"),
+    429: Meaning(e.RateLimitedError, KLING_CODES[1302].text),
+}
+
+TEXTS: tuple[tuple[str, int], ...] = (
+    # Gateways that lose the code keep the words (O-CONC, C-TTS, and failures seen in the field).
+    ("parallel task over resource pack limit", 1303),
+    ("voice id not found", 1201),
+    ("risk control", 1301),
+    ("content security", 1301),
+)
+"""Words in a message that stand for a code."""
+
+
+def code_in_text(text: str) -> int | None:
+    """Return the code that a message stands for, if its words are known."""
+    lowered = text.lower()
+    return next((code for words, code in TEXTS if words in lowered), None)
+
+
+def meaning_of(code: int | str | None, http_status: int, message: str) -> Meaning:
+    """
+    Decide what an error answer means: by code, by known words, by HTTP status, in this order.
+
+    :param code: the vendor's code, if one was found.
+    :param http_status: of the answer.
+    :param message: the vendor's words.
+    """
+    if isinstance(code, int) and code in KLING_CODES:
+        return KLING_CODES[code]
+    known = code_in_text(message)
+    if known is not None:
+        return KLING_CODES[known]
+    slug = str(code or "").lower()
+    if slug in SLUGS and not (slug == "fail_to_fetch_task" and http_status < 500):  # HTTP's server errors
+        return SLUGS[slug]
+    if http_status in HTTP_STATUSES:
+        return HTTP_STATUSES[http_status]
+    if http_status >= 500:  # HTTP's server errors
+        return KLING_CODES[5000]
+    return Meaning(e.RefusedError, "the vendor refused the request")

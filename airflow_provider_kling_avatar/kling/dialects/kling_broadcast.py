@@ -1,0 +1,32 @@
+"""The avatar API under /v1/videos/avatar, as a third-party digest describes it: text and voice in one call."""
+
+from __future__ import annotations
+
+from airflow_provider_kling_avatar.kling.dialects.base import Dialect, Endpoint, Field
+from airflow_provider_kling_avatar.kling.dialects.kling import DIALECT as OFFICIAL
+
+DIALECT = Dialect(
+    name="kling-broadcast",
+    title="Kling avatar under /v1/videos/avatar",
+    source="the digest of POST /v1/videos/avatar; the official page documents another path",
+    base_url=OFFICIAL.base_url,
+    regions=OFFICIAL.regions,
+    signed_keys=True,
+    # The digest keeps external_task_id but does not say that a task can be asked for by it. Taking it for
+    # granted would read "no such route" as "no such task"; the list, which it documents, answers as well.
+    external_id_query=False,
+    endpoints={
+        "avatar": Endpoint(
+            "/v1/videos/avatar",
+            {
+                "image": Field("image"),
+                "audio": Field("audio_url"),
+                "text": Field("text"),
+                "voice_id": Field("voice_id"),
+                "aspect_ratio": Field("aspect_ratio"),
+                "callback_url": Field("callback_url"),
+                "external_task_id": Field("external_task_id"),
+            },
+        )
+    },
+)

@@ -1,0 +1,365 @@
+"""
+What is asked of a Kling API and what comes back, in one vocabulary for all of them.
+
+Knows the Dag author's field names and types. Knows nothing of any vendor's field names, of files, or of HTTP.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from typing import Any, Literal, Self
+
+from airflow_provider_kling_avatar.kling.errors import InvalidRequestError
+
+EndpointName = Literal["avatar", "image_to_video", "speech"]
+ENDPOINT_NAMES: tuple[EndpointName, ...] = ("avatar", "image_to_video", "speech")
+
+_TRUE = frozenset({"true", "1", "yes", "on"})
+_FALSE = frozenset({"false", "0", "no", "off"})
+
+
+def is_absent(value: object) -> bool:
+    """Tell whether a field was left out: ``None`` or an empty text, which the vendors treat alike."""
+    return value is None or value == ""
+
+
+def _text(name: str, value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidRequestError(f"{name} must be text, not {type(value).__name__}", field=name)
+    return str(value)
+
+
+def _media(_name: str, value: object) -> object:
+    """Leave media as it came: `media` says better what is wrong with it."""
+    return value
+
+
+def _number(name: str, value: object) -> float:
+    try:
+        number = float("nan") if isinstance(value, bool) else float(value)  # type: ignore[arg-type]  # see except
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidRequestError(f"{name} must be a number, not {_show(value)}", field=name) from None
+    if number != number or number in (float("inf"), float("-inf")):  # noqa: PLR0124  # NaN is not itself
+        raise InvalidRequestError(f"{name} must be a finite number", field=name)
+    return number
+
+
+def _boolean(name: str, value: object) -> bool:
+    word = str(value).strip().lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise InvalidRequestError(f"{name} must be true or false, not {_show(value)}", field=name)
+
+
+def _seconds_text(name: str, value: object) -> str:
+    number = _number(name, value)
+    if number != int(number):
+        raise InvalidRequestError(f"{name} must be a whole number of seconds", field=name)
+    return str(int(number))
+
+
+def _structure(expected: type) -> Callable[[str, object], object]:
+    def coerce(name: str, value: object) -> object:
+        if isinstance(value, str):  # a template renders a structure to text
+            try:
+                value = json.loads(value)
+            except (ValueError, RecursionError):
+                raise InvalidRequestError(f"{name} is text but not valid JSON", field=name) from None
+        if isinstance(value, tuple):
+            value = list(value)
+        if isinstance(value, Mapping):
+            value = dict(value)
+        if not isinstance(value, expected):
+            shape = "an object" if expected is dict else "a list"
+            raise InvalidRequestError(f"{name} must be {shape}, not {type(value).__name__}", field=name)
+        return value
+
+    return coerce
+
+
+def _show(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{type(value).__name__} of {len(text)} characters"
+
+
+_COERCE: dict[str, Callable[[str, object], object]] = {
+    "text": _text,
+    "media": _media,
+    "number": _number,
+    "boolean": _boolean,
+    "seconds": _seconds_text,
+    "object": _structure(dict),
+    "list": _structure(list),
+}
+
+
+def _field(kind: str) -> Any:
+    return field(default=None, metadata={"kind": kind}, repr=kind != "media")
+
+
+class _Request:
+    """What all requests share: building from loosely typed fields, as templates render them."""
+
+    @classmethod
+    def from_fields(cls, **values: object) -> Self:
+        """
+        Build the request from whatever a rendered template left.
+
+        :param values: fields by name; ``None`` and ``""`` mean "not given"; numbers, booleans and
+            structures may come as text.
+        :raises InvalidRequestError: a field does not exist or cannot be read as its type.
+        """
+        known = {f.name: f.metadata["kind"] for f in fields(cls)}  # type: ignore[arg-type]  # subclasses are dataclasses
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise InvalidRequestError(f"{', '.join(unknown)}: no such field; there are {', '.join(known)}")
+        return cls(
+            **{
+                name: value if is_absent(value) else _COERCE[known[name]](name, value)
+                for name, value in values.items()
+            }
+        )
+
+    def given(self) -> dict[str, Any]:
+        """Return the fields that were given, ``extra`` left out."""
+        return {
+            f.name: value
+            for f in fields(self)  # type: ignore[arg-type]  # subclasses are dataclasses
+            if f.name != "extra" and not is_absent(value := getattr(self, f.name))
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AvatarRequest(_Request):
+    """
+    A talking-head video: one face and one voice.
+
+    :param image: the face: an http(s) URL, a path, a storage URI or base64.
+    :param audio: the voice as a file: like ``image``.
+    :param audio_id: the voice as an id that text-to-speech gave (30 days old at most).
+    :param text: the voice as words to speak, together with ``voice_id``.
+    :param voice_id: the vendor's id of the speaking voice.
+    :param voice_language: ``zh`` or ``en``; read from the text when left out.
+    :param voice_speed: 0.8 to 2.0, 1.0 is normal.
+    :param prompt: actions, emotion, camera; 2500 characters at most.
+    :param mode: ``std`` (default) or ``pro``.
+    :param aspect_ratio: such as ``16:9``, where the API has it; elsewhere the image decides.
+    :param watermark: also make a watermarked result.
+    :param callback_url: the vendor POSTs here at each change of status.
+    :param external_task_id: your own id for the task, unique per account.
+    :param audio_duration_seconds: what ``generations`` bills; measured from the audio when left out.
+    :param extra: further fields, passed to the vendor as they are.
+    """
+
+    image: Any = _field("media")
+    audio: Any = _field("media")
+    audio_id: str | None = _field("text")
+    text: str | None = _field("text")
+    voice_id: str | None = _field("text")
+    voice_language: str | None = _field("text")
+    voice_speed: float | None = _field("number")
+    prompt: str | None = _field("text")
+    mode: str | None = _field("text")
+    aspect_ratio: str | None = _field("text")
+    watermark: bool | None = _field("boolean")
+    callback_url: str | None = _field("text")
+    external_task_id: str | None = _field("text")
+    audio_duration_seconds: float | None = _field("number")
+    extra: dict[str, Any] | None = _field("object")
+
+    def check_voice(self) -> None:
+        """
+        Check that exactly one source of the voice is given.
+
+        :raises InvalidRequestError: none, or more than one.
+        """
+        sources = [name for name in ("audio", "audio_id", "text") if not is_absent(getattr(self, name))]
+        if not sources:
+            raise InvalidRequestError(
+                "the clip has no voice: give exactly one of audio, audio_id, or text with voice_id; "
+                "if one of them comes from an upstream task, that task returned nothing",
+                field="audio",
+            )
+        if len(sources) > 1:
+            raise InvalidRequestError(
+                f"the clip has more than one voice ({' and '.join(sources)}): "
+                "give exactly one of audio, audio_id, or text with voice_id",
+                field=sources[0],
+            )
+        if "text" in sources and is_absent(self.voice_id):
+            raise InvalidRequestError("text needs a voice_id to speak it", field="voice_id")
+        if "text" not in sources and not is_absent(self.voice_id):
+            raise InvalidRequestError(
+                f"voice_id speaks text, but the voice comes from {sources[0]}: remove one", field="voice_id"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageToVideoRequest(_Request):
+    """
+    A short video from a picture. At least one of ``image`` and ``image_tail`` is needed.
+
+    :param image: the first frame: an http(s) URL, a path, a storage URI or base64.
+    :param image_tail: the last frame, like ``image``. Not together with masks or ``camera_control``.
+    :param prompt: what should happen; 2500 characters at most.
+    :param negative_prompt: what should not happen; 2500 characters at most.
+    :param model_name: such as ``kling-v2-master``.
+    :param cfg_scale: 0 to 1; higher follows the prompt more closely.
+    :param mode: ``std`` (default) or ``pro``.
+    :param duration: seconds: 5 or 10 (3 to 15 on kling-v3 models); 5 only with a tail frame or masks.
+    :param static_mask: white areas of this image stay still; same size as ``image``.
+    :param dynamic_masks: up to 6 of ``{"mask": image, "trajectories": [{"x": int, "y": int}, ...]}``, pixels.
+    :param camera_control: ``{"type": ..., "config": {...}}``.
+    :param sound: let the model make sound (kling-v2.6 and later).
+    :param voice_list: up to 2 of ``{"voice_id": ...}``.
+    :param watermark: also make a watermarked result.
+    :param callback_url: the vendor POSTs here at each change of status.
+    :param external_task_id: your own id for the task, unique per account.
+    :param extra: further fields, passed to the vendor as they are.
+    """
+
+    image: Any = _field("media")
+    image_tail: Any = _field("media")
+    prompt: str | None = _field("text")
+    negative_prompt: str | None = _field("text")
+    model_name: str | None = _field("text")
+    cfg_scale: float | None = _field("number")
+    mode: str | None = _field("text")
+    duration: str | None = _field("seconds")
+    static_mask: Any = _field("media")
+    dynamic_masks: list[dict[str, Any]] | None = _field("list")
+    camera_control: dict[str, Any] | None = _field("object")
+    sound: bool | None = _field("boolean")
+    voice_list: list[dict[str, Any]] | None = _field("list")
+    watermark: bool | None = _field("boolean")
+    callback_url: str | None = _field("text")
+    external_task_id: str | None = _field("text")
+    extra: dict[str, Any] | None = _field("object")
+
+
+_CHINESE = re.compile(r"[\u3400-\u9fff]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeechRequest(_Request):
+    """
+    Words to speak.
+
+    :param text: 1000 characters at most.
+    :param voice_id: the vendor's id of the voice; it must exist in ``voice_language``.
+    :param voice_language: ``zh`` or ``en``; when left out, ``zh`` if the text holds Chinese characters.
+    :param voice_speed: 0.8 to 2.0, 1.0 is normal.
+    :param extra: further fields, passed to the vendor as they are.
+    """
+
+    text: str | None = _field("text")
+    voice_id: str | None = _field("text")
+    voice_language: str | None = _field("text")
+    voice_speed: float | None = _field("number")
+    extra: dict[str, Any] | None = _field("object")
+
+    def language(self) -> str:
+        """Return the language to ask for: the given one, or the one the text is written in."""
+        return self.voice_language or ("zh" if _CHINESE.search(self.text or "") else "en")
+
+
+VideoRequest = AvatarRequest | ImageToVideoRequest
+AnyRequest = AvatarRequest | ImageToVideoRequest | SpeechRequest
+
+
+class TaskState(Enum):
+    """Where a task stands, whatever word the vendor has for it."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    """A word this package does not know: keep waiting."""
+
+    @property
+    def is_final(self) -> bool:
+        """True if the task will not change any more."""
+        return self in (TaskState.SUCCEEDED, TaskState.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """
+    One finished video.
+
+    :param url: where it can be fetched for a while (30 days at most). Signed: keep it out of logs.
+    :param id: the vendor's id of the video.
+    :param duration: seconds.
+    :param watermark_url: the watermarked variant, if asked for.
+    """
+
+    url: str = field(repr=False)
+    id: str | None = None
+    duration: float | None = None
+    watermark_url: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class VideoTask:
+    """
+    A video task as the vendor last described it.
+
+    :param task_id: the vendor's id.
+    :param state: where it stands.
+    :param status: the vendor's own word for that.
+    :param external_task_id: our id for it, where the API keeps one.
+    :param reason: why it failed, in the vendor's words.
+    :param reason_code: the code of that failure, where the API gives one.
+    :param videos: the results, once succeeded.
+    :param units: what was deducted, in the vendor's units, as a decimal text.
+    :param created_at: Unix seconds.
+    :param updated_at: Unix seconds.
+    :param request_id: the vendor's id of the request that told us this.
+    """
+
+    task_id: str
+    state: TaskState
+    status: str = ""
+    external_task_id: str | None = None
+    reason: str | None = None
+    reason_code: int | str | None = None
+    videos: tuple[Video, ...] = ()
+    units: str | None = None
+    created_at: float | None = None
+    updated_at: float | None = None
+    request_id: str | None = None
+
+    @property
+    def video(self) -> Video | None:
+        """The first video, or ``None`` while there is none."""
+        return self.videos[0] if self.videos else None
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """
+    Spoken text.
+
+    :param audio_id: what an avatar request takes; kept by the vendor for 30 days.
+    :param url: where the sound can be fetched for a while. Signed: keep it out of logs.
+    :param duration: seconds.
+    :param task_id: the vendor's id of the speech task.
+    :param units: what was deducted, in the vendor's units, as a decimal text.
+    :param request_id: the vendor's id of the request.
+    """
+
+    audio_id: str
+    url: str | None = field(default=None, repr=False)
+    duration: float | None = None
+    task_id: str | None = None
+    units: str | None = None
+    request_id: str | None = None

@@ -1,0 +1,225 @@
+"""
+From a request to a body that is ready to be paid for: media opened and measured, every rule checked.
+
+Everything in here is free. What comes out has a fingerprint, so that the work can be named before it is sent.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_kling_avatar.kling import media
+from airflow_provider_kling_avatar.kling.dialects.base import ENDPOINT_OF
+from airflow_provider_kling_avatar.kling.errors import InvalidRequestError
+from airflow_provider_kling_avatar.kling.identity import fingerprint
+from airflow_provider_kling_avatar.kling.model import (
+    AvatarRequest,
+    EndpointName,
+    ImageToVideoRequest,
+    SpeechRequest,
+    VideoRequest,
+    is_absent,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider_kling_avatar.kling.dialects import Dialect
+
+log = logging.getLogger(__name__)
+
+MEDIA_FIELDS = ("image", "audio", "image_tail", "static_mask")
+SPOKEN_FIELDS = ("text", "voice_id", "voice_language", "voice_speed")
+LONGEST_AUDIO_DOWNLOAD_BYTES = 50 * 1024 * 1024
+"""An audio file of 300 s is rarely larger; the bound protects the worker that measures it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """
+    A checked request, one step before it costs money.
+
+    :param endpoint: what it is for.
+    :param body: in the vendor's words; still without ``audio_id`` if there is `speech`.
+    :param speech: words to be spoken first, where the API does not speak itself.
+    :param audio_seconds: length of the voice, where it could be measured.
+    :param fingerprint: hash of all that is paid for.
+    """
+
+    endpoint: EndpointName
+    body: dict[str, Any] = field(repr=False)
+    speech: SpeechRequest | None
+    audio_seconds: float | None
+    fingerprint: str
+
+
+def prepare(
+    request: VideoRequest, dialect: Dialect, *, opener: media.Opener | None = None, validate: bool = True
+) -> Prepared:
+    """
+    Open, measure, check and encode everything a video request needs.
+
+    :param request: what is wanted.
+    :param dialect: the API it goes to.
+    :param opener: opens storage URIs.
+    :param validate: ``False`` skips the limits (sizes, lengths, schema), for vendors that changed theirs.
+    :raises InvalidRequestError: names the field, the rule and the remedy; nothing was sent or paid.
+    """
+    endpoint = ENDPOINT_OF[type(request)]
+    dialect.endpoint(endpoint)
+    given, speech = _spoken_apart(request, dialect)
+    # Written once without media: a field the API does not have is refused before any file is opened.
+    dialect.body(endpoint, given, request.extra)
+    media_seconds = _open_media(given, dialect, endpoint, opener, validate=validate)
+    body = dialect.body(endpoint, given, request.extra)
+    if validate:
+        pending = {dialect.endpoint(endpoint).fields["audio_id"].name: "pending"} if speech else {}
+        dialect.check(endpoint, {**body, **pending})
+        if speech:
+            dialect.check("speech", speech_body(speech, dialect))
+    spoken = speech_body(speech, dialect) if speech else {}
+    return Prepared(endpoint, body, speech, media_seconds, fingerprint({**body, "speech": spoken}))
+
+
+def _spoken_apart(request: VideoRequest, dialect: Dialect) -> tuple[dict[str, Any], SpeechRequest | None]:
+    """Return the given fields, and apart from them the words, where this API does not speak them itself."""
+    given = request.given()
+    if isinstance(request, ImageToVideoRequest):
+        return given, None
+    request.check_voice()
+    given.setdefault("image", request.image)  # an image that is missing is told of by `media`
+    if "text" not in given or dialect.takes("avatar", "text"):
+        return given, None
+    speech = _speech(request, dialect)
+    return {name: value for name, value in given.items() if name not in SPOKEN_FIELDS}, speech
+
+
+def _open_media(
+    given: dict[str, Any],
+    dialect: Dialect,
+    endpoint: EndpointName,
+    opener: media.Opener | None,
+    *,
+    validate: bool,
+) -> float | None:
+    """Replace every media field by what goes on the wire; return the seconds of the audio, if it was measured."""
+    audio_seconds = None
+    for name in MEDIA_FIELDS:
+        if name in given:
+            ready = _media(name, given[name], dialect, endpoint, opener, validate=validate)
+            given[name] = ready.value
+            if isinstance(ready.info, media.AudioInfo):
+                audio_seconds = ready.info.seconds
+    if "dynamic_masks" in given:
+        given["dynamic_masks"] = [
+            _dynamic_mask(number, mask, dialect, endpoint, opener, validate=validate)
+            for number, mask in enumerate(given["dynamic_masks"])
+        ]
+    if dialect.takes(endpoint, "audio_duration_seconds") and "audio_duration_seconds" not in given:
+        audio_seconds = _measure(given["audio"], dialect, endpoint, validate=validate)
+        given["audio_duration_seconds"] = round(audio_seconds, 3)
+    return audio_seconds
+
+
+def speech_body(request: SpeechRequest, dialect: Dialect) -> dict[str, Any]:
+    """
+    Write the body of a text-to-speech call.
+
+    :raises InvalidRequestError: text or voice is missing.
+    """
+    for name in ("text", "voice_id"):
+        if is_absent(getattr(request, name)):
+            raise InvalidRequestError(
+                f"{name} is empty: text-to-speech needs text and voice_id; if it comes from an upstream task, "
+                "that task returned nothing",
+                field=name,
+            )
+    given: dict[str, Any] = {**request.given(), "voice_language": request.language()}
+    return dialect.body("speech", given, request.extra)
+
+
+def _speech(request: AvatarRequest, dialect: Dialect) -> SpeechRequest:
+    if "speech" not in dialect.endpoints or not dialect.takes("avatar", "audio_id"):
+        raise dialect.unsupported(
+            "text: it neither speaks itself nor has text-to-speech",
+            lambda other: "speech" in other.endpoints or other.takes("avatar", "text"),
+            field="text",
+        )
+    return SpeechRequest(**{name: getattr(request, name) for name in SPOKEN_FIELDS})
+
+
+def _rules(annotation: Mapping[str, Any], *, validate: bool) -> media.MediaRules:
+    rules = media.MediaRules.from_schema(annotation)
+    if validate:
+        return rules
+    return replace(
+        rules,
+        formats=(),
+        max_bytes=None,
+        min_side_pixels=None,
+        max_aspect_ratio=None,
+        min_seconds=None,
+        max_seconds=None,
+        warn_above_seconds=None,
+    )
+
+
+def _media(
+    name: str,
+    source: Any,
+    dialect: Dialect,
+    endpoint: EndpointName,
+    opener: media.Opener | None,
+    *,
+    validate: bool,
+) -> media.PreparedMedia:
+    annotation = dialect.media_annotation(endpoint, name)
+    return _ready(source, _rules(annotation, validate=validate), name, opener)
+
+
+def _ready(
+    source: Any, rules: media.MediaRules, name: str, opener: media.Opener | None
+) -> media.PreparedMedia:
+    ready = media.prepare(source, rules, field=name, opener=opener)
+    for warning in ready.warnings:
+        log.warning("%s", warning)
+    return ready
+
+
+def _dynamic_mask(
+    number: int,
+    mask: Any,
+    dialect: Dialect,
+    endpoint: EndpointName,
+    opener: media.Opener | None,
+    *,
+    validate: bool,
+) -> dict[str, Any]:
+    name = f"dynamic_masks.{number}.mask"
+    if not isinstance(mask, dict):
+        raise InvalidRequestError(
+            f"dynamic_masks.{number} must be an object with mask and trajectories", field="dynamic_masks"
+        )
+    items = dialect.schema(endpoint)["properties"]["dynamic_masks"]["items"]
+    rules = _rules(items["properties"]["mask"]["x-media"], validate=validate)
+    return {**mask, "mask": _ready(mask.get("mask"), rules, name, opener).value}
+
+
+def _measure(url: str, dialect: Dialect, endpoint: EndpointName, *, validate: bool) -> float:
+    """Measure the audio that the vendor will bill by its declared length: a guess would be billed too."""
+    rules = _rules(dialect.media_annotation(endpoint, "audio"), validate=validate)
+    try:
+        info = media.measure_audio(
+            media.fetch_url(url, max_bytes=rules.max_bytes or LONGEST_AUDIO_DOWNLOAD_BYTES)
+        )
+    except InvalidRequestError as error:
+        raise InvalidRequestError(
+            f"audio could not be measured, and this API bills by its length: {error.message}; "
+            "give audio_duration_seconds yourself if the file is right",
+            field="audio",
+        ) from error
+    for warning in media.check(info, rules, "audio"):
+        log.warning("%s", warning)
+    return info.seconds

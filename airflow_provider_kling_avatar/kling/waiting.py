@@ -1,0 +1,88 @@
+"""The two loops that wait for a task, one per transport. Both only look, tell and sleep; `polling` decides."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from airflow_provider_kling_avatar.kling.errors import KlingError
+from airflow_provider_kling_avatar.kling.polling import Budget, Finished, Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from airflow_provider_kling_avatar.kling.model import VideoTask
+
+
+class Log(Protocol):
+    """Where the story goes: a standard logger, or Airflow's."""
+
+    def info(self, event: str, *args: object) -> object:
+        """Log one line."""
+        ...
+
+
+def wait_for_task(
+    look: Callable[[], VideoTask],
+    budget: Budget,
+    log: Log,
+    *,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Finished:
+    """
+    Wait on a worker until a task ends or the budget does.
+
+    :param look: asks for the task once.
+    :param budget: how long and how often to ask.
+    :param log: gets the story.
+    """
+    watch = Watch(budget)
+    while True:
+        seen: VideoTask | KlingError
+        try:
+            seen = look()
+        except KlingError as error:
+            seen = error
+        decision = _decide(watch, seen, clock(), log)
+        if isinstance(decision, Finished):
+            return decision
+        sleep(decision)
+
+
+async def await_task(
+    look: Callable[[], Awaitable[VideoTask]],
+    budget: Budget,
+    log: Log,
+    *,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> Finished:
+    """
+    Wait on an event loop until a task ends or the budget does.
+
+    :param look: asks for the task once.
+    :param budget: how long and how often to ask.
+    :param log: gets the story.
+    """
+    watch = Watch(budget)
+    while True:
+        seen: VideoTask | KlingError
+        try:
+            seen = await look()
+        except KlingError as error:
+            seen = error
+        decision = _decide(watch, seen, clock(), log)
+        if isinstance(decision, Finished):
+            return decision
+        await sleep(decision)
+
+
+def _decide(watch: Watch, seen: VideoTask | KlingError, now: float, log: Log) -> Finished | float:
+    """Decide, tell the story, and return the verdict or the seconds to sleep."""
+    decision = watch.look(seen, now=now, jitter=random.random())  # noqa: S311  # spreads load, guards nothing
+    for line in watch.story(seen, now=now):
+        log.info("%s", line)
+    return decision if isinstance(decision, Finished) else decision.seconds

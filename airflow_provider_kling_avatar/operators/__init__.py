@@ -1,0 +1,1 @@
+"""Thin adapters between Airflow and the `kling` room: operators."""
