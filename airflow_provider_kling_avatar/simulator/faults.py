@@ -9,8 +9,11 @@ from __future__ import annotations
 import itertools
 import re
 import threading
-from dataclasses import asdict, dataclass, field
-from typing import Any, Final, Literal, get_args
+from dataclasses import asdict
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 FaultKind = Literal[
     "drop_before",
@@ -35,7 +38,8 @@ ACCEPTS_FIRST: Final = frozenset({"drop_after", "slow", "truncated_json", "cut_b
 """Kinds that let the request take effect before anything goes wrong, unless told otherwise."""
 
 
-@dataclass(kw_only=True)
+# Checked by pydantic, because rules arrive as JSON from tests in any language.
+@dataclass(kw_only=True, config={"extra": "forbid"})
 class Fault:
     """One rule. Only `kind` is needed."""
 
@@ -60,19 +64,19 @@ class Fault:
     """`GET`, `POST`; None: any (for kinds that spoil a task: POST)."""
     path: str | None = None
     """Start of the path, or a regular expression found in it; None: any API call, which leaves out `/media`."""
-    times: int = 1
+    times: Annotated[int, Field(ge=0)] = 1
     """How many requests it hits; 0: every one until it is deleted."""
-    skip: int = 0
+    skip: Annotated[int, Field(ge=0)] = 0
     """How many matching requests are spared first."""
     accept: bool | None = None
     """Whether the request takes effect although its answer is spoiled; None: as `kind` says."""
-    status: int | None = None
+    status: Annotated[int, Field(ge=200, le=599)] | None = None
     """HTTP status, for the kinds that answer with one."""
     code: int = 5000
     """The vendor's code, for `error_code`."""
     message: str | None = None
     """Text of the error; None: the table's own."""
-    seconds: float = 10.0
+    seconds: Annotated[float, Field(ge=0)] = 10.0
     """How late a `slow` answer is."""
     reason: str = "Failure to pass the risk control system"
     """Why a `fail_task` task failed."""
@@ -84,17 +88,17 @@ class Fault:
     """Seconds for a Retry-After header, for `http_error` and `error_code`."""
     reset: bool = False
     """Whether a dropped connection is reset (RST) instead of closed (FIN)."""
-    fault_id: int = field(default=0)
+    fault_id: int = 0
     """Given by the simulator."""
-    hits: int = field(default=0)
+    hits: int = 0
     """How many requests it has hit so far."""
 
     def __post_init__(self) -> None:
-        """Refuse a rule that cannot mean anything."""
-        if self.kind not in get_args(FaultKind):
-            raise ValueError(f"unknown kind {self.kind!r}, choose from {', '.join(get_args(FaultKind))}")
-        if self.path is not None:
-            re.compile(self.path)
+        """Refuse a path that is no regular expression."""
+        try:
+            re.compile(self.path or "")
+        except re.error as error:
+            raise ValueError(f"path is not a regular expression: {error}") from error
 
     @property
     def takes_effect(self) -> bool:

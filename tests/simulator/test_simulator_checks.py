@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import base64
+import io
+import logging
+import time
+
+import av
+import jwt
+import pytest
+
+AK, SK = "simulator-access-key", "simulator-secret-key-0123456789abcdef"
+PATH = "/v1/videos/avatar/image2video"
+
+
+def token(secret=SK, **changes):
+    now = int(time.time())
+    claims = {"iss": AK, "exp": now + 1800, "nbf": now - 5} | changes
+    return jwt.encode({k: v for k, v in claims.items() if v is not None}, secret, headers={"typ": "JWT"})
+
+
+@pytest.mark.parametrize(
+    ("header", "code"),
+    [
+        (lambda: "", 1001),
+        (lambda: "Basic abc", 1002),
+        (lambda: "Bearer", 1002),
+        (lambda: "Bearer sk-wrong", 1002),
+        (lambda: "Bearer a.b.c", 1002),
+        (lambda: f"Bearer {token(iss='nobody')}", 1002),
+        (lambda: f"Bearer {token(exp=None)}", 1002),
+        (lambda: f"Bearer {token(secret='x' * 40)}", 1000),
+        (lambda: f"Bearer {token(nbf=int(time.time()) + 60)}", 1003),
+        (lambda: f"Bearer {token(exp=int(time.time()) - 1)}", 1004),
+    ],
+)
+def test_bad_credentials_get_the_documented_code(caller, header, code):
+    answer = caller.get(PATH, headers={"Authorization": header()})
+    assert (answer.status_code, answer.json()["code"]) == (401, code)
+
+
+def test_a_signed_token_and_the_api_key_are_one_account(caller):
+    task = caller.avatar().json()["data"]["task_id"]
+    answer = caller.get(f"{PATH}/{task}", headers={"Authorization": f"Bearer {token()}"})
+    assert answer.status_code == 200
+
+
+def test_gateways_take_no_tokens_signed_for_kling(caller):
+    answer = caller.get(f"/kling{PATH}", headers={"Authorization": f"Bearer {token()}"})
+    assert answer.status_code == 401
+
+
+def test_advancing_the_clock_does_not_expire_a_token(sim, caller):
+    sim.advance(7200)
+    assert caller.get(PATH, headers={"Authorization": f"Bearer {token()}"}).status_code == 200
+
+
+def refusal(answer):
+    assert (answer.status_code, answer.json()["code"]) == (400, 1201), answer.text
+    return answer.json()["message"]
+
+
+def test_fields_are_checked_and_the_culprit_is_named(caller):
+    assert "image is required" in refusal(caller.avatar(image=None))
+    assert "mode must be one of" in refusal(caller.avatar(mode="best"))
+    assert "prompt must not be longer than 2500" in refusal(caller.avatar(prompt="x" * 2501))
+    assert "callback_url must be an http(s) URL" in refusal(caller.avatar(callback_url="ftp://x"))
+
+
+def test_exactly_one_audio_is_needed(caller):
+    both = refusal(caller.avatar(audio_id="123"))
+    neither = refusal(caller.avatar(sound_file=None))
+    assert both == neither
+    assert "exactly one of audio_id and sound_file" in both
+
+
+def test_an_empty_string_counts_as_absent(caller):
+    assert caller.avatar(audio_id="", external_task_id="", callback_url="").status_code == 200
+
+
+def test_a_body_that_is_not_a_json_object_is_code_1200(caller, sim):
+    answer = caller.session.post(sim.url + PATH, data=b"[1]", timeout=20)
+    assert (answer.status_code, answer.json()["code"]) == (400, 1200)
+
+
+def test_a_refusal_never_repeats_the_media(caller):
+    secret = "QUJD" * 1000
+    assert secret not in caller.avatar(image=secret, mode="best").text
+    assert secret not in caller.avatar(image=secret).text
+
+
+def test_pictures_are_really_looked_at(caller, make_picture):
+    assert "data: prefix" in refusal(caller.avatar(image=f"data:image/png;base64,{make_picture()}"))
+    assert "neither a URL nor base64" in refusal(caller.avatar(image="no base64!"))
+    assert "cannot be read as an image" in refusal(caller.avatar(image=base64.b64encode(b"hello").decode()))
+    assert "format gif" in refusal(caller.avatar(image=make_picture(kind="GIF")))
+    assert "299 x 320" in refusal(caller.avatar(image=make_picture(299, 320)))
+    assert "aspect ratio" in refusal(caller.avatar(image=make_picture(300, 751)))
+    assert caller.avatar(image=make_picture(300, 750, "JPEG")).status_code == 200
+    too_big = base64.b64encode(bytes(10 * 1024 * 1024 + 1)).decode()
+    assert "too large" in refusal(caller.avatar(image=too_big))
+
+
+def test_audio_is_really_listened_to(caller, make_sound, make_picture):
+    assert "too short" in refusal(caller.avatar(sound_file=make_sound(1.9)))
+    assert "too long" in refusal(caller.avatar(sound_file=make_sound(301)))
+    assert "cannot be read" in refusal(caller.avatar(sound_file=make_picture()))
+    assert "cannot be read" in refusal(caller.avatar(sound_file=base64.b64encode(b"hello").decode()))
+
+
+@pytest.mark.parametrize(
+    ("container", "codec"), [("mp3", "mp3"), ("ipod", "aac"), ("adts", "aac"), ("wav", "pcm_s16le")]
+)
+def test_each_documented_audio_format_is_measured_by_its_content(sim, caller, container, codec):
+    target = io.BytesIO()
+    with av.open(target, "w", format=container) as output:
+        stream = output.add_stream(codec, rate=44_100)
+        stream.layout = "mono"
+        resampler = av.AudioResampler(stream.format, "mono", 44_100, frame_size=stream.frame_size or 1024)
+        quiet = av.AudioFrame(format="s16", layout="mono", samples=44_100 * 3)
+        quiet.sample_rate = 44_100
+        for frame in (*resampler.resample(quiet), *resampler.resample(None)):
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    data = base64.b64encode(target.getvalue()).decode()
+    task = caller.avatar(sound_file=data).json()["data"]["task_id"]
+    sim.advance(60)
+    seconds = caller.get(f"{PATH}/{task}").json()["data"]["task_result"]["videos"][0]["duration"]
+    assert float(seconds) == pytest.approx(3, abs=0.1)
+
+
+def test_a_repeated_external_id_is_refused_and_named(sim, caller):
+    assert caller.avatar(external_task_id="twice").status_code == 200
+    assert "twice" in refusal(caller.avatar(external_task_id="twice"))
+    assert sim.ledger()["total"]["tasks"] == 1
+
+
+def test_a_repeated_external_id_may_return_the_first_task(run):
+    with run(duplicate_external_id="return-first") as (sim, caller):
+        first = caller.avatar(external_task_id="twice").json()["data"]["task_id"]
+        assert caller.avatar(external_task_id="twice").json()["data"]["task_id"] == first
+        assert sim.ledger()["total"]["tasks"] == 1
+
+
+def test_accounts_share_neither_ids_nor_slots_nor_tasks(run, other_account):
+    from airflow_provider_kling_avatar.simulator.settings import DEFAULT_ACCOUNT
+
+    with run(slots=1, accounts=(DEFAULT_ACCOUNT, other_account)) as (sim, caller):
+        task = caller.avatar(external_task_id="same").json()["data"]["task_id"]
+        caller.session.headers["Authorization"] = "Bearer sk-other"
+        assert caller.get(f"{PATH}/{task}").status_code == 404
+        assert caller.avatar(external_task_id="same").status_code == 200
+        assert [entry["account"] for entry in sim.ledger()["entries"]] == ["default", "other"]
+
+
+def test_one_task_too_many_waits_for_a_slot_with_code_1303(run):
+    with run(slots=2) as (sim, caller):
+        assert caller.avatar().status_code == 200
+        assert caller.avatar().status_code == 200
+        full = caller.avatar()
+        assert (full.status_code, full.json()["code"]) == (429, 1303)
+        assert full.json()["message"] == "parallel task over resource pack limit"
+        assert sim.ledger()["total"]["tasks"] == 2
+        sim.advance(60)
+        assert caller.avatar().status_code == 200
+
+
+def test_image_to_video_takes_a_slot_and_speech_does_not(run, make_picture):
+    with run(slots=1) as (_, caller):
+        speech = {"text": "hello", "voice_id": "oversea_male1", "voice_language": "en"}
+        assert caller.post("/v1/audio/tts", speech).status_code == 200
+        assert caller.post("/v1/videos/image2video", {"image": make_picture()}).status_code == 200
+        assert caller.post("/v1/videos/image2video", {"image": make_picture()}).json()["code"] == 1303
+        assert caller.post("/v1/audio/tts", speech).status_code == 200
+
+
+def test_media_on_this_machine_is_fetched_and_checked(sim, caller):
+    speech = {"text": "hello there, how are you all today", "voice_id": "ai_kaiya", "voice_language": "zh"}
+    url = caller.post("/v1/audio/tts", speech).json()["data"]["task_result"]["audios"][0]["url"]
+    assert caller.avatar(sound_file=url).status_code == 200
+    assert "cannot be read as an image" in refusal(caller.avatar(image=url))
+    assert "cannot be downloaded (HTTPError)" in refusal(caller.avatar(sound_file=url + "0"))
+
+
+def test_media_elsewhere_is_not_contacted_and_a_log_line_says_so(caller, caplog):
+    with caplog.at_level(logging.WARNING):
+        answer = caller.avatar(
+            image="https://pictures.test/face.png", sound_file="https://sounds.test/voice.mp3"
+        )
+    assert answer.status_code == 200
+    assert "image is not on this machine and was not fetched: presenter.jpg stands in" in caplog.text
+    assert "pictures.test" not in caplog.text

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import ast
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+import airflow_provider_kling_avatar.simulator as package
+from airflow_provider_kling_avatar.simulator.__main__ import main, settings_from
+from airflow_provider_kling_avatar.simulator.server import SimulatorServer
+
+PATH = "/v1/videos/avatar/image2video"
+KEYS = ("sk-simulator", "simulator-secret-key")
+
+
+def test_tasks_ledger_links_and_clock_survive_a_restart(run, tmp_path):
+    with run(state_dir=tmp_path, public_url="http://kling.test") as (sim, caller):
+        task = caller.avatar(external_task_id="mine").json()["data"]["task_id"]
+        sim.advance(1000)
+        video = caller.get(f"{PATH}/{task}").json()["data"]["task_result"]["videos"][0]
+    with run(state_dir=tmp_path) as (sim, caller):
+        assert caller.get(f"{PATH}/mine").json()["data"]["task_status"] == "succeed"
+        assert caller.avatar(external_task_id="mine").json()["code"] == 1201
+        assert sim.ledger()["total"]["tasks"] == 1
+        link = video["url"].replace("http://kling.test", sim.url)
+        assert requests.get(link, timeout=30).status_code == 200
+
+
+def test_the_ledger_has_a_line_per_accepted_task_and_exact_totals(sim, caller, make_picture):
+    caller.avatar(mode="pro", external_task_id="mine")
+    caller.post(
+        "/v1/videos/image2video", {"image": make_picture(), "model_name": "kling-v1", "duration": "5"}
+    )
+    caller.post("/v1/audio/tts", {"text": "hello", "voice_id": "oversea_male1", "voice_language": "en"})
+    caller.avatar(mode="nonsense")
+    report = requests.get(f"{sim.url}/simulator/ledger", timeout=20).json()
+    assert [entry["endpoint"] for entry in report["entries"]] == ["avatar", "image_to_video", "speech"]
+    assert report["entries"][0] | {"task_id": "", "created_at": 0} == {
+        "task_id": "",
+        "account": "default",
+        "dialect": "kling",
+        "endpoint": "avatar",
+        "external_task_id": "mine",
+        "mode": "pro",
+        "seconds": "2.5",
+        "units": "2",
+        "amount_usd": "0.28",
+        "created_at": 0,
+        "status": "submitted",
+    }
+    assert report["total"]["units"] == "3.05"
+    assert report["total"]["amount_usd"] == "0.427"
+
+
+def test_the_account_page_tells_what_is_left_of_the_pack(sim, caller):
+    caller.avatar()
+    sim.advance(60)
+    query = {"start_time": 0, "end_time": 1}
+    data = caller.get("/account/costs", params=query).json()["data"]
+    assert data["code"] == 0
+    pack = data["resource_pack_subscribe_infos"][0]
+    assert pack["total_quantity"] - pack["remaining_quantity"] == 1
+    assert caller.get("/account/costs").json()["code"] == 1201
+    assert caller.get("/account/costs", params=query, headers={"Authorization": "x"}).json()["code"] == 1002
+
+
+def test_reset_forgets_everything(sim, caller):
+    caller.avatar()
+    sim.fault(kind="html", times=0)
+    assert caller.post("/simulator/reset").status_code == 200
+    assert caller.get(PATH).json()["data"] == []
+    assert sim.ledger()["entries"] == []
+
+
+def test_the_clock_goes_forward_only(caller):
+    before = caller.get("/simulator/clock").json()["now"]
+    assert caller.post("/simulator/clock", {"advance": 100}).json()["now"] >= before + 100
+    assert caller.post("/simulator/clock", {"advance": -1}).status_code == 422
+
+
+def test_a_newcomer_is_told_how_to_connect_but_not_other_peoples_keys(run, other_account):
+    from airflow_provider_kling_avatar.simulator.settings import DEFAULT_ACCOUNT
+
+    with run(accounts=(DEFAULT_ACCOUNT, other_account)) as (sim, caller):
+        about = caller.get("/simulator").json()
+        assert about["accounts"][0]["api_key"] == "sk-simulator"
+        assert about["accounts"][1] == {"name": "other"}
+        page = caller.get("/").text
+        assert sim.url in page
+        assert "sk-other" not in page
+        assert caller.get("/simulator/health").json()["status"] == "ok"
+
+
+def test_the_page_for_people_escapes_what_callers_sent(caller):
+    caller.avatar(external_task_id="<script>alert(1)</script>")
+    assert "<script>alert" not in caller.get("/").text
+
+
+def test_by_default_a_test_server_finishes_tasks_at_once_and_leaves_nothing_behind():
+    with SimulatorServer() as sim:
+        folder = sim.state.folder
+        assert folder.exists()
+        assert sim.port != 8700
+    assert not folder.exists()
+
+
+def test_the_simulator_shares_no_code_with_the_client():
+    for file in Path(package.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                assert not name.startswith(("airflow_provider_kling_avatar.kling", "airflow.")), (
+                    file.name,
+                    name,
+                )
+
+
+def test_the_command_line_reaches_the_settings():
+    line = "--port 0 --slots 2 --queue-seconds 0.1 --account b:sk-b --account c:sk-c:ak:secret --fetch-remote"
+    settings = settings_from([*line.split(), "--duplicate-external-id", "return-first"])
+    assert [account.name for account in settings.accounts] == ["default", "b", "c"]
+    assert settings.accounts[2].secret_key == "secret"
+    assert (settings.slots, settings.queue_seconds, settings.fetch_remote) == (2, 0.1, True)
+    assert settings.duplicate_external_id == "return-first"
+    assert "secret" not in repr(settings.accounts[2])
+
+
+@pytest.mark.parametrize("line", ["--queue-seconds -1", "--account nothing", "--slots many"])
+def test_nonsense_on_the_command_line_ends_with_a_usage_message(line, capsys):
+    with pytest.raises(SystemExit):
+        settings_from(line.split())
+    assert "usage: kling-avatar-simulator" in capsys.readouterr().err
+
+
+def test_a_port_in_use_is_one_clear_line(capsys, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["--port", str(port), "--state-dir", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"127.0.0.1:{port}" in error
+
+
+def test_the_command_says_where_it_is_and_ends_on_ctrl_c_without_logging_keys(tmp_path):
+    command = [sys.executable, "-m", "airflow_provider_kling_avatar.simulator", "--port", "0"]
+    process = subprocess.Popen(
+        [*command, "--state-dir", str(tmp_path / "state")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(package.__file__).parents[2])},
+    )
+    url = ""
+    for line in process.stdout:
+        if "address" in line:
+            url = line.split()[-1]
+        if "Ctrl-C" in line:
+            break
+    patience = time.monotonic() + 20
+    while time.monotonic() < patience:
+        try:
+            requests.get(f"{url}/simulator/health", timeout=5)
+            break
+        except requests.ConnectionError:
+            time.sleep(0.05)
+    requests.get(url + PATH, headers={"Authorization": "Bearer sk-simulator"}, timeout=5)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "Stopped." in out
+    assert f"GET {PATH} -> 200" in err
+    assert "Traceback" not in err
+    assert not any(key in err for key in KEYS)
