@@ -471,6 +471,20 @@ def test_a_video_a_lossless_and_a_fragmented_mp4_are_not_m4a(tmp_path):
     assert "does not tell its length" in refusal(as_file(tmp_path, pieces), AUDIO, "audio")
 
 
+def test_an_mp4_with_long_numbers_is_measured_too():
+    def box(name, body):
+        return struct.pack(">I4sQ", 1, name, 16 + len(body)) + body
+
+    header = box(b"mvhd", struct.pack(">BxxxQQIQ", 1, 0, 0, 1000, 3500))
+    table = b"stsd" + bytes(12) + b"mp4a"
+    data = struct.pack(">I4s4sI", 16, b"ftyp", b"M4A ", 0) + box(b"moov", header + box(b"trak", table))
+    assert measure_audio(data) == AudioInfo("m4a", 3.5, len(data))
+    with pytest.raises(MediaError, match="cut off"):
+        measure_audio(data[:-1])
+    # The last box may say that it goes up to the end, whatever that is.
+    assert measure_audio(data + struct.pack(">I4s", 0, b"mdat") + bytes(100)).seconds == 3.5
+
+
 def test_mp2_is_not_mp3():
     with pytest.raises(MediaError, match="no audio that can be read"):
         measure_audio(sound("mp2", "mp2", 3.0))

@@ -3,7 +3,7 @@ Images and audio on their way to a vendor: opened, measured, checked against its
 
 It knows files, storage URIs, URLs and media formats. It must not know requests, tasks or which API is called:
 the rules come in as data, and storage is opened by the caller, who holds the credentials.
-Pillow, tinytag and requests are imported where they are used: this module is imported at Dag-parse time.
+Pillow and requests are imported where they are used: this module is imported at Dag-parse time.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@ Measures audio by its content.
 
 It knows four formats and how their headers lie. It must not know any vendor's limits.
 
-Only MP4 is left to tinytag. The others are flat, and walked here to the end, because tinytag believes headers
-or guesses from the first five frames, and a wrong length either refuses good audio or pays for a bad clip:
-VBR MP3 without a header comes out up to twice as long, MP3s joined end to end as long as the first, WAV written
-to a pipe (as speech services do) as 134217 s, mu-law WAV as 0 s; raw AAC it takes for MP3.
+Everything is walked to the end instead of left to a tag reader (tinytag was tried), because those believe headers
+or guess from the first frames, and a wrong length either refuses good audio or pays for a bad clip: VBR MP3
+without a table came out up to twice as long, MP3s joined end to end as long as the first, WAV written to a pipe
+(as speech services do) as 134217 s, mu-law WAV as 0 s, half a file as a whole one, raw AAC as a short MP3.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Final, TypeAlias
 
 from airflow_provider_kling_avatar.kling.errors import MediaError
@@ -79,41 +78,50 @@ def _wav_rate(fmt: bytes) -> int:
 # ------------------------------------------------------------------------------------------------- MP4
 
 _VIDEO_TRACK = re.compile(rb"hdlr.{8}vide", re.DOTALL)
-_AAC_IN_MP4 = re.compile(r"mp4a\.(40|6[678])\b")
+_CODEC = re.compile(rb"stsd.{12}([ -~]{4})", re.DOTALL)
+"""The first entry of a track's table of sample descriptions."""
 
 
 def _mp4(data: bytes) -> tuple[str, float]:
-    from tinytag import TinyTag, TinyTagException
-
-    _check_boxes(data)
-    try:
-        tag = TinyTag.get(file_obj=BytesIO(data), tags=False)
-    except TinyTagException:
-        raise MediaError(f"the MP4 file is damaged; {_REMEDY}") from None
-    codec = re.search(r'codecs="(.*)"', tag.mime_type or "")
-    if codec is None or not tag.duration:  # fragmented files keep their length elsewhere
-        raise MediaError(
-            f"the MP4 file has no sound, or does not tell its length: {looks_like(data)}; {_REMEDY}"
-        )
-    if _VIDEO_TRACK.search(data):
-        return "mp4 video", tag.duration
-    return ("m4a" if _AAC_IN_MP4.match(codec[1]) else f"mp4 with {codec[1]} sound"), tag.duration
+    index = _boxes(data).get(b"moov", b"")
+    codecs = {match.decode("ascii").strip() for match in _CODEC.findall(index)}
+    seconds = _mp4_seconds(_boxes(index).get(b"mvhd", b""))
+    if not codecs or not seconds:
+        raise MediaError(f"the file has no sound, or does not tell its length: {looks_like(data)}; {_REMEDY}")
+    if _VIDEO_TRACK.search(index):
+        return "mp4 video", seconds
+    return ("m4a" if "mp4a" in codecs else f"mp4 with {' and '.join(sorted(codecs))} sound"), seconds
 
 
-def _check_boxes(data: bytes) -> None:
-    """Refuse a file whose last box is not all there: the length stands in another box and looks right."""
+def _mp4_seconds(header: bytes) -> float:
+    """Return the length in a movie header; 0 for pieces to be streamed, which keep theirs elsewhere."""
+    long = header[:1] == b"\1"
+    scale, length = (header[20:24], header[24:32]) if long else (header[12:16], header[16:20])
+    per_second = int.from_bytes(scale, "big")
+    return int.from_bytes(length, "big") / per_second if per_second else 0.0
+
+
+def _boxes(data: bytes) -> dict[bytes, bytes]:
+    """
+    Return the contents of each box by its name.
+
+    :raises MediaError: the last box is not all there, though the length stands in another and looks right.
+    """
+    boxes: dict[bytes, bytes] = {}
     position = 0
     while position + 8 <= len(data):
-        size = int.from_bytes(data[position : position + 4], "big")
-        if size == 1:
-            size = int.from_bytes(data[position + 8 : position + 16], "big")
-        elif size == 0:  # up to the end of the file
-            return
-        if size < 8:
+        size, head = int.from_bytes(data[position : position + 4], "big"), 8
+        if size == 1:  # too large for four bytes
+            size, head = int.from_bytes(data[position + 8 : position + 16], "big"), 16
+        elif size == 0:  # up to the end
+            size = len(data) - position
+        if size < head:
             raise MediaError(f"the MP4 file is damaged; {_REMEDY}")
+        if position + size > len(data):
+            raise _cut_off(f"{position + size} bytes are announced, {len(data)} are there")
+        boxes.setdefault(data[position + 4 : position + 8], data[position + head : position + size])
         position += size
-    if position > len(data):
-        raise _cut_off(f"{position} bytes are announced, {len(data)} are there")
+    return boxes
 
 
 # -------------------------------------------------------------------------------- streams of frames
