@@ -55,6 +55,23 @@ def signals_held() -> Iterator[None]:
             signal.raise_signal(signum)
 
 
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """
+    Let SIGTERM and SIGHUP end a program the way Ctrl-C does: through its ``finally`` blocks.
+
+    Also makes SIGINT do so when it was ignored, which is what a shell does to its background jobs. Ends the program
+    with the status 130 and without a stack trace.
+    """
+    for signum in STOP_SIGNALS:
+        signal.signal(signum, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
 def free_ports(count: int) -> list[int]:
     """Return that many different TCP ports of the loopback interface that nobody listens on right now."""
     with contextlib.ExitStack() as stack:

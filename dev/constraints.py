@@ -1,0 +1,64 @@
+"""
+Resolve what the test environments consist of, and write it down in `dev/constraints/`.
+
+    python dev/constraints.py [VERSION ...]
+
+One file for each tested Airflow, for all Pythons and platforms, with names and versions only: no index, no path. Run
+it when a dependency in pyproject.toml changes or to move to newer libraries.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+from environment import ROOT, find_uv, uv_environment
+from versions import MINIMUM_PYTHON, TESTED, Tested, tested
+
+FOLDER = ROOT / "dev" / "constraints"
+
+
+def own_providers() -> list[str]:
+    """Return the Airflow provider packages we depend on: always today's, whatever day the rest is of."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    return [line.split(">=")[0] for line in wanted if line.startswith("apache-airflow-providers-")]
+
+
+def resolve(entry: Tested) -> None:
+    """Write the constraints of one version."""
+    target = FOLDER / f"airflow-{entry.airflow}.txt"
+    with tempfile.NamedTemporaryFile("w", suffix=".in") as pin:
+        pin.write("\n".join([f"apache-airflow=={entry.airflow}", *entry.pins]))
+        pin.flush()
+        command = [
+            *(
+                find_uv(),
+                "pip",
+                "compile",
+                "--quiet",
+                "--no-header",
+                "--no-annotate",
+                "--universal",
+                "--upgrade",
+            ),
+            *("--python-version", ".".join(map(str, MINIMUM_PYTHON)), "--extra", "dev"),
+            *("--no-emit-package", "airflow-provider-kling-avatar", "--output-file", str(target)),
+        ]
+        if entry.as_of:
+            command += ["--exclude-newer", entry.as_of]
+            for package in own_providers():
+                command += ["--exclude-newer-package", f"{package}=2100-01-01"]
+        subprocess.run(
+            [*command, str(ROOT / "pyproject.toml"), pin.name], check=True, env=uv_environment(), cwd=ROOT
+        )
+    print(f"{target.relative_to(ROOT)}: {len(target.read_text().splitlines())} packages")
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for item in [tested(version) for version in sys.argv[1:]] or TESTED:
+        resolve(item)
