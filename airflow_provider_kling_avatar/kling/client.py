@@ -25,9 +25,12 @@ from airflow_provider_kling_avatar.kling.calls import (
 from airflow_provider_kling_avatar.kling.dialects.envelope import Answer
 from airflow_provider_kling_avatar.kling.errors import (
     AuthenticationError,
+    InvalidRequestError,
     KlingError,
     NotFoundError,
+    RefusedError,
     TokenTimeError,
+    WrongRouteError,
 )
 
 if TYPE_CHECKING:
@@ -138,11 +141,20 @@ class KlingClient:
 
         :raises KlingError: says which of them is wrong.
         """
-        try:
-            self._call(self._calls.ping())
-        except NotFoundError as error:
-            if not missing_is_certain(error):
-                raise
+        first: KlingError | None = None
+        for call in self._calls.pings():
+            try:
+                self._call(call)
+            except NotFoundError as error:
+                if missing_is_certain(error):  # the task cannot exist; that we are told so is the proof
+                    return
+                first = first or error
+            except (InvalidRequestError, RefusedError, WrongRouteError) as error:
+                first = first or error  # a gateway without a list: ask the other way
+            else:
+                return
+        if first:
+            raise first
 
     def region_of_key(self) -> str | None:
         """Return another host of the same vendor that takes this key, if ours is one of the vendor's hosts."""

@@ -175,7 +175,7 @@ class Watch:
             yield f"poll failed ({self.failed_polls}/{self.budget.max_failed_polls} in a row): {seen}"
             self._quiet_polls = 0
             return
-        if seen.state is TaskState.UNKNOWN and seen.status not in self._unknown_words:
+        if seen.state is TaskState.UNKNOWN and seen.status and seen.status not in self._unknown_words:
             self._unknown_words.add(seen.status)
             yield f"task {seen.task_id} has a status this package does not know, {seen.status!r}: waiting on"
         if seen.status != self._status or self._quiet_polls >= HEARTBEAT_POLLS:

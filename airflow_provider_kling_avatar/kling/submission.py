@@ -249,12 +249,7 @@ class Submitter:
         """
         if error.accepted is Accepted.NO:
             # A refusal may also be the vendor's way of saying that it has a task of this name already.
-            if name and isinstance(error, InvalidRequestError | RefusedError):
-                try:
-                    return self.client.find_task(name, self.prepared.endpoint)
-                except KlingError:
-                    return None
-            return None
+            return self._namesake(error, name) if name else None
         log.warning("the submission broke off (%s): asking the vendor whether it has the task", error)
         looks = LOOKS_AFTER_UNKNOWN if name else 0
         problem: KlingError = error
@@ -280,6 +275,28 @@ class Submitter:
             http_status=error.http_status,
             request_id=error.request_id,
         ) from error
+
+    def _namesake(self, error: KlingError, name: str) -> VideoTask | None:
+        """
+        Return the task because of which the vendor refused the name; ``None`` if it refused something else.
+
+        :raises UnknownSubmissionError: the vendor has such a task but cannot be asked for it.
+        """
+        if not isinstance(error, InvalidRequestError | RefusedError):
+            return None
+        try:
+            found = self.client.find_task(name, self.prepared.endpoint)
+        except KlingError:
+            found = None
+        if found is None and (name in str(error) or "external_task_id" in str(error).lower()):
+            raise UnknownSubmissionError(
+                f"the vendor has a task named {name!r} already, but cannot be asked for it by that name: "
+                f"look for it in the vendor's console and wait for it with KlingAvatarSensor; nothing was paid again ({error})",
+                code=error.code,
+                http_status=error.http_status,
+                request_id=error.request_id,
+            ) from error
+        return found
 
     # -------------------------------------------------------------- naming
 
