@@ -21,8 +21,34 @@ def listener():
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
-            times = '"create_time":1781080778802,"update_time":1781080794151'
+            body = self.rfile.read(int(self.headers["content-length"]))
+            received.append((dict(self.headers), body))
+            self.send_response(200)
+            self.end_headers()
 
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.received = received
+    server.url = f"http://127.0.0.1:{server.server_port}/hook"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def wait_for(listener, count):
+    patience = time.monotonic() + 10
+    while len(listener.received) < count and time.monotonic() < patience:
+        time.sleep(0.01)
+    return [json.loads(body) for _, body in listener.received]
+
+
+def test_the_signature_matches_the_published_vector():
+    times = '"create_time":1781080778802,"update_time":1781080794151'
     body = f'{{"id":"1234567890","status":"succeeded","message":"",{times}}}'
     headers = sign(SECRET, "9876543210", datetime.fromtimestamp(1781080794, UTC), body)
     assert headers == {
