@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from pathlib import Path
 
 from environment import ROOT, find_uv, uv_environment
 from versions import MINIMUM_PYTHON, TESTED, Tested, tested
