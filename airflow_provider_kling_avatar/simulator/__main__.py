@@ -6,8 +6,12 @@ It knows the command line and the terminal. It must not know how anything is sim
 from __future__ import annotations
 
 import argparse
+import base64
+import binascii
+import contextlib
 import ipaddress
 import logging
+import sqlite3
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         taken = bind(settings)
     except OSError as error:
         return _complain(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}")
+    try:
+        app = create_app(settings)
+    except (OSError, sqlite3.Error) as error:
+        taken.close()
+        return _complain(f"cannot use the state directory {settings.state_dir}: {error}")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -55,12 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not _is_loopback(settings.host):
         sys.stdout.write("Anyone who can reach this address can use it: it is not on loopback.\n")
     sys.stdout.flush()
-    try:
-        uvicorn_server(create_app(settings)).run(sockets=[taken])
-    except KeyboardInterrupt:
-        pass  # uvicorn has already shut down in order, and passes the signal on
-    finally:
-        taken.close()
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn shuts down in order, then passes the signal on
+        uvicorn_server(app).run(sockets=[taken])
     sys.stdout.write("Stopped.\n")
     return 0
 
@@ -113,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--url-ttl-seconds", type=_seconds, default=usual.url_ttl_seconds, help="how long a result URL works")
     add("--fetch-remote", action="store_true", help="contact media and callback URLs on other machines too")
-    add("--webhook-secret", help="sign callbacks with this secret (whsec_...)")
+    add("--webhook-secret", type=_secret, help="sign callbacks with this secret (whsec_...)")
     add("--public-url", help="base of the URLs handed out, if not the address each client used")
     add(
         "--account",
@@ -130,6 +135,14 @@ def _seconds(text: str) -> float:
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError("must be 0 or more seconds")
     return value
+
+
+def _secret(text: str) -> str:
+    try:
+        base64.b64decode(text.removeprefix("whsec_"), validate=True)
+    except binascii.Error as error:
+        raise argparse.ArgumentTypeError("expected whsec_ followed by base64") from error
+    return text
 
 
 def _account(text: str) -> Account:

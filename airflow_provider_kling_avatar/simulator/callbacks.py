@@ -56,6 +56,8 @@ class Callbacks:
         self._store = store
         self._clock = clock
         self._links = links
+        if settings.webhook_secret:
+            Webhook(settings.webhook_secret)  # a secret that is none should be noticed now
         self._wake = threading.Event()
         self._stop = False
         self._thread: threading.Thread | None = None
@@ -116,5 +118,5 @@ class Callbacks:
                 session.post(
                     url, data=data, headers=headers, timeout=_DELIVERY_SECONDS, allow_redirects=False
                 ).close()
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError) as error:
             log.warning("task %s: callback not delivered (%s)", row.task_id, type(error).__name__)

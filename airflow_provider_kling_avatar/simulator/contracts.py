@@ -67,6 +67,10 @@ class Contract:
         if errors:
             raise Refusal(1201, _say(max(errors, key=relevance)))
 
+    def known(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Drop the fields this endpoint does not have; the services ignore them."""
+        return {name: value for name, value in body.items() if name in self._schema["properties"]}
+
     def media(self, body: dict[str, Any]) -> list[MediaField]:
         """List the pictures and audios of a body that passed `check`."""
         return list(_media(self._schema, body, ""))

@@ -39,9 +39,9 @@ def inspection_routes(state: SimulatorState) -> APIRouter:
     @router.get("/", response_model=None)
     def home(request: Request) -> HTMLResponse:
         """Show a page for people."""
-        return HTMLResponse(
-            home_page(str(request.base_url).rstrip("/"), state.ledger.report(), state.settings.accounts)
-        )
+        base_url = state.settings.public_url or str(request.base_url).rstrip("/")
+        links = state.links_from(base_url)
+        return HTMLResponse(home_page(base_url, state.ledger.report(), state.settings.accounts, links))
 
     @router.get("/simulator")
     def about(request: Request) -> dict[str, Any]:

@@ -66,19 +66,15 @@ class Desk:
         """Check an order and book it, or raise a Refusal."""
         # The official samples send "" for fields they do not use.
         body = {name: value for name, value in order.body.items() if value != ""}
-        order = replace(order, body=body)
-        if (
-            order.dialect.prompt_rule
-            and order.endpoint == "avatar"
-            and not str(body.get("prompt", "")).strip()
-        ):
-            raise Refusal(1201, "prompt is required", slug="invalid_request", param="prompt")
+        _check_prompt(order, body)
         rules = contract(order.dialect.name, order.endpoint)
         if rules is None:
             raise Refusal(1203)
         rules.check(body)
+        order = replace(order, body=rules.known(body))
         taken = {field.name: self._cupboard.take(field) for field in rules.media(body)}
-        row = getattr(self, f"_{order.endpoint}")(order, taken)
+        draft = {"avatar": self._avatar, "image_to_video": self._image_to_video, "speech": self._speech}
+        row = draft[order.endpoint](order, taken)
         booked = self._book(row)
         view = self.look_at(booked, order.base_url)
         if booked is not row or order.endpoint == "speech":
@@ -211,6 +207,12 @@ class Desk:
             outcome=outcome,
             note=note,
         )
+
+
+def _check_prompt(order: Order, body: dict[str, Any]) -> None:
+    needed = order.dialect.prompt_rule and order.endpoint == "avatar"
+    if needed and not str(body.get("prompt", "")).strip():
+        raise Refusal(1201, "prompt is required", slug="invalid_request", param="prompt")
 
 
 def _check_aspect_ratio(ratio: str) -> None:

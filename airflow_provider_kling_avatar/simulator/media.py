@@ -43,16 +43,22 @@ _SUFFIXES: Final = {"jpeg": ".jpg", "png": ".png"}
 _FETCH_SECONDS = 20
 _FETCH_BYTES = 64 * 1024 * 1024
 _REDIRECTS = 3
+_UNREADABLE_IMAGE: Final = (
+    UnidentifiedImageError,
+    OSError,
+    ValueError,
+    SyntaxError,  # Pillow's word for a broken PNG
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,  # raised where warnings are errors
+)
 
 
 def is_loopback(url: str) -> bool:
     """Whether an address points at this machine, judged by its name alone."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name, or no URL at all
         return False
 
 
@@ -134,7 +140,7 @@ class MediaCupboard:
                 ).read_bytes()
             try:
                 answer = _fetch(url)
-            except requests.RequestException as error:
+            except (requests.RequestException, ValueError) as error:
                 raise Refusal(1201, f"{field.name} cannot be downloaded ({type(error).__name__})") from error
             if isinstance(answer, bytes):
                 return answer
@@ -148,13 +154,7 @@ class MediaCupboard:
                 kind = (image.format or "").lower()
                 width, height = image.size
                 image.load()
-        except (
-            UnidentifiedImageError,
-            OSError,
-            ValueError,
-            SyntaxError,
-            Image.DecompressionBombError,
-        ) as error:
+        except _UNREADABLE_IMAGE as error:
             raise Refusal(1201, f"{field.name} cannot be read as an image") from error
         if kind not in rules.get("formats", (kind,)):
             raise Refusal(1201, f"{field.name} has format {kind}, which is not supported")

@@ -36,7 +36,9 @@ _STYLE = (
 )
 
 
-def home_page(base_url: str, report: dict[str, Any], accounts: tuple[Account, ...]) -> str:
+def home_page(
+    base_url: str, report: dict[str, Any], accounts: tuple[Account, ...], links: dict[str, str]
+) -> str:
     """Write the page."""
     # The published credentials are for everybody; others belong to whoever set them.
     keys = "the keys it was started with"
@@ -45,7 +47,9 @@ def home_page(base_url: str, report: dict[str, Any], accounts: tuple[Account, ..
             f"the API key <code>{DEFAULT_API_KEY}</code>, or the access key <code>{DEFAULT_ACCESS_KEY}</code>"
         )
     newest = list(reversed(report["entries"]))[:_SHOWN]
-    rows = "".join(f"<tr>{_cells(entry)}</tr>" for entry in newest)
+    rows = "".join(
+        f"<tr>{_cells(entry)}<td>{_link(links.get(entry['task_id']))}</td></tr>" for entry in newest
+    )
     head = "".join(f"<th>{column.replace('_', ' ')}</th>" for column in _COLUMNS)
     total = report["total"]
     return f"""<!DOCTYPE html>
@@ -56,8 +60,12 @@ def home_page(base_url: str, report: dict[str, Any], accounts: tuple[Account, ..
 More for machines at <a href="/simulator">/simulator</a>, <a href="/simulator/ledger">/simulator/ledger</a> and
 <a href="/simulator/requests">/simulator/requests</a>.</p>
 <h2>{total["tasks"]} accepted, ${escape(total["amount_usd"])} at list price</h2>
-<table><tr>{head}</tr>{rows}</table></body></html>"""
+<table><tr>{head}<th></th></tr>{rows}</table></body></html>"""
 
 
 def _cells(entry: dict[str, Any]) -> str:
     return "".join(f"<td>{escape(str(entry[column] or ''))}</td>" for column in _COLUMNS)
+
+
+def _link(url: str | None) -> str:
+    return f'<a href="{escape(url)}">play</a>' if url else ""

@@ -111,9 +111,13 @@ class SimulatorServer:
         self._simulator: SimulatorState | None = None
 
     def __enter__(self) -> Self:
-        taken = bind(self.settings)
-        self.port = taken.getsockname()[1]
         app = create_app(self.settings)
+        try:
+            taken = bind(self.settings)
+        except OSError:
+            app.state.simulator.close()
+            raise
+        self.port = taken.getsockname()[1]
         self._simulator = app.state.simulator
         self._server = uvicorn_server(app)
         self._thread = threading.Thread(

@@ -55,6 +55,11 @@ class SimulatorState:
         self.faults = Faults()
         self.records: deque[RequestRecord] = request_log()
 
+    def links_from(self, base_url: str) -> dict[str, str]:
+        """Answer task id -> address of the result, for every task that has one."""
+        views = (self.desk.look_at(row, base_url) for row in self.store.everything())
+        return {view.row.task_id: view.url for view in views if view.url}
+
     def advance(self, seconds: float) -> float:
         """Move the clock ahead and announce what that made due; answers the new time."""
         now = self.clock.advance(seconds)

@@ -3,11 +3,15 @@ from __future__ import annotations
 import base64
 import io
 import logging
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import av
 import jwt
 import pytest
+import requests
 
 AK, SK = "simulator-access-key", "simulator-secret-key-0123456789abcdef"
 PATH = "/v1/videos/avatar/image2video"
@@ -190,3 +194,72 @@ def test_media_elsewhere_is_not_contacted_and_a_log_line_says_so(caller, caplog)
     assert answer.status_code == 200
     assert "image is not on this machine and was not fetched: presenter.jpg stands in" in caplog.text
     assert "pictures.test" not in caplog.text
+
+
+def test_fields_an_endpoint_does_not_have_are_ignored(sim, caller):
+    body = {
+        "model": "kling-avatar-v2-pro",
+        "image_url": "https://pictures.test/face.png",
+        "audio_url": "https://sounds.test/voice.mp3",
+        "audio_duration_seconds": 10,
+        "external_task_id": 7,
+        "watermark_info": "yes",
+    }
+    for _ in range(2):
+        assert caller.post("/v1/video/generations", body).status_code == 200
+    assert {entry["external_task_id"] for entry in sim.ledger()["entries"]} == {None}
+    assert {entry["mode"] for entry in sim.ledger()["entries"]} == {"pro"}
+
+
+def test_of_many_at_once_with_one_external_id_exactly_one_is_accepted(sim, make_picture, make_sound):
+    body = {"image": make_picture(), "sound_file": make_sound(), "external_task_id": "race"}
+    headers = {"Authorization": "Bearer sk-simulator"}
+
+    def send(_):
+        return requests.post(sim.url + PATH, json=body, headers=headers, timeout=20).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = sorted(pool.map(send, range(8)))
+    assert statuses == [200] + [400] * 7
+    assert sim.ledger()["total"]["tasks"] == 1
+
+
+def test_an_audio_id_belongs_to_the_account_that_made_it(run, other_account):
+    from airflow_provider_kling_avatar.simulator.settings import DEFAULT_ACCOUNT
+
+    with run(accounts=(DEFAULT_ACCOUNT, other_account)) as (_, caller):
+        speech = {
+            "text": "A sentence of about three seconds.",
+            "voice_id": "ai_kaiya",
+            "voice_language": "zh",
+        }
+        audio = caller.post("/v1/audio/tts", speech).json()["data"]["task_result"]["audios"][0]["id"]
+        caller.session.headers["Authorization"] = "Bearer sk-other"
+        assert "audio_id not found" in refusal(caller.avatar(audio_id=audio, sound_file=None))
+
+
+@pytest.mark.parametrize("url", ["http://[broken", "http://127.0.0.1:1/none", "http://127.0.0.1:99999/"])
+def test_an_address_that_leads_nowhere_is_refused_or_stood_in_for_but_never_breaks(caller, url):
+    answer = caller.avatar(sound_file=url)
+    assert answer.status_code in (200, 400)
+    assert answer.json()["code"] in (0, 1201)
+
+
+def test_a_redirect_off_this_machine_is_not_followed(caller, caplog):
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(302)
+            self.send_header("Location", "http://169.254.169.254/secrets")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        answer = caller.avatar(image=f"http://127.0.0.1:{server.server_port}/face.png")
+        server.shutdown()
+        thread.join()
+    assert answer.status_code == 200
+    assert "presenter.jpg stands in" in caplog.text

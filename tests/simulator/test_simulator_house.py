@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import ast
+import html
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -103,6 +105,24 @@ def test_the_page_for_people_escapes_what_callers_sent(caller):
     assert "<script>alert" not in caller.get("/").text
 
 
+def test_the_page_for_people_plays_finished_films(sim, caller):
+    caller.avatar()
+    assert ">play</a>" not in caller.get("/").text
+    sim.advance(60)
+    link = re.search(r'href="(http[^"]+)">play', caller.get("/").text).group(1)
+    assert requests.get(html.unescape(link), timeout=30).headers["content-type"] == "video/mp4"
+
+
+def test_one_gateway_path_serves_clients_of_either_kind(sim, caller):
+    path = "/kling/v1/videos/avatar/image2video"
+    task = caller.avatar(path, external_task_id="mine").json()["data"]["task_id"]
+    sim.advance(60)
+    for wanted in (task, "mine"):
+        assert caller.get(f"{path}/{wanted}").json()["data"]["task_result"]["videos"][0]["url"]
+    relayed = caller.get(f"/relay{path}/{task}").json()
+    assert relayed["data"]["task_status"] == "succeed"
+
+
 def test_by_default_a_test_server_finishes_tasks_at_once_and_leaves_nothing_behind():
     with SimulatorServer() as sim:
         folder = sim.state.folder
@@ -133,7 +153,9 @@ def test_the_command_line_reaches_the_settings():
     assert "secret" not in repr(settings.accounts[2])
 
 
-@pytest.mark.parametrize("line", ["--queue-seconds -1", "--account nothing", "--slots many"])
+@pytest.mark.parametrize(
+    "line", ["--queue-seconds -1", "--account nothing", "--webhook-secret whsec_x", "--slots many"]
+)
 def test_nonsense_on_the_command_line_ends_with_a_usage_message(line, capsys):
     with pytest.raises(SystemExit):
         settings_from(line.split())
@@ -147,6 +169,12 @@ def test_a_port_in_use_is_one_clear_line(capsys, tmp_path):
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert f"127.0.0.1:{port}" in error
+
+
+def test_a_state_directory_that_cannot_be_used_is_one_clear_line(capsys, tmp_path):
+    (tmp_path / "file").touch()
+    assert main(["--port", "0", "--state-dir", str(tmp_path / "file")]) == 1
+    assert "cannot use the state directory" in capsys.readouterr().err
 
 
 def test_the_command_says_where_it_is_and_ends_on_ctrl_c_without_logging_keys(tmp_path):
