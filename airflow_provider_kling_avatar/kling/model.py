@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
+from os import PathLike
 from typing import Any, Literal, Self
 
 from airflow_provider_kling_avatar.kling.errors import InvalidRequestError
@@ -36,8 +37,8 @@ def _text(name: str, value: object) -> str:
 
 
 def _media(_name: str, value: object) -> object:
-    """Leave media as it came: `media` says better what is wrong with it."""
-    return value
+    """Take a path object for its text; leave the rest as it came: `media` says better what is wrong with it."""
+    return str(value) if isinstance(value, PathLike) else value
 
 
 def _number(name: str, value: object) -> float:

@@ -169,7 +169,6 @@ class Watch:
 
     def story(self, seen: VideoTask | KlingError, *, now: float) -> Iterator[str]:
         """Yield the log lines this look is worth: a change, a failed question, or a sign of life now and then."""
-        left = f"{max(self.budget.deadline - now, 0):.0f} s left"
         self._quiet_polls += 1
         if isinstance(seen, KlingError):
             yield f"poll failed ({self.failed_polls}/{self.budget.max_failed_polls} in a row): {seen}"
@@ -181,4 +180,6 @@ class Watch:
         if seen.status != self._status or self._quiet_polls >= HEARTBEAT_POLLS:
             self._status = seen.status
             self._quiet_polls = 0
-            yield f"task {seen.task_id} is {seen.status or 'without a status'} ({left})"
+            left = max(self.budget.deadline - now, 0)
+            patience = "" if seen.state.is_final else f", waiting for up to {left:.0f} s more"
+            yield f"task {seen.task_id}: {seen.status or 'no status yet'}{patience}"

@@ -291,7 +291,8 @@ class Submitter:
         if found is None and (name in str(error) or "external_task_id" in str(error).lower()):
             raise UnknownSubmissionError(
                 f"the vendor has a task named {name!r} already, but cannot be asked for it by that name: "
-                f"look for it in the vendor's console and wait for it with KlingAvatarSensor; nothing was paid again ({error})",
+                "look for it in the vendor's console and wait for it with KlingAvatarSensor; "
+                f"nothing was paid again ({error})",
                 code=error.code,
                 http_status=error.http_status,
                 request_id=error.request_id,

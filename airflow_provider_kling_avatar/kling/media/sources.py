@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 from urllib.parse import urljoin, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
-from airflow_provider_kling_avatar.kling.errors import MediaError
+from airflow_provider_kling_avatar.kling.errors import ConnectionFailedError, MediaError
 from airflow_provider_kling_avatar.kling.media.rules import too_large
 
 if TYPE_CHECKING:
@@ -183,7 +183,8 @@ def fetch_url(
     :param max_bytes: never much more than this is read.
     :param timeout_seconds: to connect, and between two pieces of the answer.
     :param session: to use instead of a new one.
-    :raises MediaError: the URL cannot be fetched, leads away from http(s), or holds too large a file.
+    :raises MediaError: the URL is wrong, leads away from http(s), or holds too large a file.
+    :raises ConnectionFailedError: its host cannot be reached or has trouble: trying again may help.
     """
     import requests
 
@@ -192,7 +193,8 @@ def fetch_url(
             return _download(http, url, max_bytes, timeout_seconds)
     except (requests.RequestException, ValueError) as error:
         # `from None`: the text of a requests error holds the URL with its signature.
-        raise MediaError(
+        passing = isinstance(error, requests.ConnectionError | requests.Timeout)
+        raise (ConnectionFailedError if passing else MediaError)(
             f"{_shown(url)} cannot be fetched ({type(error).__name__}); check that it opens from this machine"
         ) from None
 
@@ -209,7 +211,8 @@ def _download(
                 url = urljoin(url, answer.headers["location"])
                 continue
             if answer.status_code != HTTPStatus.OK:
-                raise MediaError(
+                passing = answer.status_code == HTTPStatus.TOO_MANY_REQUESTS or answer.status_code >= 500
+                raise (ConnectionFailedError if passing else MediaError)(
                     f"{_shown(url)} answered HTTP {answer.status_code}; check that the link is right and not expired"
                 )
             return _body(answer, max_bytes)
