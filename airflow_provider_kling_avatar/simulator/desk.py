@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from airflow_provider_kling_avatar.simulator.store import Store
 
 _AUDIO_ID_SECONDS = 30 * 24 * 3600
+_LONGEST_BILL_SECONDS = 24 * 3600
 _STEEPEST_RATIO = 10
 _AUDIO_ID_RULES = {"min_seconds": 2, "max_seconds": 300}
 
@@ -131,6 +132,8 @@ class Desk:
         mode = body.get("mode", "pro" if str(body.get("model", "")).endswith("-pro") else "std")
         # The one gateway that asks for the length bills by what it was told, before it looks.
         billed = Decimal(str(body.get("audio_duration_seconds", seconds)))
+        if billed > _LONGEST_BILL_SECONDS:
+            raise Refusal(1201, "audio_duration_seconds is not the length of an audio")
         row = self._row(order, seconds, prices.avatar_units(mode, billed))
         return replace(row, mode=mode, image=image, audio=audio, aspect_ratio=body.get("aspect_ratio"))
 

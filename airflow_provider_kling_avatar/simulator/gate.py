@@ -214,7 +214,7 @@ def _record(scope: Scope, body: bytes) -> RequestRecord:
 def _shortened(body: bytes) -> Any:
     try:
         return _shorten(json.loads(body))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -225,4 +225,6 @@ def _shorten(value: Any) -> Any:
         return [_shorten(item) for item in value]
     if isinstance(value, str) and len(value) > _LONGEST_STRING:
         return f"<{len(value)} characters>"
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()  # JSON can spell half a character
     return value

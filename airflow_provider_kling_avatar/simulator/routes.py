@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Handler = Callable[[Request], Awaitable[JSONResponse]]
 
 _PAGE_NUMBERS = range(1, 1001)
+_LONGEST_NUMBER = 6
 _PAGE_SIZES = range(1, 501)
 
 
@@ -74,7 +75,11 @@ class Counter:
         """Carry out `work` and word whatever comes of it."""
         try:
             given = work()
-        except Refusal as refusal:
+        except (Refusal, UnicodeEncodeError) as error:
+            # JSON can spell half a character, which nothing can store.
+            refusal = (
+                error if isinstance(error, Refusal) else Refusal(1200, "The request is not valid Unicode")
+            )
             given = self._envelope.refused(refusal, "speech" if self.endpoint == "speech" else action)
         return JSONResponse(given.body, given.status, given.headers)
 
@@ -157,16 +162,20 @@ def _lister(counter: Counter) -> Handler:
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(body)
-    except ValueError as error:
+        value = json.loads(body, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
         raise Refusal(1200, "The request body is not JSON") from error
     if not isinstance(value, dict):
         raise Refusal(1200, "The request body is not a JSON object")
     return value
 
 
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no JSON")
+
+
 def _whole(request: Request, name: str, default: int, allowed: range) -> int:
     text = request.query_params.get(name, str(default))
-    if not text.isdecimal() or int(text) not in allowed:
+    if len(text) > _LONGEST_NUMBER or not text.isdecimal() or int(text) not in allowed:
         raise Refusal(1201, f"{name} must be from {allowed.start} to {allowed.stop - 1}")
     return int(text)

@@ -211,6 +211,36 @@ def test_fields_an_endpoint_does_not_have_are_ignored(sim, caller):
     assert {entry["mode"] for entry in sim.ledger()["entries"]} == {"pro"}
 
 
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b"[" * 100_000,
+        b'{"prompt": NaN}',
+        b'{"image": "x", "external_task_id": "\\ud800"}',
+        b'{"image": {"url": 1}, "sound_file": [], "mode": null, "watermark_info": "yes"}',
+        b"\xff\xfe",
+        b"",
+        b'"text"',
+    ],
+)
+@pytest.mark.parametrize("path", [PATH, "/v1/videos/avatar", "/v1/videos/image2video", "/v1/audio/tts"])
+def test_no_body_however_odd_breaks_it(sim, caller, path, nonsense):
+    answer = caller.session.post(sim.url + path, data=nonsense, timeout=20)
+    assert (answer.status_code, answer.json()["code"]) in ((400, 1200), (400, 1201))
+    assert caller.get("/simulator/requests").status_code == 200
+
+
+def test_half_a_character_is_refused_and_a_length_beyond_belief_too(caller):
+    assert caller.avatar(external_task_id="\ud800").json()["code"] == 1200
+    body = {
+        "model": "kling-avatar-v2-pro",
+        "image_url": "https://pictures.test/face.png",
+        "audio_url": "https://sounds.test/voice.mp3",
+        "audio_duration_seconds": 1e300,
+    }
+    assert caller.post("/v1/video/generations", body).status_code == 400
+
+
 def test_of_many_at_once_with_one_external_id_exactly_one_is_accepted(sim, make_picture, make_sound):
     body = {"image": make_picture(), "sound_file": make_sound(), "external_task_id": "race"}
     headers = {"Authorization": "Bearer sk-simulator"}
