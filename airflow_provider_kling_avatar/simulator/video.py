@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 LOOKS: Final = {"std": (1280, 24), "pro": (1920, 48)}
 """Mode -> (longest side in pixels, frames per second), as resellers describe the real output."""
 
+_FRAMES = 3000
+"""More would keep a client waiting for minutes; long films get fewer a second, and nothing moves anyway."""
+
+_FEWEST_FPS = 5
+_KEYFRAME_SECONDS = 10
 _AUDIO_RATE = 44_100
 _WATERMARK = "KLING SIMULATOR"
 
@@ -50,6 +55,7 @@ def render(film: Film, target: Path) -> None:
     """Write the film at `target`. About a second of work for ten seconds of film."""
     partial = target.with_suffix(f".{os.urandom(4).hex()}.partial")
     longest, fps = LOOKS[film.mode]
+    fps = max(_FEWEST_FPS, min(fps, int(_FRAMES / film.seconds)))
     picture = _picture(film, longest)
     try:
         with av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as output:
@@ -57,7 +63,7 @@ def render(film: Film, target: Path) -> None:
                 "libx264", rate=fps, options={"preset": "ultrafast", "tune": "stillimage"}
             )
             video.width, video.height, video.pix_fmt = picture.width, picture.height, "yuv420p"
-            video.codec_context.gop_size = fps * 2
+            video.codec_context.gop_size = fps * _KEYFRAME_SECONDS
             sound: list[AnyPacket] = []
             if film.audio is not None:
                 with av.open(str(film.audio)) as source:
