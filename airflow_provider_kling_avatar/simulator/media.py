@@ -152,6 +152,7 @@ class MediaCupboard:
         try:
             with Image.open(BytesIO(data)) as image:
                 kind = (image.format or "").lower()
+                kind = "jpeg" if kind == "mpo" else kind  # what some phones write into a .jpg
                 width, height = image.size
                 image.load()
         except _UNREADABLE_IMAGE as error:

@@ -101,6 +101,7 @@ def test_pictures_are_really_looked_at(caller, make_picture):
     assert "299 x 320" in refusal(caller.avatar(image=make_picture(299, 320)))
     assert "aspect ratio" in refusal(caller.avatar(image=make_picture(300, 751)))
     assert caller.avatar(image=make_picture(300, 750, "JPEG")).status_code == 200
+    assert caller.avatar(image=make_picture(kind="MPO")).status_code == 200
     too_big = base64.b64encode(bytes(10 * 1024 * 1024 + 1)).decode()
     assert "too large" in refusal(caller.avatar(image=too_big))
 
