@@ -1,0 +1,275 @@
+"""
+The whole Dag in a real Airflow: scheduler, triggerer, API server and workers against the simulator.
+
+One Airflow and one simulator serve all tests of this file. Every dialect runs submit >> sensor >> a task that
+uses the URL; what those runs left in logs, database and XComs is then searched for secrets.
+"""
+
+import base64
+import functools
+import http.server
+import json
+import re
+import sqlite3
+import textwrap
+import threading
+from pathlib import Path
+
+import pytest
+from local_airflow import LocalAirflow
+
+from airflow_provider_kling_avatar.kling.dialects import DIALECTS
+from airflow_provider_kling_avatar.simulator.server import SimulatorServer
+from airflow_provider_kling_avatar.simulator.settings import Account, SimulatorSettings
+
+ASSETS = Path(__file__).parents[2] / "airflow_provider_kling_avatar" / "simulator" / "assets"
+RENDER_SECONDS = 600
+"""By the simulator's clock, which the tests move on: nothing finishes before it was seen to wait."""
+KEY = "sk-live-0f3b9c2d7e5a4816"
+ACCESS_KEY, SECRET_KEY = "live-access-key", "live-secret-key-0123456789abcdef0123456789"  # of a simulator
+
+DAG = """
+    import base64, json, os
+    from datetime import timedelta
+    from pathlib import Path
+
+    from airflow.providers.common.compat.sdk import DAG, task
+
+    from airflow_provider_kling_avatar.operators.kling_avatar import (
+        KlingAvatarOperator,
+        KlingAvatarSubmitOperator,
+    )
+    from airflow_provider_kling_avatar.sensors.kling_avatar import KlingAvatarSensor
+
+    FACE, VOICE = os.environ["LIVE_FACE"], os.environ["LIVE_VOICE"]
+    FACE_URL, VOICE_URL = os.environ["LIVE_FACE_URL"], os.environ["LIVE_VOICE_URL"]
+    PATIENCE = {"retries": 2, "retry_delay": timedelta(seconds=1)}
+    URLS_ONLY = {"kling-broadcast", "generations"}
+
+    for api in json.loads(os.environ["LIVE_APIS"]):
+        with DAG(f"live_{api}", schedule=None, default_args=PATIENCE):
+            submit = KlingAvatarSubmitOperator(
+                task_id="submit",
+                kling_conn_id=f"live_{api}",
+                image=FACE_URL if api in URLS_ONLY else FACE,
+                audio=VOICE_URL if api in URLS_ONLY else VOICE,
+            )
+            wait = KlingAvatarSensor(
+                task_id="wait", kling_conn_id=f"live_{api}", kling_task_id=submit.output, poke_interval=1
+            )
+
+            @task
+            def use(ti=None):
+                import requests
+
+                answer = requests.get(ti.xcom_pull(task_ids="wait", key="video_url"), timeout=60)
+                answer.raise_for_status()
+                return {"size": len(answer.content), "head": answer.content[4:8].decode()}
+
+            wait >> use()
+
+    with DAG("live_rows", schedule=None, default_args=PATIENCE):
+        KlingAvatarOperator.partial(
+            task_id="avatar", kling_conn_id="live_cometapi", audio=VOICE, poll_interval=1
+        ).expand(image=[FACE, FACE + ".missing", FACE])
+
+    def inline_face():
+        return base64.b64encode(Path(FACE).read_bytes()).decode()
+
+    with DAG("live_inline", schedule=None, user_defined_macros={"inline_face": inline_face}):
+        KlingAvatarOperator(
+            task_id="avatar",
+            kling_conn_id="live_cometapi",
+            image="{{ inline_face() }}",
+            audio=VOICE,
+            deferrable=False,
+            poll_interval=0.5,
+        )
+
+    with DAG("live_rejected", schedule=None, default_args=PATIENCE):
+        KlingAvatarOperator(
+            task_id="avatar", kling_conn_id="live_cometapi", image=FACE, audio=VOICE, poll_interval=1
+        )
+"""
+
+
+@pytest.fixture(scope="module")
+def media_server():
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(ASSETS))
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def simulator():
+    account = Account(name="live", api_key=KEY, access_key=ACCESS_KEY, secret_key=SECRET_KEY)
+    settings = SimulatorSettings(
+        render_seconds=RENDER_SECONDS, slots=50, accounts=(account,), url_ttl_seconds=1e6
+    )
+    with SimulatorServer(settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def airflow(simulator, media_server, tmp_path_factory):
+    dags = tmp_path_factory.mktemp("dags")
+    (dags / "live.py").write_text(textwrap.dedent(DAG))
+    env = {
+        "LIVE_APIS": json.dumps(list(DIALECTS)),
+        "LIVE_FACE": str(ASSETS / "presenter.jpg"),
+        "LIVE_VOICE": str(ASSETS / "greeting.mp3"),
+        "LIVE_FACE_URL": f"{media_server}/presenter.jpg",
+        "LIVE_VOICE_URL": f"{media_server}/greeting.mp3",
+    }
+    for api in DIALECTS:
+        account = {"login": ACCESS_KEY, "password": SECRET_KEY} if api == "kling" else {"password": KEY}
+        extra = {"api": api} | ({"path_prefix": "/relay/kling"} if api == "relay" else {})
+        connection = {"conn_type": "kling_avatar", "host": simulator.url, "extra": extra, **account}
+        env[f"AIRFLOW_CONN_LIVE_{api.upper()}"] = json.dumps(connection)
+    with LocalAirflow(dags, home=tmp_path_factory.mktemp("home"), env=env) as running:
+        yield running
+
+
+def finish(airflow, simulator, dag_id, run_id):
+    """Wait for a run, moving the simulator's clock on as it goes; return its state."""
+    state = ""
+    for state, _ in airflow.watch(dag_id, run_id, 240):  # noqa: B007  # the last one counts
+        simulator.advance(RENDER_SECONDS / 4)
+    return state
+
+
+@pytest.fixture(scope="module")
+def runs(airflow, simulator):
+    """One run on every dialect, all at once, each seen waiting in the triggerer before any clip was ready."""
+    started = {f"live_{api}": airflow.trigger(f"live_{api}") for api in DIALECTS}
+    for dag_id, run_id in started.items():
+        for state, tasks in airflow.watch(dag_id, run_id, 240):
+            assert state in ("queued", "running"), airflow.task_log(dag_id, run_id, "submit")
+            if tasks.get("wait") == "deferred":
+                break
+    simulator.advance(RENDER_SECONDS + 60)
+    for dag_id, run_id in started.items():
+        assert airflow.wait_for_run(dag_id, run_id, 240) == "success", airflow.task_log(
+            dag_id, run_id, "wait"
+        )
+    return started
+
+
+@pytest.fixture(scope="module")
+def more_runs(airflow, simulator, runs):
+    """Mapped rows with a bad one among them, and a picture that a template renders to base64."""
+    started = {dag_id: airflow.trigger(dag_id) for dag_id in ("live_rows", "live_inline")}
+    return {
+        dag_id: (run_id, finish(airflow, simulator, dag_id, run_id)) for dag_id, run_id in started.items()
+    }
+
+
+@pytest.mark.parametrize("api", DIALECTS)
+def test_the_same_dag_makes_a_video_on_every_dialect(api, airflow, runs, simulator):
+    dag_id, run_id = f"live_{api}", runs[f"live_{api}"]
+
+    task_id = airflow.xcom(dag_id, run_id, "submit", "task_id")
+    assert airflow.xcom(dag_id, run_id, "submit") == task_id
+    result = airflow.xcom(dag_id, run_id, "wait")
+    assert result["task_id"] == task_id
+    assert result["api"] == api
+    assert result["video_url"].startswith(simulator.url)
+    assert airflow.xcom(dag_id, run_id, "wait", "video_url") == result["video_url"]
+    assert airflow.xcom(dag_id, run_id, "use")["head"] == "ftyp"
+    billed = [row for row in simulator.ledger()["entries"] if row["task_id"] == task_id]
+    assert len(billed) == 1
+    assert billed[0]["dialect"] == api
+    assert "in the triggerer, no worker is held" in airflow.task_log(dag_id, run_id, "wait")
+
+
+def test_a_bad_row_of_a_mapped_task_fails_alone_and_burns_no_retry(airflow, more_runs):
+    run_id, state = more_runs["live_rows"]
+
+    assert state == "failed"
+    assert airflow.task_states("live_rows", run_id) == {
+        "avatar[0]": "success",
+        "avatar[1]": "failed",
+        "avatar[2]": "success",
+    }
+    log = airflow.task_log("live_rows", run_id, "avatar", map_index=1)
+    assert "image" in log
+    assert "presenter.jpg.missing" in log
+    assert not airflow.task_log("live_rows", run_id, "avatar", try_number=2, map_index=1)
+    assert airflow.xcom("live_rows", run_id, "avatar", map_index=2)["duration"] == pytest.approx(
+        6.05, abs=0.1
+    )
+
+
+def test_a_picture_rendered_to_base64_is_sent_while_a_worker_waits(airflow, more_runs):
+    run_id, state = more_runs["live_inline"]
+
+    assert state == "success", airflow.task_log("live_inline", run_id, "avatar")
+    assert airflow.xcom("live_inline", run_id, "avatar")["video_url"]
+
+
+def test_a_clip_that_moderation_rejects_fails_once_with_the_vendors_reason(airflow, more_runs, simulator):
+    simulator.fault(kind="fail_task", method="POST")
+
+    run_id = airflow.trigger("live_rejected")
+
+    assert finish(airflow, simulator, "live_rejected", run_id) == "failed"
+    assert "Failure to pass the risk control system" in airflow.task_log("live_rejected", run_id, "avatar")
+    assert not airflow.task_log("live_rejected", run_id, "avatar", try_number=2)
+
+
+def test_no_key_no_signed_url_and_no_payload_is_left_anywhere_but_in_the_result(airflow, more_runs):
+    payload = base64.b64encode((ASSETS / "presenter.jpg").read_bytes()).decode()
+    forbidden = [KEY, SECRET_KEY, payload[:80], payload[4000:4080], "Bearer ey", "&sig="]
+    allowed = re.compile(r"xcom\.value\b.*key=(return_value|video_url)$")
+
+    found = []
+    for place, text in [*_log_texts(airflow.home), *_database_texts(airflow.home)]:
+        found += [(place, word[:12]) for word in forbidden if word in text and not allowed.search(place)]
+
+    assert found == []
+
+
+def test_the_search_for_secrets_sees_what_airflow_stored(airflow, runs, more_runs):
+    """Otherwise the test above could pass by looking in the wrong place."""
+    run_id = runs["live_kling"]
+    task_id = airflow.xcom("live_kling", run_id, "submit")
+    result = airflow.xcom("live_kling", run_id, "wait")
+
+    assert any(task_id in text for _, text in _log_texts(airflow.home))
+    places = [place for place, text in _database_texts(airflow.home) if result["video_url"][-20:] in text]
+    assert places
+    assert all(place.startswith("xcom.") for place in places)
+    rendered = [text for place, text in _database_texts(airflow.home) if "rendered" in place]
+    assert any("presenter.jpg" in text for text in rendered)
+    assert any("not shown" in text for text in rendered)
+
+
+def _log_texts(home):
+    for path in home.rglob("*"):
+        if path.is_file() and not path.name.startswith("airflow.db"):
+            yield str(path.relative_to(home)), path.read_text("utf-8", errors="replace")
+
+
+def _database_texts(home):
+    """Yield every cell of every table as text; an XCom is named with its key."""
+    database = next(home.rglob("*.db"))
+    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
+        tables = [name for (name,) in connection.execute("select name from sqlite_master where type='table'")]
+        for table in tables:
+            cursor = connection.execute(f'select * from "{table}"')
+            columns = [column[0] for column in cursor.description]
+            for row in cursor:
+                named = dict(zip(columns, row, strict=True))
+                key = f" key={named['key']}" if table == "xcom" else ""
+                for column, value in named.items():
+                    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+                    yield f"{table}.{column}{key}", text
+    connection.close()
