@@ -29,7 +29,7 @@ class MediaRules:
 
     :param kind: what the field is for.
     :param accepts: the forms it takes, of ``"url"`` and ``"base64"``.
-    :param formats: the formats it takes, as ``ImageInfo.format`` and ``AudioInfo.format`` name them.
+    :param formats: the formats it takes, as ``ImageInfo.format`` and ``AudioInfo.format`` name them; none means any.
     :param max_bytes: of the file itself, before base64.
     :param min_side_pixels: of the shorter side.
     :param max_aspect_ratio: longer side to shorter side.
@@ -104,7 +104,7 @@ def check(info: ImageInfo | AudioInfo, rules: MediaRules, field: str) -> list[st
     :return: warnings, where documents disagree.
     :raises MediaError: a rule is broken.
     """
-    if info.format not in rules.formats:
+    if rules.formats and info.format not in rules.formats:
         known = ", ".join(name.upper() for name in rules.formats)
         actual = info.format.upper()
         raise _broken(
