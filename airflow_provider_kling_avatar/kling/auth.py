@@ -57,7 +57,7 @@ class SignedKey:
     :param clock: Unix seconds; replaced in tests.
     """
 
-    access_key: str
+    access_key: str = field(repr=False)
     secret_key: str = field(repr=False)
     clock: Callable[[], float] = field(default=time.time, repr=False)
     skew_seconds: float = 0.0
