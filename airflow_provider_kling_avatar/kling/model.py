@@ -197,10 +197,11 @@ class AvatarRequest(_Request):
             )
         if "text" in sources and is_absent(self.voice_id):
             raise InvalidRequestError("text needs a voice_id to speak it", field="voice_id")
-        if "text" not in sources and not is_absent(self.voice_id):
-            raise InvalidRequestError(
-                f"voice_id speaks text, but the voice comes from {sources[0]}: remove one", field="voice_id"
-            )
+        for name in ("voice_id", "voice_speed"):
+            if "text" not in sources and not is_absent(getattr(self, name)):
+                raise InvalidRequestError(
+                    f"{name} is for text, but the voice comes from {sources[0]}: remove one", field=name
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,12 +8,13 @@ It knows nothing of HTTP and opens no file. `jsonschema` is imported on first us
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow_provider_kling_avatar.kling.errors import (
@@ -29,6 +30,11 @@ from airflow_provider_kling_avatar.kling.model import (
     SpeechRequest,
     is_absent,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jsonschema.exceptions import ValidationError
 
 ENDPOINT_OF: dict[type[AnyRequest], EndpointName] = {
     AvatarRequest: "avatar",
@@ -177,6 +183,12 @@ class Dialect:
         """Tell whether an endpoint has one of our fields."""
         return name in self.endpoints and field_name in self.endpoints[name].fields
 
+    def can(self, name: EndpointName, field_name: str) -> bool:
+        """Tell whether one of our fields can be had, be it by having the text spoken first."""
+        return self.takes(name, field_name) or (
+            self.takes(name, "audio_id") and self.takes("speech", field_name)
+        )
+
     def accepts_files(self, name: EndpointName, field_name: str) -> bool:
         """Tell whether a media field takes the file itself (base64) and not only a URL."""
         return self.takes(name, field_name) and "base64" in self.media_annotation(name, field_name)["accepts"]
@@ -242,10 +254,10 @@ class Dialect:
             elif our_name not in HINTS and SAME_AS_ABSENT.get(our_name, _NOTHING) != value:
                 raise self.unsupported(
                     f"{our_name} for {name}",
-                    lambda other, our_name=our_name: other.takes(name, our_name),  # type: ignore[misc]
+                    lambda other, our_name=our_name: other.can(name, our_name),  # type: ignore[misc]
                     field=our_name,
                 )
-        return {**body, **{key: value for key, value in (extra or {}).items() if not is_absent(value)}}
+        return {**body, **_extra(extra or {})}
 
     def check(self, name: EndpointName, body: Mapping[str, Any]) -> None:
         """
@@ -261,14 +273,16 @@ class Dialect:
         error = best_match(Draft202012Validator(schema).iter_errors(body))
         if error is None:
             return
+        for parent in _ancestors(error):
+            if _message(parent):  # said in one sentence where the schema needs several alternatives
+                error = parent
         path = [str(part) for part in error.absolute_path]
         missing = error.validator == "required" and _missing(error.validator_value, error.instance)
         if missing:
             path.append(missing)
         our = self._our_name(name, path[0]) if path else None
         where = ".".join([our, *path[1:]]) if our else "the request"
-        messages = error.schema.get("x-messages", {}) if isinstance(error.schema, Mapping) else {}
-        rule = messages.get(error.validator) or _rule(str(error.validator), error.validator_value)
+        rule = _message(error) or _rule(str(error.validator), error.validator_value)
         raise InvalidRequestError(
             f"{where}: {rule}; it is {'missing' if missing else _size(error.instance)}",
             field=our,
@@ -313,7 +327,15 @@ class Dialect:
             )
             for name, endpoint in self.endpoints.items()
         }
+        for kind, override in (("query_path", query_path), ("list_path", list_path)):
+            unknown = sorted(set(override) - set(endpoints)) if isinstance(override, Mapping) else []
+            if unknown:
+                raise ConfigurationError(
+                    f"{kind} names {', '.join(unknown)}; there is only {', '.join(endpoints)}"
+                )
         for name, endpoint in endpoints.items():
+            _check_template(f"query_path for {name}", endpoint.query_path, {"path", "id"})
+            _check_template(f"list_path for {name}", endpoint.list_path, {"path"})
             if endpoint.query_path and "{id}" not in endpoint.query_path:
                 raise ConfigurationError(f"query_path for {name} needs {{id}} in it: {endpoint.query_path!r}")
         overridden = replace(
@@ -323,7 +345,7 @@ class Dialect:
             limits={**self.limits, **(limits or {})},
         )
         for name in overridden.endpoints if limits else ():
-            overridden.schema(name)  # finds out now whether every limit names something
+            overridden.schema(name)  # finds out now whether every limit names something and fits
         return overridden
 
 
@@ -345,19 +367,59 @@ def _set_limit(schema: dict[str, Any], key: str, path: str, value: Any) -> None:
             f"limits: {key!r} is not of the form <endpoint>.<field>.<rule> with one of these fields: "
             f"{', '.join(schema['properties'])}"
         )
-    if rule in known.get("x-media", {}):
-        known["x-media"][rule] = value
-    elif rule in known:
-        known[rule] = value
-    else:
+    holder = known["x-media"] if rule in known.get("x-media", {}) else known
+    if rule not in holder or rule.startswith("x-"):
         rules = [r for r in (*known, *known.get("x-media", {})) if not r.startswith("x-")]
         raise ConfigurationError(f"limits: {key!r}: {field_name} has only these rules: {', '.join(rules)}")
+    if not _is_like(value, holder[rule]):
+        raise ConfigurationError(
+            f"limits: {key!r} must be given like the limit it replaces: {holder[rule]!r}"
+        )
+    holder[rule] = value
+
+
+def _is_like(value: Any, old: Any) -> bool:
+    if isinstance(old, int | float):
+        return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, type(old))
+
+
+def _check_template(what: str, template: object, known: set[str]) -> None:
+    if not template:
+        return
+    if not isinstance(template, str) or not template.startswith(("/", "{path}")):
+        raise ConfigurationError(f"{what} must be text that starts with / or {{path}}: {template!r}")
+    unknown = sorted(set(re.findall(r"\{(.*?)\}", template)) - known)
+    if unknown:
+        raise ConfigurationError(f"{what} has {{{unknown[0]}}} in it, which nothing fills in: {template!r}")
 
 
 def _pick(override: str | Mapping[str, str] | None, name: str, default: str | None) -> str | None:
     if isinstance(override, Mapping):
         override = override.get(name)
     return default if override is None else override
+
+
+def _extra(extra: Mapping[str, Any]) -> dict[str, Any]:
+    given = {key: value for key, value in extra.items() if not is_absent(value)}
+    try:
+        json.dumps(given, allow_nan=False, sort_keys=True)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequestError(
+            f"extra holds something that JSON cannot: {type(error).__name__}", field="extra"
+        ) from None
+    return given
+
+
+def _ancestors(error: ValidationError) -> Iterator[ValidationError]:
+    while isinstance(parent := error.parent, type(error)):
+        yield (error := parent)
+
+
+def _message(error: ValidationError) -> str | None:
+    messages = error.schema.get("x-messages", {}) if isinstance(error.schema, Mapping) else {}
+    message: str | None = messages.get(error.validator)
+    return message
 
 
 def _missing(required: list[str], instance: Mapping[str, Any]) -> str:
