@@ -1,0 +1,115 @@
+"""One fake vendor, one simulator, and clients that never really sleep."""
+
+from __future__ import annotations
+
+import base64
+import io
+import wave
+
+import pytest
+from fake_vendor import FakeVendor
+from PIL import Image
+
+from airflow_provider_kling_avatar.kling.client import AsyncKlingClient, KlingClient
+from airflow_provider_kling_avatar.kling.config import KlingConfig
+from airflow_provider_kling_avatar.simulator.server import SimulatorServer
+from airflow_provider_kling_avatar.simulator.settings import SimulatorSettings
+
+KEY = "sk-0123456789abcdefghij"
+
+
+def _image() -> str:
+    target = io.BytesIO()
+    Image.new("RGB", (320, 320), (90, 120, 160)).save(target, "PNG")
+    return base64.b64encode(target.getvalue()).decode()
+
+
+def _audio(seconds: float) -> str:
+    target = io.BytesIO()
+    with wave.open(target, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(bytes(2 * int(8000 * seconds)))
+    return base64.b64encode(target.getvalue()).decode()
+
+
+@pytest.fixture(scope="session")
+def face():
+    """A picture that every vendor takes, as bare base64."""
+    return _image()
+
+
+@pytest.fixture(scope="session")
+def voice():
+    """Two and a half seconds of silence, as bare base64."""
+    return _audio(2.5)
+
+
+@pytest.fixture
+def config_of():
+    """Build an account from what a connection holds."""
+
+    def build(host, api="kling", *, login=None, password=KEY, **extra):
+        return KlingConfig.build(host=host, login=login, password=password, extra={"api": api, **extra})
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def running_vendor():
+    vendor = FakeVendor()
+    yield vendor
+    vendor.close()
+
+
+@pytest.fixture
+def vendor(running_vendor):
+    """A vendor that answers what it is told."""
+    yield running_vendor
+    running_vendor.forget()
+
+
+@pytest.fixture(scope="session")
+def running_simulator():
+    with SimulatorServer(SimulatorSettings(queue_seconds=10, render_seconds=40, slots=50)) as server:
+        yield server
+
+
+@pytest.fixture
+def sim(running_simulator):
+    """A simulator that has seen nothing yet; a task takes 50 s of its clock, which `sim.advance` moves."""
+    running_simulator.reset()
+    return running_simulator
+
+
+@pytest.fixture
+def pauses():
+    """How long the clients of this test would have slept."""
+    return []
+
+
+@pytest.fixture
+def client_of(config_of, pauses):
+    """Make blocking clients that note their pauses in place of sleeping."""
+    opened = []
+
+    def build(host, api="kling", attempts=3, **options):
+        client = KlingClient(config_of(host, api, **options), attempts=attempts, sleep=pauses.append)
+        opened.append(client)
+        return client
+
+    yield build
+    for client in opened:
+        client.close()
+
+
+@pytest.fixture
+def ask_async(config_of):
+    """Ask once with the triggerer's client."""
+
+    async def ask(host, task_id="t-1", api="kling", endpoint="avatar", **options):
+        async with AsyncKlingClient(config_of(host, api, **options)) as client:
+            return await client.get_task(task_id, endpoint)
+
+    return ask
