@@ -15,7 +15,7 @@ import tempfile
 import tomllib
 
 from environment import ROOT, find_uv, uv_environment
-from versions import MINIMUM_PYTHON, TESTED, Tested, tested
+from versions import MINIMUM_PYTHON, SUPPORTED, Supported, supported
 
 FOLDER = ROOT / "dev" / "constraints"
 
@@ -27,7 +27,7 @@ def own_providers() -> list[str]:
     return [line.split(">=")[0] for line in wanted if line.startswith("apache-airflow-providers-")]
 
 
-def resolve(entry: Tested) -> None:
+def resolve(entry: Supported) -> None:
     """Write the constraints of one version."""
     target = FOLDER / f"airflow-{entry.airflow}.txt"
     with tempfile.NamedTemporaryFile("w", suffix=".in") as pin:
@@ -59,5 +59,5 @@ def resolve(entry: Tested) -> None:
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
-    for item in [tested(version) for version in sys.argv[1:]] or TESTED:
+    for item in [supported(version) for version in sys.argv[1:]] or SUPPORTED:
         resolve(item)

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from processes import ManagedProcess, stop_all, tail
-from versions import MINIMUM_PYTHON, NEWEST, Tested, tested
+from versions import MINIMUM_PYTHON, NEWEST, Supported, supported
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / ".venvs" / "tools"
@@ -79,7 +79,7 @@ def find_uv() -> str:
     return str(uv)
 
 
-def python_for(entry: Tested) -> str:
+def python_for(entry: Supported) -> str:
     """
     Return a Python that this Airflow supports: the running one if possible, else one on the PATH.
 
@@ -108,7 +108,7 @@ def python_for(entry: Tested) -> str:
     )
 
 
-def fingerprint(entry: Tested, python: str) -> str:
+def fingerprint(entry: Supported, python: str) -> str:
     """Return a digest of everything the environment's content follows from."""
     constraints = constraints_file(entry)
     parts = [str(entry).encode(), python.encode(), (ROOT / "pyproject.toml").read_bytes(), str(ROOT).encode()]
@@ -116,7 +116,7 @@ def fingerprint(entry: Tested, python: str) -> str:
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
-def constraints_file(entry: Tested) -> Path:
+def constraints_file(entry: Supported) -> Path:
     """Return where the pinned versions of an environment are written down."""
     return ROOT / "dev" / "constraints" / f"airflow-{entry.airflow}.txt"
 
@@ -129,7 +129,7 @@ def ensure(folder: Path, airflow: str) -> Path:
     :returns: its interpreter.
     :raises SystemExit: it could not be made; the message says why.
     """
-    entry = tested(airflow)
+    entry = supported(airflow)
     python, interpreter, stamp = python_for(entry), folder / "bin" / "python", folder / STAMP
     wanted = fingerprint(entry, python)
     if interpreter.exists() and stamp.exists() and stamp.read_text() == wanted:

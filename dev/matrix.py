@@ -21,7 +21,7 @@ from pathlib import Path
 import totals
 from environment import ROOT, ensure, python_for
 from processes import ManagedProcess, interruptible, stop_all, tail
-from versions import TESTED, Tested, tested
+from versions import SUPPORTED, Supported, supported
 
 REPORTS = ROOT / "build" / "reports"
 LIMIT = 30 * 60  # seconds one version may take
@@ -31,7 +31,7 @@ LIMIT = 30 * 60  # seconds one version may take
 class Job:
     """The test suite running on one version."""
 
-    entry: Tested
+    entry: Supported
     process: ManagedProcess
     report: Path
     begin: float
@@ -50,7 +50,7 @@ class Job:
         return True
 
 
-def start(entry: Tested, home: Path, arguments: list[str]) -> Job:
+def start(entry: Supported, home: Path, arguments: list[str]) -> Job:
     """Start the test suite on one version."""
     python = ensure(ROOT / ".venvs" / f"airflow-{entry.airflow}", entry.airflow)
     report = REPORTS / f"airflow-{entry.airflow}.xml"
@@ -73,7 +73,7 @@ def start(entry: Tested, home: Path, arguments: list[str]) -> Job:
     return Job(entry, process, report, time.monotonic())
 
 
-def run(entries: list[Tested], jobs: int, arguments: list[str]) -> list[Job]:
+def run(entries: list[Supported], jobs: int, arguments: list[str]) -> list[Job]:
     """Run the suite on all versions, so many at a time."""
     waiting, running, done = list(entries), list[Job](), list[Job]()
     with tempfile.TemporaryDirectory(prefix="matrix-") as home:
@@ -101,7 +101,7 @@ def main() -> int:
     parser.add_argument("--airflow", action="append", metavar="VERSION", help="may be repeated; default: all")
     parser.add_argument("pytest", nargs="*", metavar="PYTEST_ARGUMENT")
     options = parser.parse_args()
-    entries = [tested(version) for version in options.airflow] if options.airflow else list(TESTED)
+    entries = [supported(version) for version in options.airflow] if options.airflow else list(SUPPORTED)
     for entry in entries:
         python_for(entry)  # no suitable Python is better known now than after twenty minutes
     REPORTS.mkdir(parents=True, exist_ok=True)

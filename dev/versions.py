@@ -8,7 +8,7 @@ MINIMUM_PYTHON = (3, 11)
 
 
 @dataclass(frozen=True)
-class Tested:
+class Supported:
     """
     One tested version.
 
@@ -26,25 +26,27 @@ class Tested:
     pins: tuple[str, ...] = ()
 
 
-TESTED = (
-    Tested("2.11.2", (3, 12), "2026-04-01"),
-    Tested(
+SUPPORTED = (
+    Supported("2.11.2", (3, 12), "2026-04-01"),
+    Supported(
         "3.0.6", (3, 12), "2026-03-01", ("fastapi<0.130",)
     ),  # newer ones want a content type the task SDK omits
-    Tested("3.1.8", (3, 13), "2026-04-01"),
-    Tested("3.2.2", (3, 14), "2026-06-01"),
-    Tested("3.3.2", (3, 14)),
+    Supported("3.1.8", (3, 13), "2026-04-01"),
+    Supported("3.2.2", (3, 14), "2026-06-01"),
+    Supported("3.3.2", (3, 14)),
 )
-NEWEST = TESTED[-1]
+NEWEST = SUPPORTED[-1]
 
 
-def tested(airflow: str) -> Tested:
+def supported(airflow: str) -> Supported:
     """
     Return the entry of a version.
 
     :raises SystemExit: it is not among the tested ones.
     """
-    for entry in TESTED:
+    for entry in SUPPORTED:
         if entry.airflow == airflow:
             return entry
-    raise SystemExit(f"Airflow {airflow} is not tested; choose from {', '.join(e.airflow for e in TESTED)}")
+    raise SystemExit(
+        f"Airflow {airflow} is not tested; choose from {', '.join(e.airflow for e in SUPPORTED)}"
+    )

@@ -1,0 +1,96 @@
+"""What the developer's tools decide without starting anything: which Python, what counts as passed, what is a video."""
+
+import subprocess
+import sys
+import textwrap
+import time
+from importlib.resources import files
+from pathlib import Path
+
+import check_video
+import environment
+import pytest
+import totals
+from processes import pids_of_session
+from versions import SUPPORTED, Supported, supported
+
+ASSETS = files("airflow_provider_kling_avatar") / "simulator" / "assets"
+ANCIENT = Supported("2.11.2", (3, 10))
+
+
+def test_an_airflow_too_old_for_every_python_here_is_refused_and_not_skipped(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    with pytest.raises(SystemExit, match=r"Airflow 2\.11\.2 supports Python up to 3\.10"):
+        environment.python_for(ANCIENT)
+
+
+def test_an_older_python_on_the_path_is_taken_for_an_older_airflow(monkeypatch, tmp_path, capsys):
+    older = tmp_path / "python3.11"
+    older.symlink_to(sys.executable)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "version_info", (3, 15, 0))
+
+    assert environment.python_for(supported("2.11.2")) == str(older)
+    assert "does not support Python" in capsys.readouterr().out
+
+
+def test_a_python_older_than_ours_is_refused_with_the_way_out(monkeypatch):
+    monkeypatch.setattr(sys, "version_info", (3, 9, 1))
+
+    with pytest.raises(SystemExit, match=r"(?s)Python 3\.11 or newer is needed.*make PYTHON="):
+        environment.python_for(SUPPORTED[-1])
+
+
+@pytest.mark.parametrize("entry", SUPPORTED, ids=lambda entry: entry.airflow)
+def test_every_tested_airflow_is_pinned_without_a_word_about_where_packages_come_from(entry):
+    lines = environment.constraints_file(entry).read_text().splitlines()
+
+    assert f"apache-airflow=={entry.airflow}" in lines
+    assert all("==" in line and "://" not in line and not line.startswith("-") for line in lines)
+
+
+def test_errors_count_as_failures_and_a_missing_report_as_one(tmp_path, capsys):
+    report = tmp_path / "a.xml"
+    report.write_text('<testsuites><testsuite tests="10" failures="1" errors="2" skipped="3"/></testsuites>')
+
+    totals.main([report, tmp_path / "missing.xml"])
+
+    assert capsys.readouterr().out.splitlines()[-1] == "4 passed, 4 failed"
+
+
+@pytest.mark.parametrize(("error", "count"), [(None, (1, 0)), ("broken", (0, 1))])
+def test_a_check_that_is_not_pytests_is_counted_too(tmp_path, error, count):
+    totals.write(tmp_path / "new" / "demo.xml", "demo", error)
+
+    read = totals.read(tmp_path / "new" / "demo.xml")
+    assert (read.passed, read.failed) == count
+
+
+def test_sound_alone_is_no_video():
+    with pytest.raises(ValueError, match=r"expected H\.264 and AAC"):
+        check_video.check(Path(str(ASSETS / "greeting.mp3")), Path(str(ASSETS / "greeting.mp3")))
+
+
+def test_what_a_dead_starter_left_behind_is_ended(tmp_path):
+    code = textwrap.dedent("""
+        import os, signal, sys
+        from pathlib import Path
+
+        sys.path.append(sys.argv[1])
+        import processes
+
+        process = processes.ManagedProcess("orphan", ["sleep", "60"], log=Path(sys.argv[2]))
+        process.start()
+        print(process.pid, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """)
+    dev = str(Path(environment.__file__).parent)
+    died = subprocess.run(
+        [sys.executable, "-c", code, dev, str(tmp_path / "log")], capture_output=True, text=True, check=False
+    )
+
+    deadline = time.monotonic() + 10
+    while pids_of_session(int(died.stdout)):
+        assert time.monotonic() < deadline, "the warden did not end it"
+        time.sleep(0.1)
