@@ -7,7 +7,7 @@ The class stays the same to whoever catches it: ``except AccountError`` works ei
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kling_avatar.compat import AirflowFailException
 from airflow_provider_kling_avatar.kling.errors import KlingError
@@ -22,7 +22,7 @@ _FINAL: dict[type[KlingError], type[KlingError]] = {}
 def _final_class(kind: type[KlingError]) -> type[KlingError]:
     """Return the subclass of an error that Airflow does not retry, made once."""
     if kind not in _FINAL:
-        names = {"__module__": kind.__module__, "__doc__": kind.__doc__}
+        names = {"__module__": kind.__module__, "__doc__": kind.__doc__, "__reduce__": _reduce}
         _FINAL[kind] = type(kind.__name__, (kind, AirflowFailException), names)
     return _FINAL[kind]
 
@@ -31,11 +31,21 @@ def as_final(error: KlingError) -> KlingError:
     """Return the same error as one after which Airflow does not retry."""
     if isinstance(error, AirflowFailException):
         return error
-    kind = _final_class(type(error))
-    final = kind.__new__(kind, *error.args)
-    final.__dict__.update(error.__dict__)
-    final.args = error.args
+    return _made_final(type(error), error.args, vars(error))
+
+
+def _made_final(kind: type[KlingError], args: tuple[Any, ...], facts: dict[str, Any]) -> KlingError:
+    """Make the final variant of an error from its parts, past its `__init__`, which would word it anew."""
+    final_class = _final_class(kind)
+    final = final_class.__new__(final_class, *args)
+    final.args = args
+    vars(final).update(facts)
     return final
+
+
+def _reduce(final: KlingError) -> tuple[Any, ...]:
+    """Pickle by the class that can be imported: the final one goes by the same name but is not found there."""
+    return _made_final, (type(final).__bases__[0], final.args, vars(final))
 
 
 @contextmanager

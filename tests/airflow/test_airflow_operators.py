@@ -1,0 +1,638 @@
+"""The operators, executed as a worker executes them: what they send, store, hand on and raise."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import logging
+import pickle
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, TaskDeferred
+
+from airflow_provider_kling_avatar.exceptions import airflow_errors, as_final
+from airflow_provider_kling_avatar.kling import errors
+from airflow_provider_kling_avatar.kling.waiting import wait_for_task
+from airflow_provider_kling_avatar.operators.kling_avatar import (
+    KlingAvatarOperator,
+    KlingAvatarSubmitOperator,
+    KlingImageToVideoSubmitOperator,
+    KlingTextToSpeechOperator,
+)
+from airflow_provider_kling_avatar.triggers.kling_avatar import KlingAvatarTrigger
+
+AVATAR = "/v1/videos/avatar/image2video"
+IMAGE_TO_VIDEO = "/v1/videos/image2video"
+
+
+@pytest.fixture(autouse=True)
+def connected(connect):
+    """Every test here has a good connection to start from."""
+
+
+@pytest.fixture
+def submit(face, voice):
+    return KlingAvatarSubmitOperator(task_id="clip", image=face, audio=voice)
+
+
+@pytest.fixture
+def avatar(face, voice):
+    return KlingAvatarOperator(task_id="clip", image=face, audio=voice, poll_interval=5, timeout=600)
+
+
+def posts(sim):
+    return [request for request in sim.requests if request.method == "POST"]
+
+
+def event(task_id, verdict="succeeded", **more):
+    return {"task_id": task_id, "endpoint": "avatar", "verdict": verdict, "reason": None, "code": None} | more
+
+
+# ---------------------------------------------------------------------------------------------- submit
+
+
+def test_submit_returns_the_vendors_task_id_and_pushes_what_others_need(submit, sim, context):
+    task_id = submit.execute(context)
+
+    (entry,) = sim.ledger()["entries"]
+    pushed = context["ti"].xcoms
+    assert task_id == entry["task_id"]
+    assert pushed["task_id"] == task_id
+    assert pushed["external_task_id"] == entry["external_task_id"]
+    assert pushed["kling_task_link"] == f"{sim.url}{AVATAR}/{task_id}"
+    assert set(pushed) == {"task_id", "external_task_id", "kling_task_link"}
+
+
+def test_the_tasks_name_says_where_it_comes_from(submit, sim, context):
+    submit.execute(context)
+
+    assert sim.ledger()["entries"][0]["external_task_id"].startswith("news-clip-")
+
+
+def test_the_state_store_has_the_id_before_xcom_and_an_intent_before_the_payment(
+    submit, sim, make_context, events
+):
+    task_id = submit.execute(make_context(store_there=True))
+
+    kinds = [(kind, key) for kind, key, *_ in events]
+    assert kinds[:2] == [("store", "kling_submission"), ("store", "kling_submission")]
+    assert {kind for kind, _ in kinds[2:]} == {"xcom"}
+    intent, done = events[0][2], events[1][2]
+    assert "task_id" not in intent
+    assert intent["name"] == sim.ledger()["entries"][0]["external_task_id"]
+    assert done["task_id"] == task_id
+
+
+def test_the_intent_is_stored_before_the_vendor_is_called(submit, sim, make_context):
+    context = make_context(store_there=True)
+    store = context["task_state_store"]
+    requests_at_set = []
+    original_set = store.set
+    store.set = lambda key, value: (requests_at_set.append(len(posts(sim))), original_set(key, value))
+
+    submit.execute(context)
+
+    assert requests_at_set == [0, 1]
+
+
+@pytest.mark.parametrize("store_there", [False, True], ids=["without a state store", "with a state store"])
+def test_a_retry_attaches_to_the_task_of_the_first_try_and_pays_nothing(
+    submit, sim, make_context, store_there
+):
+    first = submit.execute(make_context(store_there=store_there))
+    context = make_context(store_there=store_there, try_number=2)
+
+    second = submit.execute(context)
+
+    assert second == first
+    assert sim.ledger()["total"]["tasks"] == 1
+    assert len(posts(sim)) == 1
+    assert context["ti"].xcoms["task_id"] == first
+    assert context["ti"].xcoms["external_task_id"] == sim.ledger()["entries"][0]["external_task_id"]
+
+
+@pytest.mark.parametrize("store_there", [False, True], ids=["without a state store", "with a state store"])
+def test_a_retry_pays_again_only_after_the_vendor_failed_the_first_task(
+    submit, sim, make_context, store_there
+):
+    sim.fault(kind="fail_task")
+    first = submit.execute(make_context(store_there=store_there))
+    sim.advance(60)
+
+    second = submit.execute(make_context(store_there=store_there, try_number=2))
+
+    assert second != first
+    assert sim.ledger()["total"]["tasks"] == 2
+
+
+def test_a_clear_of_a_task_finds_its_clip_again_where_airflow_has_a_state_store(submit, sim, make_context):
+    first = submit.execute(make_context(store_there=True))
+
+    assert submit.execute(make_context(store_there=True, try_number=1)) == first
+    assert sim.ledger()["total"]["tasks"] == 1
+
+
+def test_an_answer_that_got_lost_is_asked_for_and_not_paid_twice(submit, sim, context):
+    sim.fault(kind="drop_after", method="POST")
+
+    task_id = submit.execute(context)
+
+    assert [entry["task_id"] for entry in sim.ledger()["entries"]] == [task_id]
+    assert len(posts(sim)) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "others"),
+    [
+        ({"map_index": 1}, "another row"),
+        ({"run_id": "manual__2"}, "another run"),
+        ({"task_id": "other"}, "another task"),
+        ({"dag_id": "weather"}, "another Dag"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_another_task_instance_gets_its_own_clip(submit, sim, make_context, changes, others):
+    submit.execute(make_context())
+
+    submit.execute(make_context(try_number=2, **changes))
+
+    assert sim.ledger()["total"]["tasks"] == 2, others
+
+
+def test_a_missing_map_index_counts_as_not_mapped(submit, sim, make_context):
+    first = submit.execute(make_context())
+
+    assert submit.execute(make_context(map_index=None, try_number=2)) == first
+
+
+def test_our_own_external_id_is_kept(face, voice, sim, context):
+    KlingAvatarSubmitOperator(task_id="clip", image=face, audio=voice, external_task_id="episode-12").execute(
+        context
+    )
+
+    assert sim.ledger()["entries"][0]["external_task_id"] == "episode-12"
+    assert context["ti"].xcoms["external_task_id"] == "episode-12"
+
+
+def test_an_unanswerable_submission_fails_unless_told_to_pay_again(connect, sim, make_context):
+    """`generations` keeps no name of ours: after a lost answer nobody can tell, and 2.11 has no state store."""
+    connect(api="generations")
+    face = voice = "https://media.example.com/file"
+    fields = {"task_id": "clip", "image": face, "audio": voice, "audio_duration_seconds": 3}
+    first_try = KlingAvatarSubmitOperator(**fields).execute(make_context())
+
+    with pytest.raises(errors.UnknownSubmissionError, match="on_unknown_submission='resubmit'"):
+        KlingAvatarSubmitOperator(**fields).execute(make_context(try_number=2))
+    again = KlingAvatarSubmitOperator(on_unknown_submission="resubmit", **fields).execute(
+        make_context(try_number=2)
+    )
+
+    assert again != first_try
+    assert sim.ledger()["total"]["tasks"] == 2
+
+
+def test_every_field_of_an_avatar_reaches_the_vendor(face, voice, sim, context):
+    KlingAvatarSubmitOperator(
+        task_id="clip",
+        image=face,
+        audio=voice,
+        prompt="smile",
+        mode="pro",
+        watermark="true",
+        callback_url="https://example.com/done",
+        external_task_id="mine",
+        extra='{"seed": 7}',
+    ).execute(context)
+
+    body = posts(sim)[0].body
+    assert body | {"image": "", "sound_file": ""} == {
+        "image": "",
+        "sound_file": "",
+        "prompt": "smile",
+        "mode": "pro",
+        "watermark_info": {"enabled": True},
+        "callback_url": "https://example.com/done",
+        "external_task_id": "mine",
+        "seed": 7,
+    }
+
+
+def test_text_is_spoken_first_where_the_api_does_not_speak_itself(face, sim, context):
+    KlingAvatarSubmitOperator(
+        task_id="clip",
+        image=face,
+        text="Good morning, here is the news of the day.",
+        voice_id="oversea_male1",
+    ).execute(context)
+
+    assert [request.path for request in posts(sim)] == ["/v1/audio/tts", AVATAR]
+    assert posts(sim)[1].body["audio_id"]
+
+
+def test_every_field_of_an_image_to_video_reaches_the_vendor(face, sim, context):
+    mask = face
+    operator = KlingImageToVideoSubmitOperator(
+        task_id="clip",
+        image=face,
+        prompt="a walk",
+        negative_prompt="blur",
+        model_name="kling-v1-5",
+        cfg_scale="0.4",
+        mode="pro",
+        duration=5,
+        static_mask=mask,
+        dynamic_masks=[{"mask": mask, "trajectories": [{"x": 1, "y": 2}, {"x": 3, "y": 4}]}],
+        watermark=True,
+        callback_url="https://example.com/done",
+        external_task_id="mine",
+        extra={"seed": 7},
+    )
+
+    task_id = operator.execute(context)
+
+    (request,) = posts(sim)
+    media = {"image": "", "static_mask": "", "dynamic_masks": ""}
+    assert request.path == IMAGE_TO_VIDEO
+    assert request.body | media == media | {
+        "prompt": "a walk",
+        "negative_prompt": "blur",
+        "model_name": "kling-v1-5",
+        "cfg_scale": 0.4,
+        "mode": "pro",
+        "duration": "5",
+        "watermark_info": {"enabled": True},
+        "callback_url": "https://example.com/done",
+        "external_task_id": "mine",
+        "seed": 7,
+    }
+    assert request.body["dynamic_masks"][0]["trajectories"] == [{"x": 1, "y": 2}, {"x": 3, "y": 4}]
+    assert "characters" in request.body["dynamic_masks"][0]["mask"], "the file itself, not its path"
+    assert context["ti"].xcoms["kling_task_link"].endswith(f"{IMAGE_TO_VIDEO}/{task_id}")
+
+
+def test_the_fields_that_exclude_masks_reach_the_vendor_too(face, sim, make_context):
+    KlingImageToVideoSubmitOperator(
+        task_id="clip", image=face, image_tail=face, model_name="kling-v2-6", duration="5", sound=False
+    ).execute(make_context(task_id="tail"))
+    KlingImageToVideoSubmitOperator(
+        task_id="clip",
+        image=face,
+        camera_control='{"type": "simple", "config": {"zoom": 5}}',
+        voice_list=[{"voice_id": "v1"}],
+        model_name="kling-v2-6",
+        sound="on",
+    ).execute(make_context(task_id="camera"))
+
+    tail, camera = (request.body for request in posts(sim))
+    assert tail["image_tail"]
+    assert tail["sound"] == "off"
+    assert camera["camera_control"] == {"type": "simple", "config": {"zoom": 5}}
+    assert camera["voice_list"] == [{"voice_id": "v1"}]
+    assert camera["sound"] == "on"
+
+
+# ---------------------------------------------------------------------------------------------- text-to-speech
+
+
+def test_text_to_speech_returns_an_audio_id_that_an_avatar_takes(face, sim, context):
+    audio_id = KlingTextToSpeechOperator(
+        task_id="speech",
+        text="Good morning, here is the news of the day.",
+        voice_id="oversea_male1",
+        voice_speed="0.9",
+    ).execute(context)
+
+    pushed = context["ti"].xcoms
+    assert pushed["audio_id"] == audio_id
+    assert set(pushed) == {"task_id", "audio_id", "duration", "units"}
+    assert pushed["duration"] > 2
+    assert posts(sim)[0].body["voice_language"] == "en"
+    assert KlingAvatarSubmitOperator(task_id="clip", image=face, audio_id=audio_id).execute(context)
+
+
+# ---------------------------------------------------------------------------------------------- submit and wait
+
+
+def test_the_avatar_operator_defers_with_ids_and_numbers_only(avatar, sim, context):
+    before = time.time()
+
+    with pytest.raises(TaskDeferred) as deferred:
+        avatar.execute(context)
+
+    trigger = deferred.value.trigger
+    (entry,) = sim.ledger()["entries"]
+    kwargs = trigger.serialize()[1]
+    assert isinstance(trigger, KlingAvatarTrigger)
+    assert kwargs.pop("deadline") == pytest.approx(before + 600, abs=30)
+    assert kwargs == {
+        "kling_task_id": entry["task_id"],
+        "kling_conn_id": "kling_avatar_default",
+        "endpoint": "avatar",
+        "poll_interval": 5.0,
+        "max_failed_polls": 10,
+    }
+    assert deferred.value.method_name == "execute_complete"
+    assert not deferred.value.kwargs, "dag.test() of Airflow 3.3 drops them"
+
+
+def test_airflows_own_timeout_is_a_backstop_behind_the_triggers_deadline(avatar, context):
+    with pytest.raises(TaskDeferred) as deferred:
+        avatar.execute(context)
+
+    assert timedelta(seconds=600) < deferred.value.timeout < timedelta(seconds=600 + 300)
+
+
+def test_times_may_be_given_as_timedeltas(face, voice, context):
+    operator = KlingAvatarOperator(
+        task_id="clip",
+        image=face,
+        audio=voice,
+        poll_interval=timedelta(seconds=7),
+        timeout=timedelta(minutes=3),
+        max_failed_polls=4,
+    )
+
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(context)
+
+    kwargs = deferred.value.trigger.serialize()[1]
+    assert (kwargs["poll_interval"], kwargs["max_failed_polls"]) == (7.0, 4)
+    assert kwargs["deadline"] == pytest.approx(time.time() + 180, abs=30)
+
+
+def test_a_task_that_is_already_finished_is_returned_without_deferring(avatar, sim, make_context):
+    with pytest.raises(TaskDeferred):
+        avatar.execute(make_context())
+    sim.advance(60)
+    context = make_context(try_number=2)
+
+    result = avatar.execute(context)
+
+    assert result["task_id"] == sim.ledger()["entries"][0]["task_id"]
+    assert context["ti"].xcoms["video_url"] == result["video_url"]
+    assert sim.ledger()["total"]["tasks"] == 1
+
+
+def test_a_first_look_that_fails_is_no_reason_to_fail(avatar, sim, context):
+    sim.fault(kind="http_error", method="GET", times=0)
+
+    with pytest.raises(TaskDeferred):
+        avatar.execute(context)
+
+
+def test_the_link_and_the_ids_are_pushed_before_deferring(avatar, context):
+    with pytest.raises(TaskDeferred):
+        avatar.execute(context)
+
+    assert set(context["ti"].xcoms) == {"task_id", "external_task_id", "kling_task_link"}
+
+
+def test_without_a_triggerer_the_worker_waits(face, voice, sim, context, monkeypatch):
+    monkeypatch.setitem(wait_for_task.__kwdefaults__, "sleep", sim.advance)
+    operator = KlingAvatarOperator(
+        task_id="clip", image=face, audio=voice, deferrable=False, poll_interval=20, timeout=3600
+    )
+
+    result = operator.execute(context)
+
+    assert result["status"] == "succeed"
+    assert context["ti"].xcoms["video_url"] == result["video_url"]
+    assert sim.ledger()["total"]["tasks"] == 1
+
+
+def test_without_a_triggerer_the_worker_gives_up_at_the_deadline(face, voice, sim, context):
+    sim.fault(kind="stuck")
+    operator = KlingAvatarOperator(
+        task_id="clip", image=face, audio=voice, deferrable=False, poll_interval=0.02, timeout=0.1
+    )
+
+    with pytest.raises(errors.TaskTimeoutError):
+        operator.execute(context)
+
+
+# ---------------------------------------------------------------------------------------------- the verdicts
+
+
+@pytest.fixture
+def finished(avatar, sim, make_context):
+    """A task that was deferred for and has ended well."""
+    with pytest.raises(TaskDeferred):
+        avatar.execute(make_context())
+    sim.advance(60)
+    return sim.ledger()["entries"][0]["task_id"]
+
+
+def test_success_returns_the_whole_result_with_a_fresh_url(avatar, sim, finished, context):
+    result = avatar.execute_complete(context, event(finished))
+
+    assert set(result) == {
+        "task_id",
+        "external_task_id",
+        "video_url",
+        "video_id",
+        "duration",
+        "units",
+        "watermark_url",
+        "status",
+        "api",
+        "endpoint",
+        "created_at",
+        "updated_at",
+        "request_id",
+    }
+    assert result["task_id"] == finished
+    assert result["external_task_id"] == sim.ledger()["entries"][0]["external_task_id"]
+    assert result["video_url"].startswith(sim.url)
+    assert result["duration"] == pytest.approx(2.5, abs=0.2)
+    assert (result["status"], result["api"], result["endpoint"]) == ("succeed", "kling", "avatar")
+    assert context["ti"].xcoms["video_url"] == result["video_url"]
+    assert context["ti"].xcoms["kling_task_link"].endswith(finished)
+
+
+def test_resuming_needs_nothing_but_the_event(sim, finished, context):
+    """Another process resumes the task, with an operator whose templates may render to something else."""
+    stranger = KlingAvatarOperator(task_id="clip", image="gone.png", audio="gone.mp3")
+
+    assert stranger.execute_complete(context, event(finished))["task_id"] == finished
+    assert stranger.execute_complete(context, {"task_id": finished, "verdict": "succeeded"})
+
+
+def test_airflow_can_resume_it_by_name(avatar, finished, context):
+    result = avatar.resume_execution("execute_complete", {"event": event(finished)}, context)
+
+    assert result["task_id"] == finished
+
+
+@pytest.mark.parametrize(
+    ("verdict", "facts", "kind", "words", "is_final"),
+    [
+        (
+            "failed",
+            {"reason": "internal render error"},
+            errors.TaskFailedError,
+            "internal render error",
+            True,
+        ),
+        ("failed", {}, errors.TaskFailedError, "without a reason", True),
+        (
+            "failed",
+            {"reason": "Failure to pass the risk control system", "code": 1301},
+            errors.TaskRejectedError,
+            "moderation rejected .* change image, audio or prompt",
+            True,
+        ),
+        ("timeout", {}, errors.TaskTimeoutError, "gave up waiting .* the next try looks for it", False),
+        (
+            "lost",
+            {"reason": "no connection", "code": 5001},
+            errors.TaskLostError,
+            "too many failed polls .* no connection",
+            False,
+        ),
+    ],
+    ids=["failed", "failed without a reason", "moderation", "timeout", "lost"],
+)
+def test_a_bad_verdict_is_an_error_with_the_task_and_the_reason_in_it(
+    avatar, sim, finished, context, verdict, facts, kind, words, is_final
+):
+    with pytest.raises(kind, match=words) as caught:
+        avatar.execute_complete(context, event(finished, verdict, **facts))
+
+    assert finished in str(caught.value)
+    assert caught.value.code == facts.get("code")
+    assert isinstance(caught.value, AirflowFailException) is is_final
+    assert "video_url" not in context["ti"].xcoms
+    assert sim.ledger()["total"]["tasks"] == 1
+
+
+@pytest.mark.parametrize("nothing", [None, {}])
+def test_a_trigger_that_ended_without_a_word_lets_the_next_try_look(avatar, context, nothing):
+    with pytest.raises(errors.TaskLostError, match="the next try looks for the task") as caught:
+        avatar.execute_complete(context, nothing)
+
+    assert not isinstance(caught.value, AirflowException)
+
+
+def test_a_clip_without_a_url_is_an_error_and_no_second_payment(avatar, sim, finished, context):
+    sim.fault(kind="no_url", method="GET")
+
+    with pytest.raises(errors.TaskLostError, match="gives no video URL"):
+        avatar.execute_complete(context, event(finished))
+
+    assert sim.ledger()["total"]["tasks"] == 1
+
+
+def test_on_kill_says_that_the_vendor_goes_on_and_does_nothing(avatar, sim, context, caplog):
+    avatar.on_kill()
+    assert not caplog.records
+    with pytest.raises(TaskDeferred):
+        avatar.execute(context)
+    asked = len(sim.requests)
+
+    with caplog.at_level(logging.WARNING):
+        avatar.on_kill()
+
+    assert len(sim.requests) == asked
+    assert sim.ledger()["entries"][0]["task_id"] in caplog.text
+
+
+# ---------------------------------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "is_final"),
+    [
+        (1002, errors.AuthenticationError, True),
+        (1101, errors.AccountError, True),
+        (1103, errors.PermissionDeniedError, True),
+        (1201, errors.InvalidRequestError, True),
+        (1301, errors.ContentRejectedError, True),
+        (1302, errors.RateLimitedError, False),
+        (1303, errors.NoFreeSlotError, False),
+    ],
+)
+def test_permanent_refusals_end_the_task_and_passing_ones_are_retried(
+    submit, sim, context, code, kind, is_final
+):
+    sim.fault(kind="error_code", method="POST", code=code, status=429, times=0)
+
+    with pytest.raises(kind) as caught:
+        submit.execute(context)
+
+    assert isinstance(caught.value, AirflowFailException) is is_final
+    assert caught.value.code == code
+    assert str(code) in str(caught.value)
+    assert sim.ledger()["total"]["tasks"] == 0
+
+
+def test_a_vendor_that_is_down_is_retried_by_airflow(connect, submit, context):
+    connect(host="http://127.0.0.1:9")
+
+    with pytest.raises(errors.ConnectionFailedError) as caught:
+        submit.execute(context)
+
+    assert not isinstance(caught.value, AirflowException)
+
+
+def test_a_slot_that_frees_up_later_is_found_by_a_retry(submit, sim, make_context):
+    sim.fault(kind="error_code", method="POST", code=1303, status=429)
+    with pytest.raises(errors.NoFreeSlotError):
+        submit.execute(make_context())
+
+    assert submit.execute(make_context(try_number=2))
+    assert sim.ledger()["total"]["tasks"] == 1
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.KlingError) and kind.permanent
+    ],
+)
+def test_a_final_error_keeps_its_class_its_text_and_its_facts(kind):
+    error = kind("what to do")
+    error.code, error.http_status, error.request_id = 1201, 400, "r-1"
+
+    final = as_final(error)
+
+    assert isinstance(final, kind)
+    assert isinstance(final, AirflowFailException)
+    assert type(final).__name__ == kind.__name__
+    assert str(final) == str(error) == "what to do [code 1201, HTTP 400, request id r-1]"
+    assert vars(final) == vars(error)
+    assert as_final(final) is final
+    assert type(as_final(kind("again"))) is type(final), "one class, however often it is raised"
+
+
+def test_a_final_error_survives_copying_and_pickling():
+    """Executors and callbacks send exceptions between processes."""
+    final = as_final(errors.MediaError("too small", field="image", source="https://example.com"))
+
+    for twin in (copy.copy(final), copy.deepcopy(final), pickle.loads(pickle.dumps(final))):
+        assert isinstance(twin, errors.MediaError)
+        assert isinstance(twin, AirflowFailException)
+        assert (str(twin), twin.field) == (str(final), "image")
+
+
+def test_the_original_error_is_the_cause_of_the_final_one():
+    with pytest.raises(AirflowFailException) as caught, airflow_errors():
+        raise errors.AccountError("empty")
+
+    assert type(caught.value.__cause__) is errors.AccountError
+
+
+def test_an_error_that_is_not_ours_passes_unchanged():
+    with pytest.raises(KeyError), airflow_errors():
+        raise KeyError("x")
+
+
+def test_inline_media_reaches_the_vendor_as_it_is(face, voice, sim, context):
+    encoded = base64.b64encode(Path(face).read_bytes()).decode()
+
+    assert KlingAvatarSubmitOperator(task_id="clip", image=encoded, audio=voice).execute(context)
+    assert posts(sim)[0].body["image"] == f"<{len(encoded)} characters>"
