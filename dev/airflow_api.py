@@ -24,6 +24,11 @@ class ApiError(Exception):
         super().__init__(message)
         self.status = status
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether asking again may help: SQLite and a busy machine make Airflow stumble now and then."""
+        return self.status == 0 or self.status >= 500
+
 
 class AirflowApi:
     """
@@ -43,7 +48,7 @@ class AirflowApi:
         # No proxy: the server is on this machine, whatever HTTP_PROXY says.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-    def request(self, method: str, path: str, body: Any = None, timeout: float = 10.0) -> Any:
+    def request(self, method: str, path: str, body: Any = None, timeout: float = 30.0) -> Any:
         """
         Call the API and return the decoded JSON, ``None`` for an empty answer.
 
@@ -64,7 +69,7 @@ class AirflowApi:
         path: str,
         body: Any = None,
         headers: dict[str, str] | None = None,
-        timeout: float = 10.0,
+        timeout: float = 30.0,
     ) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(

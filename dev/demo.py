@@ -20,6 +20,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from airflow_api import ApiError
 from check_video import check
 from demo_view import View
 from local_airflow import LocalAirflow, LocalAirflowError
@@ -195,7 +196,7 @@ def main() -> int:
     view = View()
     try:
         run(view, keep=options.keep)
-    except (DemoError, LocalAirflowError, OSError) as error:
+    except (DemoError, LocalAirflowError, ApiError, OSError) as error:
         view.error(str(error))
         return 1
     return 0

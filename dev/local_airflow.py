@@ -7,8 +7,6 @@ SQLite, so that a test can kill one and see what happens. Knows nothing about th
 
 from __future__ import annotations
 
-import contextlib
-import json
 import shutil
 import subprocess
 import sys
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from airflow_api import AirflowApi, ApiError
 from airflow_settings import WEBSERVER_CONFIG, airflow_settings, clean_environment
+from log_lines import readable
 from processes import ManagedProcess, free_ports, signals_held, stop_all, tail
 
 if TYPE_CHECKING:
@@ -190,13 +189,17 @@ class LocalAirflow:
         """
         run_id = run_id or f"local-{uuid.uuid4().hex[:8]}"
         deadline = time.monotonic() + timeout
+        unanswered = False
         while True:
             try:
                 self.api.create_run(dag_id, run_id, dict(conf or {}))
             except ApiError as error:
-                if error.status != 404:
+                if error.status == 409 and unanswered:
+                    return run_id  # an earlier request was carried out, only its answer was lost
+                if error.status != 404 and not error.may_pass:
                     raise
-                broken = self.api.import_errors()
+                unanswered = unanswered or error.may_pass
+                broken = self.api.import_errors() if error.status == 404 else ""
                 if broken or time.monotonic() > deadline:
                     parser = "dag-processor" if "dag-processor" in self.components else "scheduler"
                     raise LocalAirflowError(
@@ -216,13 +219,21 @@ class LocalAirflow:
         deadline = time.monotonic() + timeout
         while True:
             self._check_alive()
-            state, tasks = self.api.run_state(dag_id, run_id), self.task_states(dag_id, run_id)
-            yield state, tasks
-            if state in FINISHED:
-                return
+            try:
+                # The run first: tasks looked at after the end of the run have their final states.
+                state, tasks = self.api.run_state(dag_id, run_id), self.task_states(dag_id, run_id)
+            except ApiError as error:
+                if not error.may_pass:
+                    raise
+                trouble = str(error)
+            else:
+                trouble = f"still {state}: {tasks}"
+                yield state, tasks
+                if state in FINISHED:
+                    return
             if time.monotonic() > deadline:
                 raise LocalAirflowError(
-                    f"run {run_id} of {dag_id} is still {state} after {timeout:.0f} s: {tasks}\n{self.log_tails()}"
+                    f"run {run_id} of {dag_id} is not over after {timeout:.0f} s: {trouble}\n{self.log_tails()}"
                 )
             time.sleep(0.5)
 
@@ -260,7 +271,7 @@ class LocalAirflow:
             folder /= f"map_index={map_index}"
         files = sorted(folder.glob(f"attempt={try_number}.log*"))
         return "\n".join(
-            _readable(line) for file in files for line in file.read_text(errors="replace").splitlines()
+            readable(line) for file in files for line in file.read_text(errors="replace").splitlines()
         )
 
     def stop(self) -> None:
@@ -275,12 +286,3 @@ class LocalAirflow:
         return [
             pid for process in (self._migration, *self.components.values()) for pid in process.survivors()
         ]
-
-
-def _readable(line: str) -> str:
-    """Turn a line of Airflow 3's structured log into text; other lines stay as they are."""
-    with contextlib.suppress(ValueError, KeyError, TypeError):
-        record = json.loads(line)
-        text = f"{record.get('timestamp', '')} {record.get('level', '').upper():7} {record['event']}"
-        return f"{text}\n{json.dumps(record['error_detail'])}" if record.get("error_detail") else text
-    return line
