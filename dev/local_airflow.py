@@ -59,7 +59,7 @@ class LocalAirflow:
         env: Mapping[str, str] | None = None,
         parallelism: int = 2,
         serve_logs: bool = False,
-        startup_timeout: float = 120.0,
+        startup_timeout: float = 240.0,
     ) -> None:
         self.dags = dags.resolve()
         self.python = Path(python).absolute()  # not resolved: the link is what makes it an environment

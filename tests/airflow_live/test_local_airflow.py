@@ -54,7 +54,7 @@ def airflow(tmp_path_factory):
         begin = time.monotonic()
         running.stop()
         assert running.survivors() == []
-        assert time.monotonic() - begin < 15
+        assert time.monotonic() - begin < 30
 
 
 def test_a_deferred_task_succeeds_and_its_xcom_comes_back_as_it_was(airflow):
