@@ -115,8 +115,17 @@ class KlingOperator(BaseOperator):
         return hide(super().render_template(content, context, jinja_env, seen_oids))
 
     def request_values(self) -> dict[str, Any]:
-        """Return the request's fields as they rendered."""
-        return {name: reveal(getattr(self, name)) for name in self.request_fields}
+        """
+        Return the request's fields as they rendered.
+
+        The word ``None`` counts as not given: it is what a template makes of a value that an upstream task did not
+        return, and to have it spoken or filmed would cost money.
+        """
+        values = {name: reveal(getattr(self, name)) for name in self.request_fields}
+        return {
+            name: None if isinstance(value, str) and value.strip() == "None" else value
+            for name, value in values.items()
+        }
 
     def hook(self) -> KlingAvatarHook:
         """Return a hook for this task's connection."""
