@@ -7,6 +7,7 @@ Knows connections and storage paths. What a call means, and when it may be repea
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from airflow_provider_kling_avatar.compat import (
@@ -85,6 +86,7 @@ class KlingAvatarHook(BaseHook):
             from airflow_provider_kling_avatar.kling.client import KlingClient
 
             connection = self.get_connection(self.kling_conn_id)
+            _check_extra(connection)
             self._client = KlingClient(_config(connection, connection.extra_dejson))
         return self._client
 
@@ -97,6 +99,7 @@ class KlingAvatarHook(BaseHook):
         from airflow_provider_kling_avatar.kling.client import AsyncKlingClient
 
         connection = await get_async_connection(self.kling_conn_id)
+        _check_extra(connection)
         extra = await get_async_extra_dejson(connection)
         # In a thread: limits in the extra are checked against schema files.
         return AsyncKlingClient(await asyncio.to_thread(_config, connection, extra))
@@ -233,6 +236,20 @@ def open_storage(uri: str) -> BinaryIO:
     return cast("BinaryIO", ObjectStoragePath(uri).open("rb"))
 
 
+def _check_extra(connection: Connection) -> None:
+    """
+    Check that the extra is what it should be.
+
+    Airflow takes text that is not JSON for an empty extra: the key would then go to the default API and host.
+    """
+    try:
+        good = not connection.extra or isinstance(json.loads(connection.extra), dict)
+    except ValueError:
+        good = False
+    if not good:
+        raise ConfigurationError('the connection\'s extra is not a JSON object such as {"api": "kling"}')
+
+
 def _config(connection: Connection, extra: dict[str, Any]) -> KlingConfig:
     from airflow_provider_kling_avatar.kling.config import KlingConfig
 
@@ -242,5 +259,11 @@ def _config(connection: Connection, extra: dict[str, Any]) -> KlingConfig:
         )
     host = connection.host
     if host and "://" not in host:
+        if (connection.schema or "https").lower() not in ("http", "https"):
+            raise ConfigurationError(
+                f"the connection's schema is {connection.schema!r} (in a URI: what stands behind the host); "
+                "it must be http or https or empty; if all paths of your gateway start with something, "
+                "put that into the extra path_prefix"
+            )
         host = f"{connection.schema or 'https'}://{host}" + (f":{connection.port}" if connection.port else "")
     return KlingConfig.build(host=host, login=connection.login, password=connection.password, extra=extra)
