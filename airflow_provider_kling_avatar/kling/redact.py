@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from unicodedata import category
 from urllib.parse import urlsplit, urlunsplit
 
 MAX_TEXT = 500
 """Characters of a vendor's text that an error message quotes."""
+
+_LONGEST_TEXT = 10 * MAX_TEXT
+"""Characters that are looked at: enough for what is quoted, and no work for a server that sends megabytes."""
 
 _REPLACEMENTS = (
     (re.compile(r"(?i)\bbearer\s+[\w.~+/=|-]+"), "Bearer ***"),
@@ -24,10 +28,12 @@ def redact(text: object) -> str:
 
     :param text: anything; turned into text first.
     """
-    clean = str(text).encode("utf-8", "replace").decode("utf-8")
+    clean = str(text)[:_LONGEST_TEXT].encode("utf-8", "replace").decode("utf-8")
+    # Before anything is looked for: an invisible character inside would hide a key from the patterns.
+    clean = "".join(c if c.isprintable() else "" if category(c) == "Cf" else " " for c in clean)
     for pattern, replacement in _REPLACEMENTS:
         clean = pattern.sub(replacement, clean)
-    clean = "".join(c if c.isprintable() else " " for c in clean).strip()
+    clean = clean.strip()
     return clean if len(clean) <= MAX_TEXT else clean[: MAX_TEXT - 1] + "…"
 
 

@@ -119,6 +119,8 @@ def meaning_of(code: int | str | None, http_status: int, message: str) -> Meanin
     """
     if isinstance(code, int) and code in KLING_CODES:
         return KLING_CODES[code]
+    if isinstance(code, int) and 400 <= code <= 599 and http_status < 400:
+        http_status = code  # gateways that always answer HTTP 200 put the status here
     known = code_in_text(message)
     if known is not None:
         return KLING_CODES[known]

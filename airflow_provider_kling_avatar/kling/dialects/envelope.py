@@ -153,7 +153,7 @@ def read_json(answer: Answer) -> Json:
     """
     where = public_url(answer.url) or "the vendor"
     if answer.is_redirect:
-        target = public_url(answer.headers.get("location", "")) or "elsewhere"
+        target = redact(public_url(answer.headers.get("location", ""))) or "elsewhere"
         raise WrongRouteError(
             f"wrong route: {where} redirects to {target}; check the connection's host, path_prefix and query_path",
             http_status=answer.status,
@@ -180,7 +180,7 @@ def _no_json(answer: Answer, where: str) -> KlingError:
     is_page = "html" in answer.headers.get("content-type", "").lower() or text.startswith(
         ("<!doctype", "<html", "<")
     )
-    if answer.is_server_error:
+    if answer.is_server_error or answer.status == 429:  # a proxy's page says it with the status alone
         return _error(answer, [], "")
     if is_page:
         error = WrongRouteError(
@@ -266,7 +266,7 @@ def _is_ok(body: Json, layers: list[Json]) -> bool:
 def _unreadable(answer: Answer, what: str, body: Json) -> UnreadableAnswerError:
     return UnreadableAnswerError(
         f"{public_url(answer.url) or 'the vendor'} gave {what}; "
-        f"it has {', '.join(sorted(map(redact, body))) or 'nothing'}",
+        f"it has {redact(', '.join(sorted(body)[:20])) or 'nothing'}",
         http_status=answer.status,
         request_id=_request_id(answer, _layers(body)),
     )
@@ -282,7 +282,7 @@ def _request_id(answer: Answer, layers: list[Json]) -> str | None:
     for layer in layers:
         match = _REQUEST_ID_IN_TEXT.search(_text(layer.get("message")) or "")
         if match:
-            return match.group(1)
+            return redact(match.group(1))
     header = answer.headers.get("x-request-id")
     return redact(header) if header else None
 
@@ -404,7 +404,8 @@ def _reason(records: list[Json]) -> tuple[str | None, int | str | None]:
     for keys in (_REASONS, ("message", "reason", "error")):
         reason = _first(records, keys, _text)
         if reason and _normal(reason) not in OK_CODES:
-            return reason, code if code is not None else code_in_text(reason)
+            # A gateway's own code beside the vendor's words says less than these.
+            return reason, code if code in KLING_CODES else code_in_text(reason) or code
     return None, code
 
 
@@ -496,7 +497,9 @@ def _normal(word: str) -> str:
 
 
 def _text(value: object) -> str | None:
-    return value.strip() or None if isinstance(value, str) else None
+    if not isinstance(value, str):
+        return None
+    return value.encode("utf-8", "replace").decode("utf-8").strip() or None  # JSON can hold half a character
 
 
 def _name(value: object) -> str | None:
