@@ -31,6 +31,10 @@ class Credentials(Protocol):
         """Take the vendor's clock from an answer's ``Date``; return whether signing again may help."""
         ...
 
+    def secrets(self) -> tuple[str, ...]:
+        """Return what must never be shown."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class BearerKey:
@@ -45,6 +49,10 @@ class BearerKey:
     def learn_clock(self, date_header: str | None) -> bool:  # noqa: ARG002  # a plain key has no clock
         """Return ``False``: a plain key does not depend on any clock."""
         return False
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return the key."""
+        return (self.key,)
 
 
 @dataclass(slots=True)
@@ -82,3 +90,7 @@ class SignedKey:
         except (TypeError, ValueError, OverflowError):
             return True
         return True
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return both keys."""
+        return (self.secret_key, self.access_key)

@@ -41,6 +41,9 @@ MAX_ANSWER_BYTES = 32 * 1024 * 1024
 MAX_PAGE_SIZE = 500
 """https://klingai.com/document-api/api/video/avatar"""
 
+KLING_HAS_NO_SUCH_TASK = 1203
+"""https://kling.ai/document-api/api/get-started/error-codes"""
+
 TRANSIENT = (
     ConnectionFailedError,
     ConnectionLostError,
@@ -162,8 +165,14 @@ def _is_good(answer: Answer) -> bool:
 
 def missing_is_certain(error: KlingError) -> bool:
     """
-    Tell whether "not found" came with the vendor's own code.
+    Tell whether "not found" came from Kling itself, which knows a task by its id and by ours.
 
-    A bare HTTP 404 may as well mean that the gateway has no such route, and then nothing is known of the task.
+    A gateway's own word is about the ids it gave itself, and a bare HTTP 404 may mean that it has no such route:
+    then nothing is known of a task of our name.
     """
-    return error.code is not None
+    return error.code == KLING_HAS_NO_SUCH_TASK
+
+
+def route_is_right(error: KlingError) -> bool:
+    """Tell whether "not found" came from something that keeps tasks, and not from a missing route."""
+    return error.code in (KLING_HAS_NO_SUCH_TASK, "task_not_exist", "task_not_found")

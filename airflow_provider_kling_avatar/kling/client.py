@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-import ssl
 import time
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from airflow_provider_kling_avatar import __version__
@@ -21,6 +21,7 @@ from airflow_provider_kling_avatar.kling.calls import (
     Call,
     Calls,
     missing_is_certain,
+    route_is_right,
 )
 from airflow_provider_kling_avatar.kling.dialects.envelope import Answer
 from airflow_provider_kling_avatar.kling.errors import (
@@ -30,6 +31,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     NotFoundError,
     RefusedError,
     TokenTimeError,
+    UnreadableAnswerError,
     WrongRouteError,
 )
 
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     import requests
     from tenacity import RetryCallState
 
+    from airflow_provider_kling_avatar.kling.auth import Credentials
     from airflow_provider_kling_avatar.kling.config import KlingConfig
     from airflow_provider_kling_avatar.kling.model import EndpointName, Speech, VideoTask
 
@@ -51,6 +54,8 @@ T = TypeVar("T")
 USER_AGENT = f"airflow-provider-kling-avatar/{__version__}"
 LONGEST_PAUSE_SECONDS = 30.0
 """A worker does not sit out a longer `Retry-After`; it fails the try, and Airflow's retry_delay takes over."""
+SHORTEST_SECRET = 8
+"""Characters. A shorter one would be found by chance in good answers."""
 PAGES_SEARCHED = 10
 """How many pages of 500 tasks are searched for a name: the newest 5,000 tasks of the account."""
 
@@ -126,13 +131,25 @@ class KlingClient:
             except NotFoundError as error:
                 if missing_is_certain(error):
                     return None
+        return self._find_in_list(external_task_id, endpoint)
+
+    def _find_in_list(self, external_task_id: str, endpoint: EndpointName) -> VideoTask | None:
+        seen: dict[str, VideoTask] = {}
         for page in range(1, PAGES_SEARCHED + 1):
             tasks = self.list_tasks(endpoint, page=page, page_size=MAX_PAGE_SIZE)
             for task in tasks:
                 if task.external_task_id == external_task_id:
                     return task
-            if len(tasks) < MAX_PAGE_SIZE:
+            # A short page need not be the last: gateways have limits of their own, and rows that cannot be read.
+            if all(task.task_id in seen for task in tasks):
                 break
+            seen |= {task.task_id: task for task in tasks}
+        if any(not task.external_task_id and not task.state.is_final for task in seen.values()):
+            # Some answers leave the name out until the task has ended.
+            raise UnreadableAnswerError(
+                "the list of tasks shows an unfinished one without its name, which may be the one looked for: "
+                "try again when it has ended"
+            )
         return None
 
     def ping(self) -> None:
@@ -146,7 +163,7 @@ class KlingClient:
             try:
                 self._call(call)
             except NotFoundError as error:
-                if missing_is_certain(error):  # the task cannot exist; that we are told so is the proof
+                if route_is_right(error):  # the task cannot exist; that we are told so is the proof
                     return
                 first = first or error
             except (InvalidRequestError, RefusedError, WrongRouteError) as error:
@@ -194,12 +211,12 @@ class KlingClient:
     def _once(self, call: Call[T]) -> T:
         answer = self._send(call)
         try:
-            return call.read(answer)
+            return _read(call, answer, self.config.credentials)
         except TokenTimeError:
             # The vendor's clock comes with its answer: sign once more by it. The first call was refused.
             if not self.config.credentials.learn_clock(answer.headers.get("date")):
                 raise
-        return call.read(self._send(call))
+        return _read(call, self._send(call), self.config.credentials)
 
     def _send(self, call: Call[Any]) -> Answer:
         import requests
@@ -219,9 +236,8 @@ class KlingClient:
                     body += chunk
                     if len(body) > MAX_ANSWER_BYTES:
                         raise call.too_long()
-                headers = {name.lower(): value for name, value in response.headers.items()}
-                return Answer(response.status_code, bytes(body), headers, call.url)
-        except requests.RequestException as error:
+                return _answer(response.status_code, body, response.headers, call.url)
+        except (requests.RequestException, ValueError) as error:
             raise (call.failed_before_sending if _never_left(error) else call.failed_after_sending)(
                 error
             ) from error
@@ -233,6 +249,8 @@ class KlingClient:
             session = requests.Session()
             session.headers["User-Agent"] = USER_AGENT
             session.auth = self._sign
+            # Even when told not to follow a redirect, requests reads where it leads, and the whole page with it.
+            session.get_redirect_target = lambda _: None  # type: ignore[assignment]
             self._session = session
         return self._session
 
@@ -294,11 +312,11 @@ class AsyncKlingClient:
     async def _once(self, call: Call[T]) -> T:
         answer = await self._send(call)
         try:
-            return call.read(answer)
+            return _read(call, answer, self.config.credentials)
         except TokenTimeError:
             if not self.config.credentials.learn_clock(answer.headers.get("date")):
                 raise
-        return call.read(await self._send(call))
+        return _read(call, await self._send(call), self.config.credentials)
 
     async def _send(self, call: Call[Any]) -> Answer:
         import aiohttp
@@ -318,8 +336,7 @@ class AsyncKlingClient:
                     body += chunk
                     if len(body) > MAX_ANSWER_BYTES:
                         raise call.too_long()
-                headers = {name.lower(): value for name, value in response.headers.items()}
-                return Answer(response.status, bytes(body), headers, call.url)
+                return _answer(response.status, body, response.headers, call.url)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise call.failed_before_sending(error) from error
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
@@ -354,7 +371,27 @@ def _load(*modules: str) -> None:
         importlib.import_module(module)
 
 
-def _never_left(error: requests.RequestException) -> bool:
+def _answer(status: int, body: bytearray, headers: Mapping[str, str], url: str) -> Answer:
+    return Answer(status, bytes(body), {name.lower(): value for name, value in headers.items()}, url)
+
+
+def _read(call: Call[T], answer: Answer, credentials: Credentials) -> T:
+    """Read an answer; what it raises does not hold the key, even if the vendor repeats it."""
+    clean = answer
+    for secret in credentials.secrets():
+        if len(secret) >= SHORTEST_SECRET:
+            clean = Answer(
+                clean.status,
+                clean.body.replace(secret.encode(), b"***"),
+                {name: value.replace(secret, "***") for name, value in clean.headers.items()},
+                clean.url,
+            )
+    if clean != answer:
+        call.read(clean)
+    return call.read(answer)
+
+
+def _never_left(error: Exception) -> bool:
     """Tell whether a request certainly did not reach the vendor: the connection itself could not be made."""
     import requests
     from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProxyError
@@ -366,9 +403,16 @@ def _never_left(error: requests.RequestException) -> bool:
     reason = getattr(error.args[0] if error.args else None, "reason", None)
     if isinstance(reason, NewConnectionError | ConnectTimeoutError | ProxyError):
         return True
-    # A certificate is judged before the first byte of the request; other TLS errors can come later.
-    cause = reason.args[0] if reason is not None and reason.args else None
-    return isinstance(cause, ssl.SSLCertVerificationError)
+    return _broke_in_handshake(error)
+
+
+def _broke_in_handshake(error: BaseException | None) -> bool:
+    """Tell whether TLS could not be set up, which comes before the first byte of the request."""
+    while error is not None:
+        if any(frame.f_code.co_name == "do_handshake" for frame, _ in walk_tb(error.__traceback__)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _asks_too_long(error: BaseException) -> bool:
