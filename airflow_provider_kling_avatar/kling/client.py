@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import re
 import time
 from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -54,6 +55,8 @@ T = TypeVar("T")
 USER_AGENT = f"airflow-provider-kling-avatar/{__version__}"
 LONGEST_PAUSE_SECONDS = 30.0
 """A worker does not sit out a longer `Retry-After`; it fails the try, and Airflow's retry_delay takes over."""
+_ODD_IN_A_PATH = re.compile(r"[/\\%]|^\.+$")
+"""Many servers unpack these before they route: "not found" would then be said of another name."""
 SHORTEST_SECRET = 8
 """Characters. A shorter one would be found by chance in good answers."""
 PAGES_SEARCHED = 10
@@ -125,7 +128,7 @@ class KlingClient:
 
         :raises KlingError: it could not be found out. Never take this for "not there".
         """
-        if self.config.dialect.external_id_query:
+        if self.config.dialect.external_id_query and not _ODD_IN_A_PATH.search(external_task_id):
             try:
                 return self.get_task(external_task_id, endpoint)
             except NotFoundError as error:

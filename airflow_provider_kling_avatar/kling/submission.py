@@ -20,6 +20,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     NotFoundError,
     RefusedError,
     UnknownSubmissionError,
+    WrongRouteError,
 )
 from airflow_provider_kling_avatar.kling.model import TaskState, VideoTask
 from airflow_provider_kling_avatar.kling.preparation import speech_body
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 
 OnUnknownSubmission = Literal["fail", "resubmit"]
 
+CANNOT_BE_ASKED = (InvalidRequestError, NotFoundError, RefusedError, WrongRouteError)
+"""What a gateway answers that does not know tasks by our name: no trouble that passes."""
 MAX_NUMBERS = 100
 """So many failed submissions of one piece of work end the search for the next free number."""
 LOOKS_AFTER_UNKNOWN = 3
@@ -132,23 +135,31 @@ class Submitter:
     def _find(self) -> tuple[Submission | None, int]:
         """Look for an earlier task of this work; return it, or the number of the submission to make."""
         record = self._recall()
+        number = int(record.get("number", 0))
         if record.get("task_id"):
             task = self._remembered(record["task_id"])
             if task and task.state is not TaskState.FAILED:
                 return self._attach(task, record.get("name")), 0
-            number = int(record.get("number", 0)) + 1 if task else 0
-        else:
-            number = int(record.get("number", 0))
+            number = number + 1 if task else 0
         if self.first_try and not record:
             return None, number
-        if not self._named:
-            if record.get("task_id") or record.get("refused") or (self.memory and not record):
-                return None, number  # its task failed, the vendor refused it, or nothing was ever sent
+        # Its task failed, the vendor refused it, or nothing was ever sent: so nobody needs to be asked.
+        nothing_open = bool(record.get("task_id") or record.get("refused") or (self.memory and not record))
+        if self._named:
+            return self._find_by_name(number, nothing_open=nothing_open)
+        if not nothing_open:
             self._refuse_unless_allowed()
-            return None, number
+        return None, number
+
+    def _find_by_name(self, number: int, *, nothing_open: bool) -> tuple[Submission | None, int]:
         while number < MAX_NUMBERS:
             name = self._name(number)
-            found = self.client.find_task(name, self.prepared.endpoint)
+            try:
+                found = self.client.find_task(name, self.prepared.endpoint)
+            except CANNOT_BE_ASKED as error:
+                if not nothing_open:
+                    self._refuse_unless_allowed(error)
+                return None, number
             if found is None:
                 return None, number
             if found.state is not TaskState.FAILED:
@@ -166,7 +177,7 @@ class Submitter:
                 self._refuse_unless_allowed()
             return None
 
-    def _refuse_unless_allowed(self) -> None:
+    def _refuse_unless_allowed(self, cause: KlingError | None = None) -> None:
         if self.on_unknown_submission == "resubmit":
             log.warning(
                 "an earlier try may have paid already; submitting again, as on_unknown_submission says"
@@ -174,10 +185,11 @@ class Submitter:
             return
         error = UnknownSubmissionError(
             f"an earlier try may have created and paid for this clip, and the api {self.client.config.dialect.name!r} "
-            "cannot be asked for it. Look into the vendor's console; if there is no such task, run this task again "
+            f"cannot be asked for it{f' ({cause})' if cause else ''}. "
+            "Look into the vendor's console; if there is no such task, run this task again "
             "with on_unknown_submission='resubmit'"
         )
-        raise error
+        raise error from cause
 
     def _attach(self, task: VideoTask, name: str | None) -> Submission:
         log.info(
@@ -199,6 +211,7 @@ class Submitter:
         record: dict[str, Any] = {"fingerprint": self.prepared.fingerprint, "number": number, "name": name}
         body.update(self._speak(record))
         self._remember(record)
+        is_new = True
         try:
             task = self.client.submit(self.prepared.endpoint, body)
         except KlingError as error:
@@ -207,8 +220,9 @@ class Submitter:
                 self._remember({**record, "refused": True})
                 raise
             task = found
+            is_new = error.accepted is Accepted.MAYBE  # a name that was refused as taken is an earlier try's
         self._remember({**record, "task_id": task.task_id})
-        return Submission(task, name or task.external_task_id, is_new=True)
+        return Submission(task, name or task.external_task_id, is_new=is_new)
 
     def _speak(self, record: dict[str, Any]) -> dict[str, str]:
         """Turn text into an audio id, unless an earlier try has one."""
