@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kling_avatar.kling.errors import KlingError, TaskLostError
-from airflow_provider_kling_avatar.kling.polling import Budget, Finished, Verdict, error_of
+from airflow_provider_kling_avatar.kling.polling import Budget, Finished, Verdict, decide, error_of
 from airflow_provider_kling_avatar.links.kling_avatar import LINK_XCOM_KEY
 from airflow_provider_kling_avatar.results import VideoResult, video_result
 
@@ -75,6 +75,27 @@ def read_event(event: dict[str, Any] | None) -> tuple[str, EndpointName, Finishe
     )
 
 
+def look_once_more(
+    hook: KlingAvatarHook, endpoint: EndpointName, task_id: str, finished: Finished
+) -> tuple[Finished, VideoTask | None]:
+    """
+    Ask for a task that the triggerer lost sight of: the worker may reach what the triggerer does not.
+
+    :return: the verdict, a better one if there is one by now, and the task if it was seen.
+    :raises KlingError: the reason is a permanent one, such as a wrong key: it must not pass for a lost task.
+    """
+    if finished.verdict is not Verdict.LOST:
+        return finished, None
+    try:
+        task = hook.get_task(task_id, endpoint)
+    except KlingError as error:
+        if error.permanent:
+            raise
+        return finished, None
+    decision = decide(task, now=time.time(), budget=Budget(float("inf"), 1.0, 1))
+    return (decision, task) if isinstance(decision, Finished) else (finished, None)
+
+
 def collect(
     context: Context,
     hook: KlingAvatarHook,
@@ -99,7 +120,7 @@ def collect(
             f"task {task_id} succeeded but the vendor gives no video URL: ask its support", code=None
         )
     result = video_result(task, video, api=hook.config.dialect.name, endpoint=endpoint)
-    context["ti"].xcom_push(key="video_url", value=result["video_url"])
+    push(context, video_url=result["video_url"])
     hook.log.info(
         "video ready: task %s, video %s, %s s, %s units deducted",
         result["task_id"],
@@ -110,6 +131,13 @@ def collect(
     return result
 
 
+def push(context: Context, **values: object) -> None:
+    """Push each value to XCom under its name; what is ``None`` is left out, since Airflow 3.0 fails over it."""
+    for key, value in values.items():
+        if value is not None:
+            context["ti"].xcom_push(key=key, value=value)
+
+
 def push_link(context: Context, hook: KlingAvatarHook, endpoint: EndpointName, task_id: str) -> None:
     """Leave the address for the extra link where it can be read without a network."""
     config = hook.config
@@ -118,4 +146,4 @@ def push_link(context: Context, hook: KlingAvatarHook, endpoint: EndpointName, t
     except KlingError:
         return
     link = config.task_link.replace("{task_id}", task_id) if config.task_link else query
-    context["ti"].xcom_push(key=LINK_XCOM_KEY, value=link)
+    push(context, **{LINK_XCOM_KEY: link})

@@ -30,6 +30,8 @@ from airflow_provider_kling_avatar.outcome import (
     DEFAULT_TIMEOUT,
     budget,
     collect,
+    look_once_more,
+    push,
     push_link,
     read_event,
     trigger_for,
@@ -204,8 +206,7 @@ class KlingSubmitOperator(KlingOperator):
             on_unknown_submission=self.on_unknown_submission,
         ).run()
         task = submission.task
-        ti.xcom_push(key="task_id", value=task.task_id)
-        ti.xcom_push(key="external_task_id", value=submission.external_task_id)
+        push(context, task_id=task.task_id, external_task_id=submission.external_task_id)
         push_link(context, hook, self.endpoint, task.task_id)
         self.log.info(
             "task %s %s (%s), external id %s, request id %s",
@@ -403,11 +404,13 @@ class KlingTextToSpeechOperator(KlingOperator):
         with airflow_errors():
             request = SpeechRequest.from_fields(**self.request_values())
             speech = self.hook().synthesize_speech(request, validate=self.validate)
-        ti = context["ti"]
-        ti.xcom_push(key="task_id", value=speech.task_id)
-        ti.xcom_push(key="audio_id", value=speech.audio_id)
-        ti.xcom_push(key="duration", value=speech.duration)
-        ti.xcom_push(key="units", value=speech.units)
+        push(
+            context,
+            task_id=speech.task_id,
+            audio_id=speech.audio_id,
+            duration=speech.duration,
+            units=speech.units,
+        )
         self.log.info(
             "text spoken: audio %s, %s s, %s units deducted, request id %s",
             speech.audio_id,
@@ -478,7 +481,8 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
             task_id, endpoint, finished = read_event(event)
             hook = self.hook()
             push_link(context, hook, endpoint, task_id)
-            return collect(context, hook, endpoint, task_id, finished)
+            finished, task = look_once_more(hook, endpoint, task_id, finished)
+            return collect(context, hook, endpoint, task_id, finished, task)
 
     def on_kill(self) -> None:
         """Say that the vendor goes on: Kling has no way to cancel a task."""

@@ -18,7 +18,7 @@ from airflow_provider_kling_avatar.compat import (
 )
 from airflow_provider_kling_avatar.exceptions import as_final
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
-from airflow_provider_kling_avatar.kling.errors import ConfigurationError, KlingError
+from airflow_provider_kling_avatar.kling.errors import ConfigurationError, InvalidRequestError, KlingError
 from airflow_provider_kling_avatar.kling.polling import Finished, Verdict, Watch, error_of
 from airflow_provider_kling_avatar.links.kling_avatar import KlingTaskLink
 from airflow_provider_kling_avatar.outcome import (
@@ -27,6 +27,7 @@ from airflow_provider_kling_avatar.outcome import (
     DEFAULT_TIMEOUT,
     budget,
     collect,
+    look_once_more,
     push_link,
     read_event,
     trigger_for,
@@ -68,7 +69,7 @@ class KlingAvatarSensor(BaseSensorOperator):
     def __init__(
         self,
         *,
-        kling_task_id: str,
+        kling_task_id: str | int,
         kling_conn_id: str = KlingAvatarHook.default_conn_name,
         endpoint: EndpointName = "avatar",
         deferrable: bool = True,
@@ -95,24 +96,24 @@ class KlingAvatarSensor(BaseSensorOperator):
                 return looked.xcom_value
             if self._watch is None:
                 raise AssertionError("poke() makes the watch")  # says so to the type checker
-            trigger, backstop = trigger_for(
-                self.kling_task_id, self.endpoint, self.kling_conn_id, self._watch.budget
-            )
-            self.log.info("waiting for task %s in the triggerer, no worker is held", self.kling_task_id)
+            task_id = self._given_id()
+            trigger, backstop = trigger_for(task_id, self.endpoint, self.kling_conn_id, self._watch.budget)
+            self.log.info("waiting for task %s in the triggerer, no worker is held", task_id)
             return self.defer(trigger=trigger, method_name="execute_complete", timeout=backstop)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once."""
+        task_id = self._given_id()
         hook = KlingAvatarHook(self.kling_conn_id)
         if self._watch is None:
             if self.endpoint not in ("avatar", "image_to_video"):
                 raise ConfigurationError(f"endpoint must be avatar or image_to_video, not {self.endpoint!r}")
             hook.get_conn()  # a wrong connection is said at once, not after max_failed_polls
             self._watch = Watch(budget(self.timeout, self.poke_interval, self.max_failed_polls))
-            push_link(context, hook, self.endpoint, self.kling_task_id)
+            push_link(context, hook, self.endpoint, task_id)
         seen: VideoTask | KlingError
         try:
-            seen = hook.get_task(self.kling_task_id, self.endpoint)
+            seen = hook.get_task(task_id, self.endpoint)
         except KlingError as error:
             if error.permanent:
                 raise
@@ -123,25 +124,57 @@ class KlingAvatarSensor(BaseSensorOperator):
         if not isinstance(decision, Finished):
             return PokeReturnValue(is_done=False)
         task = None if isinstance(seen, KlingError) else seen
-        return PokeReturnValue(is_done=True, xcom_value=self._collect(context, hook, decision, task))
+        result = self._collect(context, hook, self.endpoint, task_id, decision, task)
+        return PokeReturnValue(is_done=True, xcom_value=result)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> VideoResult:
         """Resume after the trigger; return the result or raise what went wrong."""
         task_id, endpoint, finished = read_event(event)
         hook = KlingAvatarHook(self.kling_conn_id)
         push_link(context, hook, endpoint, task_id)
-        return self._collect(context, hook, finished)
+        finished, task = look_once_more(hook, endpoint, task_id, finished)
+        return self._collect(context, hook, endpoint, task_id, finished, task)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume, with the same end as in the other modes."""
         with self._same_end_in_every_mode():
-            return super().resume_execution(next_method, next_kwargs, context)
+            try:
+                return super().resume_execution(next_method, next_kwargs, context)
+            except AirflowSensorTimeout as error:
+                if self.soft_fail:  # Airflow 3.0 forgets it here
+                    raise AirflowSkipException(str(error)) from error
+                raise
+
+    def _given_id(self) -> str:
+        """
+        Return the id as text: rendered to native objects, the digits of Kling's ids become a number.
+
+        :raises InvalidRequestError: there is none.
+        """
+        task_id = self.kling_task_id
+        if isinstance(task_id, int) and not isinstance(task_id, bool):
+            task_id = str(task_id)
+        if isinstance(task_id, str) and task_id.strip() not in ("", "None"):
+            return task_id.strip()
+        shape = "empty" if task_id is None or isinstance(task_id, str) else f"as {type(task_id).__name__}"
+        raise InvalidRequestError(
+            f"kling_task_id came {shape}: "
+            "it is the id that a submit operator returns; if it comes from an upstream task, "
+            "that task returned nothing or something else",
+            field="kling_task_id",
+        )
 
     def _collect(
-        self, context: Context, hook: KlingAvatarHook, finished: Finished, task: VideoTask | None = None
+        self,
+        context: Context,
+        hook: KlingAvatarHook,
+        endpoint: EndpointName,
+        task_id: str,
+        finished: Finished,
+        task: VideoTask | None,
     ) -> VideoResult:
         if finished.verdict is not Verdict.SUCCEEDED:
-            error = error_of(self.kling_task_id, finished)
+            error = error_of(task_id, finished)
             if self.soft_fail:
                 raise AirflowSkipException(str(error))
             if finished.verdict is Verdict.TIMEOUT:
@@ -149,7 +182,7 @@ class KlingAvatarSensor(BaseSensorOperator):
             if finished.verdict is Verdict.FAILED:
                 raise as_final(error)  # asking again does not change it
             raise error
-        return collect(context, hook, self.endpoint, self.kling_task_id, finished, task)
+        return collect(context, hook, endpoint, task_id, finished, task)
 
     @contextmanager
     def _same_end_in_every_mode(self) -> Iterator[None]:

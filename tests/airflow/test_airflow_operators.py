@@ -498,6 +498,8 @@ def test_airflow_can_resume_it_by_name(avatar, finished, context):
 def test_a_bad_verdict_is_an_error_with_the_task_and_the_reason_in_it(
     avatar, sim, finished, context, verdict, facts, kind, words, is_final
 ):
+    sim.fault(kind="http_error", method="GET", times=0)
+
     with pytest.raises(kind, match=words) as caught:
         avatar.execute_complete(context, event(finished, verdict, **facts))
 
@@ -506,6 +508,27 @@ def test_a_bad_verdict_is_an_error_with_the_task_and_the_reason_in_it(
     assert isinstance(caught.value, AirflowFailException) is is_final
     assert "video_url" not in context["ti"].xcoms
     assert sim.ledger()["total"]["tasks"] == 1
+
+
+def test_a_task_the_triggerer_lost_is_looked_for_once_more_by_the_worker(avatar, finished, context):
+    assert avatar.execute_complete(context, event(finished, "lost"))["task_id"] == finished
+
+
+def test_a_key_that_went_bad_is_said_to_be_the_reason_for_losing_a_task(avatar, finished, context, connect):
+    connect(password="sk-wrong")
+
+    with pytest.raises(errors.AuthenticationError) as caught:
+        avatar.execute_complete(context, event(finished, "lost"))
+
+    assert isinstance(caught.value, AirflowFailException)
+
+
+def test_a_task_that_is_still_being_made_stays_lost(avatar, sim, context):
+    with pytest.raises(TaskDeferred):
+        avatar.execute(context)
+
+    with pytest.raises(errors.TaskLostError):
+        avatar.execute_complete(context, event(sim.ledger()["entries"][0]["task_id"], "lost"))
 
 
 @pytest.mark.parametrize("nothing", [None, {}])

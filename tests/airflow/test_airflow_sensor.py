@@ -1,0 +1,429 @@
+"""The sensor: waits in three ways that end alike, and never pays."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from airflow import __version__ as airflow_version
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferred,
+)
+
+from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
+from airflow_provider_kling_avatar.kling import errors
+from airflow_provider_kling_avatar.kling.model import AvatarRequest, ImageToVideoRequest
+from airflow_provider_kling_avatar.operators.kling_avatar import (
+    KlingAvatarSubmitOperator,
+    KlingImageToVideoSubmitOperator,
+)
+from airflow_provider_kling_avatar.sensors.kling_avatar import KlingAvatarSensor
+
+AIRFLOW_2 = airflow_version.startswith("2.")
+
+RESULT = {
+    "task_id",
+    "external_task_id",
+    "video_url",
+    "video_id",
+    "duration",
+    "units",
+    "watermark_url",
+    "status",
+    "api",
+    "endpoint",
+    "created_at",
+    "updated_at",
+    "request_id",
+}
+
+
+@pytest.fixture(autouse=True)
+def connected(connect):
+    """Every test here has a good connection to start from."""
+
+
+@pytest.fixture
+def order(face, voice):
+    """Have something else order a clip; return the vendor's task id."""
+
+    def submit():
+        return KlingAvatarHook().submit_avatar(AvatarRequest(image=face, audio=voice)).task_id
+
+    return submit
+
+
+@pytest.fixture
+def reschedules(monkeypatch):
+    """Let reschedule mode run without a database: 2.11 asks it when the first try began, 3.x the task instance."""
+    if AIRFLOW_2:
+        began = datetime.now(UTC)
+        monkeypatch.setattr("airflow.sensors.base._orig_start_date", lambda **_: began)
+
+
+def sensor(task_id, **fields):
+    fields = {"poke_interval": 0.02, "timeout": 60} | fields
+    return KlingAvatarSensor(task_id="wait", kling_task_id=task_id, **fields)
+
+
+def event_of(deferred, verdict, **facts):
+    """Make the event that the trigger would report."""
+    kwargs = deferred.trigger.serialize()[1]
+    return {
+        "task_id": kwargs["kling_task_id"],
+        "endpoint": kwargs["endpoint"],
+        "verdict": verdict,
+        "reason": None,
+        "code": None,
+    } | facts
+
+
+async def events_of(trigger):
+    return [event.payload async for event in trigger.run()]
+
+
+def run_through(operator, context):
+    """Run a sensor to its end as Airflow does: defer, run the trigger, resume; or go round and round."""
+    import asyncio
+
+    while True:
+        try:
+            return operator.execute(context)
+        except TaskDeferred as deferred:
+            (payload,) = asyncio.run(events_of(deferred.trigger))
+            return operator.resume_execution(deferred.method_name, {"event": payload}, context)
+        except AirflowException as error:
+            if type(error).__name__ != "AirflowRescheduleException":
+                raise
+            context["ti"].first_reschedule = context["ti"].first_reschedule or datetime.now(UTC)
+            time.sleep(operator.poke_interval)
+
+
+# ---------------------------------------------------------------------------------------------- waiting
+
+
+def test_it_looks_once_before_it_defers(order, sim, context):
+    task_id = order()
+    before = len(sim.requests)
+
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor(task_id, poke_interval=7, timeout=300, max_failed_polls=3).execute(context)
+
+    (look,) = sim.requests[before:]
+    assert (look.method, look.path.rpartition("/")[2]) == ("GET", task_id)
+    kwargs = deferred.value.trigger.serialize()[1]
+    assert kwargs.pop("deadline") == pytest.approx(time.time() + 300, abs=30)
+    assert kwargs == {
+        "kling_task_id": task_id,
+        "kling_conn_id": "kling_avatar_default",
+        "endpoint": "avatar",
+        "poll_interval": 7.0,
+        "max_failed_polls": 3,
+    }
+    assert deferred.value.method_name == "execute_complete"
+    assert timedelta(seconds=290) < deferred.value.timeout < timedelta(seconds=600)
+    assert not deferred.value.kwargs
+    assert context["ti"].xcoms["kling_task_link"].endswith(task_id)
+
+
+def test_a_finished_task_is_returned_without_deferring(order, sim, context):
+    task_id = order()
+    sim.advance(60)
+
+    result = sensor(task_id).execute(context)
+
+    assert set(result) == RESULT
+    assert result["task_id"] == task_id
+    assert result["video_url"].startswith(sim.url)
+    assert context["ti"].xcoms["video_url"] == result["video_url"]
+
+
+def test_a_resumed_sensor_fetches_a_fresh_url(order, sim, context):
+    task_id = order()
+    operator = sensor(task_id)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(context)
+    sim.advance(60)
+
+    result = operator.resume_execution(
+        "execute_complete", {"event": event_of(deferred.value, "succeeded")}, context
+    )
+
+    assert set(result) == RESULT
+    assert context["ti"].xcoms["video_url"] == result["video_url"]
+
+
+def test_resuming_believes_the_event_and_not_its_own_templates(order, sim, context):
+    """The upstream task may have been cleared meanwhile: its XCom is then empty or another one."""
+    task_id = order()
+    sim.advance(60)
+    event = {"task_id": task_id, "endpoint": "avatar", "verdict": "succeeded"}
+
+    result = sensor("None", endpoint="image_to_video").execute_complete(context, event)
+
+    assert (result["task_id"], result["endpoint"]) == (task_id, "avatar")
+
+
+@pytest.mark.parametrize("nothing", [None, {}])
+def test_a_trigger_that_ended_without_a_word_is_a_lost_task(order, context, nothing):
+    with pytest.raises(errors.TaskLostError):
+        sensor(order()).execute_complete(context, nothing)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [{"deferrable": True}, {"deferrable": False}, {"deferrable": False, "mode": "reschedule"}],
+    ids=["deferrable", "poke", "reschedule"],
+)
+def test_every_way_of_waiting_ends_with_the_same_result(
+    start_vendor, connect, face, voice, context, reschedules, way
+):
+    vendor = start_vendor(queue_seconds=0.05, render_seconds=0.1)
+    connect(host=vendor.url)
+    task_id = KlingAvatarHook().submit_avatar(AvatarRequest(image=face, audio=voice)).task_id
+
+    result = run_through(sensor(task_id, **way), context)
+
+    assert set(result) == RESULT
+    assert result["task_id"] == task_id
+    assert context["ti"].xcoms["video_url"] == result["video_url"]
+    assert vendor.ledger()["total"]["tasks"] == 1
+    assert [request.method for request in vendor.requests].count("POST") == 1
+
+
+def test_it_waits_for_an_image_to_video_as_well(face, sim, context):
+    request = ImageToVideoRequest(image=face, prompt="a walk")
+    task_id = KlingAvatarHook().submit_image_to_video(request).task_id
+    operator = sensor(task_id, endpoint="image_to_video")
+
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(context)
+    sim.advance(60)
+    event = event_of(deferred.value, "succeeded")
+    result = operator.resume_execution("execute_complete", {"event": event}, context)
+
+    assert event["endpoint"] == result["endpoint"] == "image_to_video"
+    assert sim.requests[-1].path == f"/v1/videos/image2video/{task_id}"
+
+
+def test_our_own_id_may_be_waited_for_where_the_api_can_be_asked_by_it(face, voice, sim, context):
+    request = AvatarRequest(image=face, audio=voice, external_task_id="episode-12")
+    task_id = KlingAvatarHook().submit_avatar(request).task_id
+    sim.advance(60)
+
+    assert sensor("episode-12").execute(context)["task_id"] == task_id
+
+
+def test_an_id_that_native_rendering_made_a_number_is_the_same_id(order, sim, context):
+    """Kling's ids are digits: with `render_template_as_native_obj` a template makes a number of them."""
+    task_id = order()
+
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor(int(task_id)).execute(context)
+
+    assert deferred.value.trigger.serialize()[1]["kling_task_id"] == task_id
+
+
+def test_it_can_wait_for_what_our_operators_have_submitted(face, voice, sim, make_context):
+    context = make_context()
+    avatar = KlingAvatarSubmitOperator(task_id="a", image=face, audio=voice).execute(context)
+    film = KlingImageToVideoSubmitOperator(task_id="b", image=face, prompt="x").execute(context)
+    sim.advance(60)
+
+    assert sensor(avatar).execute(context)["endpoint"] == "avatar"
+    assert sensor(film, endpoint="image_to_video").execute(context)["endpoint"] == "image_to_video"
+
+
+# ---------------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize("soft_fail", [False, True])
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("nothing", [None, "", "None", "  "])
+def test_an_empty_task_id_is_one_clear_error(sim, context, nothing, deferrable, soft_fail):
+    words = "kling_task_id came empty: .* upstream task, that task returned nothing"
+    with pytest.raises(errors.InvalidRequestError, match=words) as caught:
+        sensor(nothing, deferrable=deferrable, soft_fail=soft_fail).execute(context)
+
+    assert isinstance(caught.value, AirflowFailException)
+    assert sim.requests == []
+
+
+def test_the_result_of_another_task_in_place_of_its_id_is_one_clear_error(sim, context):
+    with pytest.raises(errors.InvalidRequestError, match="kling_task_id came as dict") as caught:
+        sensor({"task_id": "831", "video_url": "https://example.com/x?sig=abc"}).execute(context)
+
+    assert caught.value.field == "kling_task_id"
+    assert "abc" not in str(caught.value)
+    assert sim.requests == []
+
+
+def test_a_kind_of_task_that_does_not_exist_is_one_clear_error(context, sim):
+    with pytest.raises(errors.ConfigurationError, match="endpoint must be avatar or image_to_video"):
+        sensor("831", endpoint="speech").execute(context)
+
+    assert sim.requests == []
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_connection_that_is_wrong_is_said_at_once(connect, context, deferrable):
+    connect(api="klong")
+
+    with pytest.raises(errors.ConfigurationError, match="api is 'klong'") as caught:
+        sensor("831", deferrable=deferrable, soft_fail=True).execute(context)
+
+    assert isinstance(caught.value, AirflowFailException)
+
+
+# ---------------------------------------------------------------------------------------------- the end
+
+WAYS = {
+    "deferrable": {"deferrable": True},
+    "poke": {"deferrable": False},
+    "reschedule": {"deferrable": False, "mode": "reschedule"},
+}
+ENDINGS = {
+    "failed": (errors.TaskFailedError, True),
+    "timeout": (AirflowSensorTimeout, None),
+    "wrong key": (errors.AuthenticationError, True),
+}
+
+
+@pytest.fixture
+def bring_about(order, sim, connect):
+    """Make a task that will end in a certain way; return its id."""
+
+    def make(ending):
+        if ending == "failed":
+            sim.fault(kind="fail_task", reason="internal render error")
+        task_id = order()
+        if ending == "failed":
+            sim.advance(60)
+        if ending == "wrong key":
+            connect(password="sk-wrong")
+        return task_id
+
+    return make
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("soft_fail", [False, True], ids=["hard", "soft"])
+def test_a_bad_end_is_the_same_in_every_way_of_waiting(
+    bring_about, sim, context, reschedules, way, ending, soft_fail
+):
+    task_id = bring_about(ending)
+    operator = sensor(task_id, soft_fail=soft_fail, timeout=0.1, **WAYS[way])
+    kind, is_final = ENDINGS[ending]
+    if soft_fail and ending != "wrong key":
+        kind, is_final = AirflowSkipException, None
+
+    with pytest.raises(kind) as caught:
+        run_through(operator, context)
+
+    assert isinstance(caught.value, AirflowSkipException) is (kind is AirflowSkipException)
+    if is_final is not None:
+        assert isinstance(caught.value, AirflowFailException) is is_final
+    assert sim.ledger()["total"]["tasks"] == 1
+    assert [request.method for request in sim.requests].count("POST") == 1
+    assert "video_url" not in context["ti"].xcoms
+
+
+@pytest.mark.parametrize("soft_fail", [False, True], ids=["hard", "soft"])
+@pytest.mark.parametrize(
+    ("verdict", "hard"), [("failed", errors.TaskFailedError), ("timeout", AirflowSensorTimeout)]
+)
+def test_a_bad_end_in_the_triggerer_is_the_same_as_one_on_the_worker(
+    order, sim, context, verdict, hard, soft_fail
+):
+    operator = sensor(order(), soft_fail=soft_fail)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(context)
+
+    with pytest.raises(AirflowSkipException if soft_fail else hard):
+        operator.resume_execution(
+            "execute_complete", {"event": event_of(deferred.value, verdict, reason="because")}, context
+        )
+
+
+@pytest.mark.parametrize("soft_fail", [False, True], ids=["hard", "soft"])
+def test_a_key_that_goes_bad_during_the_wait_fails_whatever_soft_fail_says(
+    order, connect, context, soft_fail
+):
+    operator = sensor(order(), soft_fail=soft_fail, max_failed_polls=2)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(context)
+    connect(password="sk-wrong")
+    event = event_of(deferred.value, "lost", reason="the key is not valid", code=1002)
+
+    with pytest.raises(errors.AuthenticationError) as caught:
+        operator.resume_execution("execute_complete", {"event": event}, context)
+
+    assert isinstance(caught.value, AirflowFailException)
+
+
+def test_a_task_the_triggerer_lost_is_looked_for_once_more_by_the_worker(order, sim, context):
+    """Triggerer and worker may sit in different networks: what one cannot reach, the other may."""
+    operator = sensor(order())
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(context)
+    sim.advance(60)
+    event = event_of(deferred.value, "lost", reason="no connection")
+
+    result = operator.resume_execution("execute_complete", {"event": event}, context)
+
+    assert set(result) == RESULT
+
+
+@pytest.mark.parametrize("soft_fail", [False, True], ids=["hard", "soft"])
+def test_a_task_that_cannot_be_asked_for_any_more_is_retried_or_skipped(order, sim, context, soft_fail):
+    operator = sensor(order(), soft_fail=soft_fail)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(context)
+    sim.fault(kind="http_error", method="GET", times=0)
+    event = event_of(deferred.value, "lost", reason="HTTP 502", code=None)
+
+    with pytest.raises(AirflowSkipException if soft_fail else errors.TaskLostError) as caught:
+        operator.resume_execution("execute_complete", {"event": event}, context)
+
+    assert not isinstance(caught.value, AirflowFailException)
+
+
+@pytest.mark.parametrize("soft_fail", [False, True], ids=["hard", "soft"])
+def test_airflows_own_backstop_ends_like_our_deadline(order, context, soft_fail):
+    """Airflow 2.11 calls it by another name, which is retried."""
+    hard, reason = AirflowSensorTimeout, "Trigger timeout"
+    if AIRFLOW_2:
+        from airflow.exceptions import TaskDeferralError
+
+        hard, reason = TaskDeferralError, "Trigger/execution timeout"
+
+    with pytest.raises(AirflowSkipException if soft_fail else hard):
+        sensor(order(), soft_fail=soft_fail).resume_execution("__fail__", {"error": reason}, context)
+
+
+def test_a_timeout_names_the_task_and_says_that_it_lives(order, sim, context):
+    task_id = order()
+
+    with pytest.raises(AirflowSensorTimeout) as caught:
+        run_through(sensor(task_id, timeout=0.05), context)
+
+    assert task_id in str(caught.value)
+    assert "may still finish" in str(caught.value)
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_passing_problem_does_not_end_the_wait(start_vendor, connect, face, voice, context, deferrable):
+    vendor = start_vendor(queue_seconds=0.02, render_seconds=0.02)
+    connect(host=vendor.url)
+    task_id = KlingAvatarHook().submit_avatar(AvatarRequest(image=face, audio=voice)).task_id
+    vendor.fault(kind="http_error", method="GET", status=503, times=7)
+
+    result = run_through(sensor(task_id, deferrable=deferrable, max_failed_polls=9), context)
+
+    assert result["task_id"] == task_id
