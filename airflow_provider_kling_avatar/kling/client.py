@@ -14,6 +14,7 @@ import re
 import time
 from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+from urllib.parse import urlsplit
 
 from airflow_provider_kling_avatar import __version__
 from airflow_provider_kling_avatar.kling.calls import (
@@ -290,6 +291,7 @@ class AsyncKlingClient:
         self.config = config
         self._calls = Calls(config)
         self._session: aiohttp.ClientSession | None = None
+        self._proxy: str | None = None
 
     async def get_task(self, task_id: str, endpoint: EndpointName = "avatar") -> VideoTask:
         """
@@ -332,6 +334,7 @@ class AsyncKlingClient:
                 call.url,
                 params=dict(call.params),
                 headers={"Authorization": self.config.credentials.header()},
+                proxy=self._proxy,
                 allow_redirects=False,
             ) as response:
                 body = bytearray()
@@ -350,6 +353,8 @@ class AsyncKlingClient:
         await asyncio.to_thread(_load, "aiohttp", "jwt")
         import aiohttp
 
+        self._proxy = await asyncio.to_thread(_proxy_of, self.config.base_url)
+        # Without `trust_env`: besides the proxy it would read .netrc, on the loop, and refuse or replace our key.
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(
                 total=None,
@@ -357,7 +362,6 @@ class AsyncKlingClient:
                 sock_read=self.config.read_timeout,
             ),
             headers={"User-Agent": USER_AGENT},
-            trust_env=True,
         )
         return self
 
@@ -367,6 +371,15 @@ class AsyncKlingClient:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+def _proxy_of(url: str) -> str | None:
+    """Return the proxy that the environment names for a host, as `requests` takes it by itself."""
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(url)
+    proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
 
 
 def _load(*modules: str) -> None:
