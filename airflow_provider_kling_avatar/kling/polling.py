@@ -164,7 +164,10 @@ class Watch:
     def look(self, seen: VideoTask | KlingError, *, now: float, jitter: float = 0.5) -> Decision:
         """Decide after one look, keeping count of the failed ones."""
         decision = decide(seen, now=now, budget=self.budget, failed_polls=self.failed_polls, jitter=jitter)
-        self.failed_polls = decision.failed_polls if isinstance(decision, Wait) else 0
+        if isinstance(decision, Wait):
+            self.failed_polls = decision.failed_polls
+        elif decision.verdict is Verdict.LOST:
+            self.failed_polls += 1
         return decision
 
     def story(self, seen: VideoTask | KlingError, *, now: float) -> Iterator[str]:
