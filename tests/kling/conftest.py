@@ -34,6 +34,14 @@ def _audio(seconds: float) -> str:
     return base64.b64encode(target.getvalue()).decode()
 
 
+@pytest.fixture(autouse=True)
+def no_proxy_of_this_machine(monkeypatch):
+    """What is tested talks to this machine alone."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
 @pytest.fixture(scope="session")
 def face():
     """A picture that every vendor takes, as bare base64."""

@@ -1,0 +1,309 @@
+"""When waiting goes on and when it ends: the one state machine, with a clock that only moves when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_kling_avatar.kling.errors import (
+    AuthenticationError,
+    KlingError,
+    NoFreeSlotError,
+    NotFoundError,
+    RateLimitedError,
+    TaskFailedError,
+    TaskLostError,
+    TaskRejectedError,
+    TaskTimeoutError,
+    UnavailableError,
+)
+from airflow_provider_kling_avatar.kling.model import TaskState, Video, VideoTask
+from airflow_provider_kling_avatar.kling.polling import (
+    HEARTBEAT_POLLS,
+    Budget,
+    Finished,
+    Verdict,
+    Wait,
+    Watch,
+    decide,
+    error_of,
+)
+from airflow_provider_kling_avatar.kling.waiting import await_task, wait_for_task
+
+BUDGET = Budget(deadline=1000.0, poll_interval=10.0, max_failed_polls=3)
+
+
+def task(state, status="", **more):
+    return VideoTask("t-1", state, status or state.value, **more)
+
+
+QUEUED, RUNNING = task(TaskState.QUEUED, "submitted"), task(TaskState.RUNNING, "processing")
+DONE = task(TaskState.SUCCEEDED, "succeed", videos=(Video(url="https://cdn.test/clip.mp4"),))
+EMPTY = task(TaskState.SUCCEEDED, "succeed")
+FAILED = task(TaskState.FAILED, "failed", reason="Image pixel is invalid", reason_code=400)
+REJECTED = task(
+    TaskState.FAILED, "failed", reason="Failure to pass the risk control system", reason_code=1301
+)
+ODD = task(TaskState.UNKNOWN, "reviewing")
+DOWN = UnavailableError("the vendor is down", code=5001)
+
+
+class World:
+    """Time, what is seen at each look, and the story that is told."""
+
+    def __init__(self, *seen, now=0.0):
+        self.seen, self.now, self.looks, self.naps, self.lines = list(seen), now, [], [], []
+
+    def look(self):
+        self.looks.append(self.now)
+        seen = self.seen.pop(0) if len(self.seen) > 1 else self.seen[0]
+        if isinstance(seen, BaseException):
+            raise seen
+        return seen
+
+    async def look_async(self):
+        return self.look()
+
+    def sleep(self, seconds):
+        assert seconds > 0
+        self.naps.append(seconds)
+        self.now += seconds
+
+    async def sleep_async(self, seconds):
+        self.sleep(seconds)
+
+    def info(self, event, *args):
+        self.lines.append(event % args)
+
+
+@pytest.fixture(params=["worker", "trigger"])
+def wait(request):
+    """Both loops, driven the same way."""
+
+    def run(world, budget=BUDGET):
+        if request.param == "worker":
+            return wait_for_task(world.look, budget, world, clock=lambda: world.now, sleep=world.sleep)
+        return asyncio.run(
+            await_task(world.look_async, budget, world, clock=lambda: world.now, sleep=world.sleep_async)
+        )
+
+    return run
+
+
+def test_a_clip_that_is_done_ends_the_wait_at_the_first_look(wait):
+    world = World(DONE)
+    assert wait(world) == Finished(Verdict.SUCCEEDED)
+    assert (world.looks, world.naps) == ([0.0], [])
+
+
+def test_waiting_goes_on_at_the_interval_until_the_clip_is_done(wait):
+    world = World(QUEUED, RUNNING, RUNNING, ODD, DONE)
+    assert wait(world).verdict is Verdict.SUCCEEDED
+    assert len(world.naps) == 4
+    assert all(9 <= nap <= 11 for nap in world.naps)
+
+
+@pytest.mark.parametrize(("seen", "kind"), [(FAILED, TaskFailedError), (REJECTED, TaskRejectedError)])
+def test_a_failure_ends_the_wait_with_the_vendors_reason(wait, seen, kind):
+    finished = wait(World(RUNNING, seen))
+    assert finished == Finished(Verdict.FAILED, seen.reason, seen.reason_code)
+    error = error_of("t-1", finished)
+    assert (type(error), error.permanent, error.code) == (kind, True, seen.reason_code)
+    assert "t-1" in str(error)
+    assert seen.reason in str(error)
+
+
+def test_a_failure_without_a_reason_says_so():
+    error = error_of("t-1", decide(task(TaskState.FAILED), now=0, budget=BUDGET))
+    assert "without a reason" in str(error)
+
+
+@pytest.mark.parametrize("seen", [QUEUED, RUNNING, ODD, RateLimitedError("slow down")])
+def test_the_last_look_falls_exactly_on_the_deadline(wait, seen):
+    world = World(seen)
+    finished = wait(world)
+    assert finished.verdict is Verdict.TIMEOUT
+    assert world.looks[-1] == BUDGET.deadline
+    assert world.looks == sorted(set(world.looks))
+    error = error_of("t-1", finished)
+    assert type(error) is TaskTimeoutError
+    assert not error.permanent
+    assert "may still finish" in str(error)
+
+
+def test_a_clip_that_is_done_at_the_last_look_is_done(wait):
+    world = World(RUNNING, DONE, now=995.0)
+    assert wait(world).verdict is Verdict.SUCCEEDED
+    assert world.looks == [995.0, 1000.0]
+
+
+def test_a_deadline_that_has_passed_still_allows_one_look(wait):
+    assert wait(World(DONE, now=5000.0)).verdict is Verdict.SUCCEEDED
+    assert wait(World(RUNNING, now=5000.0)).verdict is Verdict.TIMEOUT
+
+
+@pytest.mark.parametrize(
+    "trouble", [DOWN, NotFoundError("gone", code=1203), AuthenticationError("key"), EMPTY]
+)
+def test_so_many_failed_looks_in_a_row_lose_the_task(wait, trouble):
+    world = World(RUNNING, trouble)
+    finished = wait(world)
+    assert finished.verdict is Verdict.LOST
+    assert len(world.looks) == 1 + BUDGET.max_failed_polls
+    error = error_of("t-1", finished)
+    assert type(error) is TaskLostError
+    assert "may still finish" in str(error)
+    assert error.code == getattr(trouble, "code", None)
+
+
+def test_a_good_look_starts_the_count_anew(wait):
+    world = World(DOWN, DOWN, RUNNING, DOWN, DOWN, RUNNING, DOWN, DOWN, DONE)
+    assert wait(world).verdict is Verdict.SUCCEEDED
+
+
+def test_being_told_to_slow_down_counts_as_a_look_and_not_as_a_failure(wait):
+    slow = RateLimitedError("slow down")
+    assert wait(World(*[slow] * 10, DONE)).verdict is Verdict.SUCCEEDED
+    assert wait(World(DOWN, DOWN, slow, DOWN, DOWN, DONE)).verdict is Verdict.SUCCEEDED
+
+
+def test_no_free_slot_is_no_answer_to_a_question_and_counts(wait):
+    assert wait(World(NoFreeSlotError("full"))).verdict is Verdict.LOST
+
+
+def test_a_told_pause_is_honoured_but_not_past_the_deadline(wait):
+    world = World(RateLimitedError("slow", retry_after=300.0), DONE)
+    wait(world)
+    assert world.naps == [300.0]
+    world = World(RateLimitedError("slow", retry_after=5000.0), DONE)
+    assert wait(world).verdict is Verdict.SUCCEEDED
+    assert world.looks == [0.0, 1000.0]
+    world = World(RateLimitedError("slow", retry_after=1.0), DONE)
+    wait(world)
+    assert 9 <= world.naps[0] <= 11
+
+
+def test_success_without_an_address_is_told_and_ends(wait):
+    world = World(EMPTY)
+    finished = wait(world)
+    assert finished.verdict is Verdict.LOST
+    assert "no video URL" in finished.reason
+    assert wait(World(EMPTY, EMPTY, DONE)).verdict is Verdict.SUCCEEDED
+
+
+def test_only_our_own_errors_are_taken_for_looks(wait):
+    with pytest.raises(ZeroDivisionError):
+        wait(World(ZeroDivisionError()))
+
+
+# ------------------------------------------------------------------------ story
+
+
+def test_an_unknown_word_is_told_once(wait):
+    world = World(ODD, ODD, task(TaskState.UNKNOWN, "paused"), ODD, DONE)
+    wait(world)
+    told = [line for line in world.lines if "does not know" in line]
+    assert len(told) == 2
+    assert "'reviewing'" in told[0]
+    assert "'paused'" in told[1]
+
+
+def test_the_story_has_a_line_per_change_and_a_sign_of_life_now_and_then(wait):
+    world = World(QUEUED, *[RUNNING] * (2 * HEARTBEAT_POLLS + 1), DONE)
+    wait(world)
+    assert len(world.lines) == 5  # submitted, processing, two signs of life, succeed
+    for words in ("t-1", "submitted", "1000 s"):
+        assert words in world.lines[0]
+
+
+def test_failed_looks_are_counted_in_the_story(wait):
+    world = World(DOWN)
+    wait(world)
+    assert [line.split(":")[0] for line in world.lines] == [
+        f"poll failed ({n}/3 in a row)" for n in range(1, 4)
+    ]
+    assert "code 5001" in world.lines[0]
+
+
+def test_the_story_holds_no_address(wait):
+    world = World(DONE)
+    wait(world)
+    assert "cdn.test" not in " ".join(world.lines)
+
+
+# ------------------------------------------------------------------- whatever comes
+
+TASKS = st.builds(
+    VideoTask,
+    task_id=st.just("t"),
+    state=st.sampled_from(TaskState),
+    status=st.text(max_size=10),
+    reason=st.none() | st.text(max_size=10),
+    reason_code=st.none() | st.integers() | st.text(max_size=10),
+    videos=st.sampled_from([(), (Video(url="https://cdn.test/a"),)]),
+)
+ERRORS = st.builds(
+    lambda kind, wait: kind("m", retry_after=wait),
+    st.sampled_from([KlingError, RateLimitedError, UnavailableError, AuthenticationError]),
+    st.none() | st.floats(0, 86400),
+)
+BUDGETS = st.builds(
+    Budget,
+    deadline=st.floats(0, 2e9),
+    poll_interval=st.floats(0.1, 600),
+    max_failed_polls=st.integers(1, 100),
+)
+
+
+@given(
+    seen=TASKS | ERRORS,
+    now=st.floats(0, 4e9),
+    budget=BUDGETS,
+    failed=st.integers(0, 200),
+    jitter=st.floats(0, 1),
+)
+def test_no_decision_waits_past_the_deadline(seen, now, budget, failed, jitter):
+    decision = decide(seen, now=now, budget=budget, failed_polls=failed, jitter=jitter)
+    if isinstance(decision, Wait):
+        assert decision.seconds > 0
+        assert now + decision.seconds <= budget.deadline
+        assert now < budget.deadline
+        assert 0 <= decision.failed_polls < budget.max_failed_polls
+    elif decision.verdict is Verdict.SUCCEEDED:
+        assert seen.video is not None
+    else:
+        assert isinstance(error_of("t", decision), KlingError)
+
+
+@given(
+    looks=st.lists(TASKS | ERRORS, min_size=1, max_size=20),
+    start=st.floats(0, 1.8e9),
+    length=st.floats(0, 5000),
+    interval=st.floats(1, 600),
+    failures=st.integers(1, 5),
+)
+def test_waiting_always_ends_and_never_late(looks, start, length, interval, failures):
+    world = World(*looks, now=start)
+    budget = Budget(start + length, interval, failures)
+    finished = wait_for_task(world.look, budget, world, clock=lambda: world.now, sleep=world.sleep)
+    assert isinstance(finished, Finished)
+    assert world.looks[-1] <= budget.deadline
+    if finished.verdict is Verdict.TIMEOUT:
+        assert world.looks[-1] == budget.deadline
+
+
+@given(st.lists(TASKS | ERRORS, max_size=30), BUDGETS)
+def test_a_watch_counts_as_decide_does(looks, budget):
+    watch, failed, now = Watch(budget), 0, 0.0
+    for seen in looks:
+        decision = decide(seen, now=now, budget=budget, failed_polls=failed)
+        assert watch.look(seen, now=now) == decision
+        list(watch.story(seen, now=now))
+        if isinstance(decision, Finished):
+            return
+        failed = decision.failed_polls
+        assert watch.failed_polls == failed
+        now += decision.seconds
