@@ -7,6 +7,7 @@ Knows connections and storage paths. What a call means, and when it may be repea
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -96,6 +97,8 @@ class KlingAvatarHook(BaseHook):
 
         :raises ConfigurationError: names the field of the connection and what to put there.
         """
+        # In a thread: the first trigger of a triggerer reads these modules from disk.
+        await asyncio.to_thread(importlib.import_module, "airflow_provider_kling_avatar.kling.client")
         from airflow_provider_kling_avatar.kling.client import AsyncKlingClient
 
         connection = await get_async_connection(self.kling_conn_id)

@@ -1,0 +1,503 @@
+"""The trigger: frozen arguments, one event of ids, and a wait that nothing but a verdict ends."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import subprocess
+import sys
+import time
+import warnings
+
+import pytest
+
+from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
+from airflow_provider_kling_avatar.kling.model import AvatarRequest, ImageToVideoRequest
+from airflow_provider_kling_avatar.simulator.settings import (
+    DEFAULT_ACCESS_KEY,
+    DEFAULT_API_KEY,
+    DEFAULT_SECRET_KEY,
+)
+from airflow_provider_kling_avatar.triggers.kling_avatar import KlingAvatarTrigger
+
+CLASS_PATH = "airflow_provider_kling_avatar.triggers.kling_avatar.KlingAvatarTrigger"
+GOLDEN = {
+    "kling_task_id": "831",
+    "kling_conn_id": "kling_avatar_default",
+    "endpoint": "avatar",
+    "poll_interval": 10.0,
+    "deadline": 1795252475.5,
+    "max_failed_polls": 10,
+}
+"""What waits in the databases of those who upgrade. Only ever add to it: with a default, never renamed."""
+
+
+@pytest.fixture(autouse=True)
+def connected(connect):
+    """Every test here has a good connection to start from."""
+
+
+@pytest.fixture
+def task_id(face, voice, sim):
+    """A task at the vendor, not yet begun."""
+    return KlingAvatarHook().submit_avatar(AvatarRequest(image=face, audio=voice)).task_id
+
+
+def watch(task_id, **arguments):
+    defaults = {"deadline": time.time() + 60, "poll_interval": 0.02, "max_failed_polls": 3}
+    return KlingAvatarTrigger(
+        **({"kling_task_id": task_id, "kling_conn_id": "kling_avatar_default"} | defaults | arguments)
+    )
+
+
+async def payloads(trigger):
+    return [event.payload async for event in trigger.run()]
+
+
+def polls(sim):
+    return [request for request in sim.requests if request.method == "GET"]
+
+
+async def until(condition, seconds=10):
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110  # the simulator runs in another thread
+            await asyncio.sleep(0.005)
+
+
+# ---------------------------------------------------------------------------------------------- arguments
+
+
+def test_the_arguments_are_the_ones_that_wait_in_databases():
+    assert KlingAvatarTrigger(**GOLDEN).serialize() == (CLASS_PATH, GOLDEN)
+
+
+def test_the_oldest_stored_arguments_still_make_a_trigger():
+    """Version 0.1 stored these; what came later must have defaults."""
+    trigger = KlingAvatarTrigger(kling_task_id="831", kling_conn_id="c", deadline=1.0)
+
+    assert trigger.serialize()[1] == {
+        "kling_task_id": "831",
+        "kling_conn_id": "c",
+        "endpoint": "avatar",
+        "poll_interval": 10.0,
+        "deadline": 1.0,
+        "max_failed_polls": 10,
+    }
+
+
+def test_arguments_of_a_later_version_are_ignored_after_a_downgrade():
+    assert KlingAvatarTrigger(**GOLDEN, from_the_future=True).serialize() == (CLASS_PATH, GOLDEN)
+
+
+def test_the_class_is_found_where_the_database_says_it_is():
+    module, _, name = CLASS_PATH.rpartition(".")
+
+    assert getattr(sys.modules[module], name) is KlingAvatarTrigger
+
+
+def test_the_arguments_are_json_scalars():
+    for value in KlingAvatarTrigger(**GOLDEN).serialize()[1].values():
+        assert isinstance(value, str | int | float)
+    assert json.loads(json.dumps(GOLDEN)) == GOLDEN
+
+
+def test_the_arguments_survive_airflows_serialization():
+    try:
+        from airflow.sdk.serde import deserialize, serialize
+    except ImportError:
+        from airflow.serialization.serde import deserialize, serialize
+    from airflow.serialization.serialized_objects import BaseSerialization
+
+    assert deserialize(serialize(GOLDEN)) == GOLDEN
+    assert BaseSerialization.deserialize(BaseSerialization.serialize(GOLDEN)) == GOLDEN
+
+
+def test_the_arguments_survive_the_trigger_table():
+    from airflow.models.trigger import Trigger
+
+    stored = Trigger.encrypt_kwargs(GOLDEN)
+
+    assert "831" not in stored, "encrypted with the Fernet key"
+    assert Trigger._decrypt_kwargs(stored) == GOLDEN
+    row = Trigger.from_object(KlingAvatarTrigger(**GOLDEN))
+    assert (row.classpath, row.kwargs) == (CLASS_PATH, GOLDEN)
+
+
+def test_making_a_trigger_looks_nothing_up(monkeypatch, no_connection):
+    trigger = KlingAvatarTrigger(**GOLDEN)
+
+    assert trigger.serialize()
+    assert trigger._client is None
+
+
+# ---------------------------------------------------------------------------------------------- the event
+
+
+async def test_it_reports_success_once_with_ids_only_and_ends(task_id, sim):
+    run = watch(task_id).run()
+    sim.advance(60)
+
+    event = await anext(run)
+
+    assert event.payload == {
+        "task_id": task_id,
+        "endpoint": "avatar",
+        "verdict": "succeeded",
+        "reason": None,
+        "code": None,
+    }
+    with pytest.raises(StopAsyncIteration):
+        await anext(run)
+
+
+async def test_no_url_and_no_key_is_in_the_event(task_id, sim):
+    sim.advance(60)
+
+    text = json.dumps(await payloads(watch(task_id)))
+
+    assert "http" not in text
+    assert DEFAULT_API_KEY not in text
+
+
+async def test_it_waits_until_the_task_ends(task_id, sim):
+    running = asyncio.create_task(payloads(watch(task_id)))
+    await until(lambda: len(polls(sim)) >= 3)
+    assert not running.done()
+    sim.advance(60)
+
+    (payload,) = await running
+
+    assert payload["verdict"] == "succeeded"
+
+
+async def test_it_watches_an_image_to_video_too(face, sim):
+    hook = KlingAvatarHook()
+    task_id = hook.submit_image_to_video(ImageToVideoRequest(image=face, prompt="x")).task_id
+    sim.advance(60)
+
+    (payload,) = await payloads(watch(task_id, endpoint="image_to_video"))
+
+    assert (payload["verdict"], payload["endpoint"]) == ("succeeded", "image_to_video")
+
+
+async def test_it_reports_why_the_vendor_failed_a_task(face, voice, sim):
+    sim.fault(kind="fail_task", reason="Failure to pass the risk control system")
+    task_id = KlingAvatarHook().submit_avatar(AvatarRequest(image=face, audio=voice)).task_id
+    sim.advance(60)
+
+    (payload,) = await payloads(watch(task_id))
+
+    assert payload == {
+        "task_id": task_id,
+        "endpoint": "avatar",
+        "verdict": "failed",
+        "reason": "Failure to pass the risk control system",
+        "code": 1301,
+    }
+
+
+async def test_a_word_it_does_not_know_is_waited_out(face, voice, sim):
+    sim.fault(kind="unknown_status", word="reviewing")
+    task_id = KlingAvatarHook().submit_avatar(AvatarRequest(image=face, audio=voice)).task_id
+    sim.advance(20)
+    running = asyncio.create_task(payloads(watch(task_id)))
+    await until(lambda: len(polls(sim)) >= 5)
+    sim.advance(60)
+
+    assert (await running)[0]["verdict"] == "succeeded"
+
+
+# ---------------------------------------------------------------------------------------------- the deadline
+
+
+async def test_it_gives_up_at_the_deadline_after_a_last_look(task_id, sim):
+    deadline = time.time() + 0.3
+
+    (payload,) = await payloads(watch(task_id, deadline=deadline, poll_interval=100))
+
+    assert payload["verdict"] == "timeout"
+    assert len(polls(sim)) == 2, "one look at once, one at the deadline"
+    assert polls(sim)[-1].at >= deadline
+
+
+async def test_a_task_that_ends_just_before_the_deadline_is_not_given_up(task_id, sim):
+    running = asyncio.create_task(payloads(watch(task_id, deadline=time.time() + 0.3, poll_interval=100)))
+    await until(lambda: polls(sim))
+    sim.advance(60)
+
+    assert (await running)[0]["verdict"] == "succeeded"
+
+
+async def test_a_triggerer_that_was_away_beyond_the_deadline_still_looks_first(task_id, sim):
+    sim.advance(60)
+
+    (payload,) = await payloads(watch(task_id, deadline=time.time() - 3600))
+
+    assert payload["verdict"] == "succeeded"
+
+
+# ---------------------------------------------------------------------------------------------- trouble
+
+
+async def test_it_survives_one_failed_poll_less_than_the_limit(task_id, sim):
+    sim.fault(kind="http_error", method="GET", times=2)
+    sim.advance(60)
+
+    (payload,) = await payloads(watch(task_id, max_failed_polls=3))
+
+    assert payload["verdict"] == "succeeded"
+    assert len(polls(sim)) == 3
+
+
+async def test_it_reports_a_lost_task_after_the_limit(task_id, sim):
+    sim.fault(kind="http_error", method="GET", status=502, times=0)
+
+    (payload,) = await payloads(watch(task_id, max_failed_polls=3))
+
+    assert payload["verdict"] == "lost"
+    assert "HTTP 502" in payload["reason"]
+    assert len(polls(sim)) == 3
+
+
+async def test_a_good_poll_between_bad_ones_starts_the_count_anew(task_id, sim):
+    for _ in range(3):
+        sim.fault(kind="http_error", method="GET", times=2)
+        sim.fault(kind="slow", method="GET", seconds=0)
+    running = asyncio.create_task(payloads(watch(task_id, max_failed_polls=3)))
+    await until(lambda: len(polls(sim)) >= 10)
+    sim.advance(60)
+
+    assert (await running)[0]["verdict"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "drop_before"},
+        {"kind": "drop_after", "reset": True},
+        {"kind": "truncated_json"},
+        {"kind": "cut_body"},
+        {"kind": "html"},
+        {"kind": "redirect"},
+        {"kind": "error_code", "code": 1302, "status": 429},
+        {"kind": "error_code", "code": 5001, "status": 503},
+        {"kind": "no_url"},
+    ],
+    ids=lambda fault: fault["kind"],
+)
+async def test_any_trouble_on_the_way_is_one_failed_poll(task_id, sim, fault):
+    sim.fault(method="GET", times=2, **fault)
+    sim.advance(60)
+
+    (payload,) = await payloads(watch(task_id))
+
+    assert payload["verdict"] == "succeeded"
+
+
+async def test_a_vendor_that_is_down_for_a_while_is_waited_for(task_id, sim, connect):
+    connect(host="http://127.0.0.1:9")
+    trigger = watch(task_id, max_failed_polls=1000)
+    running = asyncio.create_task(payloads(trigger))
+    await asyncio.sleep(0.1)
+    assert not running.done()
+    await trigger._close()  # what was read of the connection; the vendor is back under its old address
+    connect()
+    sim.advance(60)
+
+    assert (await running)[0]["verdict"] == "succeeded"
+
+
+async def test_a_rotated_key_is_read_from_the_connection_anew(task_id, sim, connect):
+    connect(password="sk-old")
+    running = asyncio.create_task(payloads(watch(task_id, max_failed_polls=1000)))
+    await until(lambda: len([r for r in polls(sim) if r.status == 401]) >= 2)
+    connect(password=DEFAULT_API_KEY)
+    sim.advance(60)
+
+    assert (await running)[0]["verdict"] == "succeeded"
+
+
+async def test_a_wrong_key_that_stays_wrong_is_a_lost_task_and_is_not_shown(task_id, connect):
+    connect(password="sk-wrong-for-good")
+
+    (payload,) = await payloads(watch(task_id))
+
+    assert (payload["verdict"], payload["code"]) == ("lost", 1002)
+    assert "wrong-for-good" not in json.dumps(payload)
+
+
+async def test_signed_tokens_work_too(task_id, sim, connect):
+    connect(login=DEFAULT_ACCESS_KEY, password=DEFAULT_SECRET_KEY)
+    sim.advance(60)
+
+    assert (await payloads(watch(task_id)))[0]["verdict"] == "succeeded"
+
+
+async def test_a_connection_that_is_missing_for_a_while_is_a_failed_poll(task_id, sim, monkeypatch, connect):
+    monkeypatch.delenv("AIRFLOW_CONN_KLING_AVATAR_DEFAULT")
+    running = asyncio.create_task(payloads(watch(task_id, max_failed_polls=1000)))
+    await asyncio.sleep(0.1)
+    assert not running.done()
+    connect()
+    sim.advance(60)
+
+    assert (await running)[0]["verdict"] == "succeeded"
+
+
+async def test_a_connection_that_stays_missing_is_a_lost_task(no_connection):
+    (payload,) = await payloads(watch("831"))
+
+    assert payload["verdict"] == "lost"
+    assert "connection 'kling_avatar_default' cannot be used" in payload["reason"]
+
+
+async def test_it_only_ever_asks(task_id, sim):
+    before = len(sim.requests)
+    sim.fault(kind="http_error", method="GET", times=2)
+    sim.advance(60)
+
+    await payloads(watch(task_id))
+
+    assert {request.method for request in sim.requests[before:]} == {"GET"}
+    assert sim.ledger()["total"]["tasks"] == 1
+
+
+# ---------------------------------------------------------------------------------------------- the loop
+
+
+async def test_being_cancelled_closes_the_session(task_id, sim):
+    trigger = watch(task_id, poll_interval=100)
+    running = asyncio.create_task(payloads(trigger))
+    await until(lambda: polls(sim))
+    session = trigger._client._session
+
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    assert session.closed
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del running, trigger, session
+        gc.collect()
+        await asyncio.sleep(0.05)
+    assert [warning for warning in caught if "aiohttp" in str(warning.message).lower()] == []
+    assert [warning for warning in caught if "session" in str(warning.message).lower()] == []
+
+
+async def test_being_cancelled_during_a_poll_closes_the_session(task_id, sim):
+    sim.fault(kind="slow", method="GET", seconds=1)
+    trigger = watch(task_id)
+    running = asyncio.create_task(payloads(trigger))
+    await until(lambda: trigger._client is not None and polls(sim))
+    session = trigger._client._session
+
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    assert session.closed
+
+
+async def test_a_run_that_ended_has_closed_its_session(task_id, sim):
+    sim.advance(60)
+    trigger = watch(task_id)
+
+    await payloads(trigger)
+
+    assert trigger._client is None
+
+
+WATCHED_LOOP = """
+import asyncio, json, os, sys, threading, time
+
+from airflow.providers.common.compat.connection import get_async_connection
+
+from airflow_provider_kling_avatar.triggers.kling_avatar import KlingAvatarTrigger
+
+opened, steps, started = [], [], False
+loop_thread = threading.get_ident()
+
+
+def hear(event, arguments):
+    # Files that are opened, and names that are looked up, on the loop's own thread.
+    if started and threading.get_ident() == loop_thread and event in ("open", "socket.getaddrinfo"):
+        opened.append(f"{event} {arguments[0]}")
+
+
+sys.addaudithook(hear)
+run_handle = asyncio.Handle._run
+
+
+def timed(handle):
+    # In seconds of this thread's processor time, so that other programs on the machine do not count.
+    before = time.thread_time()
+    run_handle(handle)
+    steps.append(time.thread_time() - before)
+
+
+asyncio.Handle._run = timed
+
+
+async def main():
+    global started
+    await get_async_connection("kling_avatar_default")  # Airflow's own code for it, which a triggerer has in use
+    trigger = KlingAvatarTrigger(
+        kling_task_id=sys.argv[1], kling_conn_id="kling_avatar_default", deadline=time.time() + 30,
+        poll_interval=0.05,
+    )
+    steps.clear()
+    started = True
+    events = [event.payload async for event in trigger.run()]
+    started = False
+    print(json.dumps({"events": events, "opened": opened, "longest": max(steps)}))
+
+
+asyncio.run(main())
+"""
+
+
+def test_nothing_blocks_the_loop_even_in_a_triggerer_that_has_loaded_nothing_yet(task_id, sim):
+    """
+    In a fresh process, so that every first import, file and connection look-up is in it.
+
+    Waiting shows as a file or a name that is looked up on the loop's thread, work as processor time of one step.
+    """
+    sim.advance(60)
+
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED_LOOP, task_id],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    print(f"longest step on the loop: {report['longest'] * 1000:.1f} ms")  # noqa: T201  # shown with -s
+    assert report["events"][0]["verdict"] == "succeeded"
+    assert report["opened"] == []
+    assert report["longest"] < 0.05
+
+
+async def test_many_tasks_wait_together_without_blocking_each_other(face, voice, sim, start_vendor, connect):
+    """A heartbeat beside fifty triggers; the bound is generous because the machine is shared."""
+    task = KlingAvatarHook().submit_avatar(AvatarRequest(image=face, audio=voice)).task_id
+    sim.advance(60)
+    await payloads(watch(task))  # the first one loads what is loaded once
+    lags = []
+
+    async def heartbeat():
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0.005)
+            lags.append(time.perf_counter() - before - 0.005)
+
+    beating = asyncio.create_task(heartbeat())
+    ended = await asyncio.gather(*(payloads(watch(task)) for _ in range(50)))
+    beating.cancel()
+
+    assert [events[0]["verdict"] for events in ended] == ["succeeded"] * 50
+    assert max(lags) < 1
