@@ -8,12 +8,16 @@ import wave
 
 import pytest
 from fake_vendor import FakeVendor
+from hypothesis import settings
 from PIL import Image
 
 from airflow_provider_kling_avatar.kling.client import AsyncKlingClient, KlingClient
 from airflow_provider_kling_avatar.kling.config import KlingConfig
 from airflow_provider_kling_avatar.simulator.server import SimulatorServer
 from airflow_provider_kling_avatar.simulator.settings import SimulatorSettings
+
+settings.register_profile("busy-machine", deadline=None)  # a slow example is no wrong one
+settings.load_profile("busy-machine")
 
 KEY = "sk-0123456789abcdefghij"
 
