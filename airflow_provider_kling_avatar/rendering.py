@@ -16,6 +16,10 @@ INLINE_FROM = 256
 """Characters of base64 from which a text counts as a file."""
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s_-]+={0,2}\s*")
+_BASE64_WITHIN = re.compile(
+    rf"(?<![\w@:/.+-])(?:data:[\w./+;=-]*,)?[A-Za-z0-9+/_-]{{{INLINE_FROM},}}={{0,2}}"
+)
+_URL_WITHIN = re.compile(r"(?i)https?://[^\s\"'<>\\]+")
 
 
 class Hidden:
@@ -39,16 +43,38 @@ class Hidden:
 
 
 def hide(value: Any) -> Any:
-    """Wrap a rendered text that must not be shown; anything else stays as it is."""
-    if not isinstance(value, str):
-        return value
-    if value.startswith("data:"):
-        return Hidden(value, f"<{value[5:].partition(';')[0] or 'data'}, {len(value)} characters, not shown>")
-    if len(value) >= INLINE_FROM and _BASE64.fullmatch(value) and " " not in value.strip():
-        return Hidden(value, f"<base64, {len(value)} characters, not shown>")
-    if is_signed_url(value):
-        return Hidden(value, f"{public_url(value)}?***")
+    """Wrap every rendered text that must not be shown, also inside lists and dicts; the rest stays as it is."""
+    if isinstance(value, str):
+        shown = _shown(value)
+        return value if shown == value else Hidden(value, shown)
+    if isinstance(value, dict):
+        return {key: hide(entry) for key, entry in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(hide(entry) for entry in value)
     return value
+
+
+def _shown(text: str) -> str:
+    """Return what may be shown of a text: all of it, if there is neither a payload nor a permission in it."""
+    bare = text.strip()
+    if bare[:5].lower() == "data:" and "," in bare:
+        return (
+            f"<{bare[5:].partition(',')[0].partition(';')[0] or 'data'}, {len(text)} characters, not shown>"
+        )
+    if len(text) >= INLINE_FROM:
+        if _BASE64.fullmatch(text) and " " not in bare:
+            return f"<base64, {len(text)} characters, not shown>"
+        # JSON, as structures are written in templates.
+        text = _BASE64_WITHIN.sub(lambda found: f"<base64, {len(found[0])} characters, not shown>", text)
+    return _URL_WITHIN.sub(lambda found: _shown_url(found[0]), text)
+
+
+def _shown_url(url: str) -> str:
+    if is_signed_url(url):
+        return f"{public_url(url)}?***"
+    scheme, _, rest = url.partition("://")
+    account, at, host = rest.partition("/")[0].rpartition("@")
+    return f"{scheme}://***@{rest[len(account) + 1 :]}" if at and ":" in account and host else url
 
 
 def reveal(value: Any) -> Any:

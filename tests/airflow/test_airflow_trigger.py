@@ -116,12 +116,12 @@ def test_the_arguments_survive_airflows_serialization():
 def test_the_arguments_survive_the_trigger_table():
     from airflow.models.trigger import Trigger
 
-    stored = Trigger.encrypt_kwargs(GOLDEN)
-
-    assert "831" not in stored, "encrypted with the Fernet key"
-    assert Trigger._decrypt_kwargs(stored) == GOLDEN
     row = Trigger.from_object(KlingAvatarTrigger(**GOLDEN))
+
     assert (row.classpath, row.kwargs) == (CLASS_PATH, GOLDEN)
+    assert "831" not in row.encrypted_kwargs, "encrypted with the Fernet key"
+    if hasattr(Trigger, "encrypt_kwargs"):  # not on Airflow 2.11 under this name
+        assert Trigger._decrypt_kwargs(Trigger.encrypt_kwargs(GOLDEN)) == GOLDEN
 
 
 def test_making_a_trigger_looks_nothing_up(monkeypatch, no_connection):
