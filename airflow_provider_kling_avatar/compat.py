@@ -41,6 +41,7 @@ __all__ = [
     "XCom",
     "get_async_connection",
     "get_async_extra_dejson",
+    "is_asked_anew",
     "state_store",
 ]
 
@@ -55,6 +56,14 @@ class StateStore(Protocol):
     def set(self, key: str, value: Any) -> None:
         """Store a JSON value."""
         ...
+
+
+def is_asked_anew(context: Context, retries: int) -> bool:
+    """Tell whether this try was asked for, by a schedule or a person who cleared the task, or is a mere retry."""
+    ti = context["ti"]
+    # Clearing raises `max_tries` so that the task has all its retries again; Airflow counts the same way.
+    first_of_round = ti.max_tries - retries + 1
+    return bool(ti.try_number <= first_of_round)
 
 
 def state_store(context: Context) -> StateStore | None:

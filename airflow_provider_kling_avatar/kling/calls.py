@@ -149,13 +149,13 @@ class Calls:
         url = self._url(self._dialect.list_path(endpoint))
         return Call("GET", url, read_task_list, params={"pageNum": page, "pageSize": page_size})
 
-    def pings(self) -> list[Call[bool]]:
+    def pings(self) -> tuple[Call[bool] | None, Call[bool]]:
         """Build calls that cost nothing and need a valid key: the shortest list, and a task that cannot exist."""
         unlikely = Call("GET", self._url(self._dialect.query_path("avatar", "connection-test")), _is_good)
         if not self._dialect.endpoints["avatar"].list_path:
-            return [unlikely]
+            return None, unlikely
         url = self._url(self._dialect.list_path("avatar"))
-        return [Call("GET", url, _is_good, params={"pageNum": 1, "pageSize": 1}), unlikely]
+        return Call("GET", url, _is_good, params={"pageNum": 1, "pageSize": 1}), unlikely
 
 
 def _is_good(answer: Answer) -> bool:

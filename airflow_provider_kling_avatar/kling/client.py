@@ -162,20 +162,22 @@ class KlingClient:
 
         :raises KlingError: says which of them is wrong.
         """
-        first: KlingError | None = None
-        for call in self._calls.pings():
+        shortest_list, unlikely_task = self._calls.pings()
+        no_list: KlingError | None = None
+        if shortest_list:
             try:
-                self._call(call)
-            except NotFoundError as error:
-                if route_is_right(error):  # the task cannot exist; that we are told so is the proof
-                    return
-                first = first or error
-            except (InvalidRequestError, RefusedError, WrongRouteError) as error:
-                first = first or error  # a gateway without a list: ask the other way
+                self._call(shortest_list)
+            except (InvalidRequestError, RefusedError, WrongRouteError, NotFoundError) as error:
+                no_list = error  # perhaps only the list is missing: ask the other way
             else:
                 return
-        if first:
-            raise first
+        try:
+            self._call(unlikely_task)
+        except NotFoundError as error:
+            if not route_is_right(error):  # otherwise, that we are told so is the proof
+                raise no_list or error from None
+        except (InvalidRequestError, RefusedError, WrongRouteError) as error:
+            raise no_list or error from None
 
     def region_of_key(self) -> str | None:
         """Return another host of the same vendor that takes this key, if ours is one of the vendor's hosts."""

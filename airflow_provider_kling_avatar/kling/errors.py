@@ -26,8 +26,9 @@ Every class knows two things, so that no catcher has to guess: whether trying ag
     ├── ConnectionFailedError         no connection was made: nothing was sent
     ├── ConnectionLostError           the connection broke after sending
     ├── UnknownSubmissionError        sent, and nobody could say what became of it
-    ├── TaskFailedError               the vendor took the task and failed it        permanent
-    │   └── TaskRejectedError         ... for its content (moderation)
+    │   └── UnaskableSubmissionError  ... nor will anybody on a later try           permanent
+    ├── TaskFailedError               the vendor took the task and failed it; a retry pays for a new one
+    │   └── TaskRejectedError         ... for its content or input                  permanent
     ├── TaskTimeoutError              we stopped waiting; the task may live
     └── TaskLostError                 we could not ask any more; the task may live
 """
@@ -217,14 +218,20 @@ class UnknownSubmissionError(KlingError):
     accepted = Accepted.MAYBE
 
 
-class TaskFailedError(KlingError):
-    """The vendor accepted the task and later failed it; the message carries the vendor's reason."""
+class UnaskableSubmissionError(UnknownSubmissionError):
+    """As above, and no later try can find out either: a person has to look into the vendor's console."""
 
     permanent = True
 
 
+class TaskFailedError(KlingError):
+    """The vendor accepted the task and later failed it, for reasons of its own. A retry pays for a new task."""
+
+
 class TaskRejectedError(TaskFailedError):
-    """The vendor accepted the task and its moderation rejected it later."""
+    """The vendor accepted the task and later rejected its content or input: the same again would fail again."""
+
+    permanent = True
 
 
 class TaskTimeoutError(KlingError):

@@ -28,6 +28,7 @@ JITTER = 0.1
 HEARTBEAT_POLLS = 10
 """A log line at least every so many polls, when nothing changes."""
 MODERATED = frozenset({1300, 1301})
+BAD_INPUT = frozenset({1200, 1201})
 
 
 class Verdict(StrEnum):
@@ -127,17 +128,20 @@ def error_of(task_id: str, finished: Finished) -> KlingError:
     :param finished: any verdict but `Verdict.SUCCEEDED`.
     """
     reason = f": {finished.reason}" if finished.reason else ""
-    alive = (
-        "it may still finish and can be found by this id: the next try looks for it before anything is paid"
-    )
+    alive = "it may still finish, and stays findable by this id"
     if finished.verdict is Verdict.FAILED:
         if finished.code in MODERATED:
             return TaskRejectedError(
                 f"Kling's moderation rejected task {task_id}{reason}; change image, audio or prompt",
                 code=finished.code,
             )
+        if finished.code in BAD_INPUT:
+            return TaskRejectedError(
+                f"Kling found the input of task {task_id} wrong{reason}; change what the reason names",
+                code=finished.code,
+            )
         return TaskFailedError(
-            f"Kling failed task {task_id}{reason or ' without a reason'}; see the vendor's reason for what to change",
+            f"Kling failed task {task_id}{reason or ' without a reason'}; a retry pays for a new one",
             code=finished.code,
         )
     if finished.verdict is Verdict.TIMEOUT:

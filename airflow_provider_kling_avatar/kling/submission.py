@@ -19,10 +19,12 @@ from airflow_provider_kling_avatar.kling.errors import (
     KlingError,
     NotFoundError,
     RefusedError,
+    UnaskableSubmissionError,
     UnknownSubmissionError,
     WrongRouteError,
 )
 from airflow_provider_kling_avatar.kling.model import TaskState, VideoTask
+from airflow_provider_kling_avatar.kling.polling import Finished, Verdict, error_of
 from airflow_provider_kling_avatar.kling.preparation import speech_body
 
 if TYPE_CHECKING:
@@ -96,6 +98,8 @@ class Submitter:
     :param work: what it is part of; names it.
     :param memory: outlives the try, where Airflow has such a store.
     :param first_try: True only if no earlier try can have sent anything.
+    :param asked_anew: True if a schedule or a person asked for this try (a first run, a clear), and not a mere
+        retry: only then is a clip paid for again that the vendor has rejected.
     :param on_unknown_submission: where neither memory nor the vendor can tell: fail, or risk paying twice.
     :param sleep: how to wait; replaced in tests.
     """
@@ -108,6 +112,7 @@ class Submitter:
         *,
         memory: Memory | None,
         first_try: bool,
+        asked_anew: bool = False,
         on_unknown_submission: OnUnknownSubmission = "fail",
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -116,6 +121,7 @@ class Submitter:
         self.work = work
         self.memory = memory
         self.first_try = first_try
+        self.asked_anew = asked_anew
         self.on_unknown_submission = on_unknown_submission
         self.sleep = sleep
         self._named = client.config.dialect.takes(prepared.endpoint, "external_task_id")
@@ -136,22 +142,27 @@ class Submitter:
         """Look for an earlier task of this work; return it, or the number of the submission to make."""
         record = self._recall()
         number = int(record.get("number", 0))
+        failed: VideoTask | None = None
         if record.get("task_id"):
-            task = self._remembered(record["task_id"])
-            if task and task.state is not TaskState.FAILED:
-                return self._attach(task, record.get("name")), 0
-            number = number + 1 if task else 0
+            failed = self._remembered(record["task_id"])
+            if failed and failed.state is not TaskState.FAILED:
+                return self._attach(failed, record.get("name")), 0
+            number = number + 1 if failed else 0
         if self.first_try and not record:
             return None, number
         # Its task failed, the vendor refused it, or nothing was ever sent: so nobody needs to be asked.
         nothing_open = bool(record.get("task_id") or record.get("refused") or (self.memory and not record))
         if self._named:
-            return self._find_by_name(number, nothing_open=nothing_open)
+            return self._find_by_name(number, failed, nothing_open=nothing_open)
         if not nothing_open:
             self._refuse_unless_allowed()
+        self._check_failure(failed)
         return None, number
 
-    def _find_by_name(self, number: int, *, nothing_open: bool) -> tuple[Submission | None, int]:
+    def _find_by_name(
+        self, number: int, failed: VideoTask | None, *, nothing_open: bool
+    ) -> tuple[Submission | None, int]:
+        """Walk the numbers of this work until one is not there; ``failed`` is the task of the one before."""
         while number < MAX_NUMBERS:
             name = self._name(number)
             try:
@@ -159,14 +170,28 @@ class Submitter:
             except CANNOT_BE_ASKED as error:
                 if not nothing_open:
                     self._refuse_unless_allowed(error)
-                return None, number
+                found = None
             if found is None:
+                self._check_failure(failed)
                 return None, number
             if found.state is not TaskState.FAILED:
                 return self._attach(found, name), number
             log.info("submission %d (%s) failed at the vendor: %s", number, name, found.reason)
+            failed = found
             number += 1
         raise ConfigurationError(f"{MAX_NUMBERS} submissions of this work have failed: giving up")
+
+    def _check_failure(self, failed: VideoTask | None) -> None:
+        """
+        Refuse to pay again by itself for what the vendor has rejected.
+
+        :raises TaskRejectedError: the last submission was rejected for its content or input.
+        """
+        if failed is None or self.asked_anew:
+            return
+        error = error_of(failed.task_id, Finished(Verdict.FAILED, failed.reason, failed.reason_code))
+        if error.permanent:
+            raise error
 
     def _remembered(self, task_id: str) -> VideoTask | None:
         try:
@@ -183,13 +208,12 @@ class Submitter:
                 "an earlier try may have paid already; submitting again, as on_unknown_submission says"
             )
             return
-        error = UnknownSubmissionError(
+        raise UnaskableSubmissionError(
             f"an earlier try may have created and paid for this clip, and the api {self.client.config.dialect.name!r} "
             f"cannot be asked for it{f' ({cause})' if cause else ''}. "
             "Look into the vendor's console; if there is no such task, run this task again "
             "with on_unknown_submission='resubmit'"
-        )
-        raise error from cause
+        ) from cause
 
     def _attach(self, task: VideoTask, name: str | None) -> Submission:
         log.info(
@@ -283,7 +307,8 @@ class Submitter:
             if name
             else "look into the vendor's console before you run this task again"
         )
-        raise UnknownSubmissionError(
+        kind = UnknownSubmissionError if name else UnaskableSubmissionError
+        raise kind(
             f"it is not known whether the vendor took the clip ({problem}); nothing is sent again blindly: {next_step}",
             code=error.code,
             http_status=error.http_status,
@@ -303,7 +328,7 @@ class Submitter:
         except KlingError:
             found = None
         if found is None and (name in str(error) or "external_task_id" in str(error).lower()):
-            raise UnknownSubmissionError(
+            raise UnaskableSubmissionError(
                 f"the vendor has a task named {name!r} already, but cannot be asked for it by that name: "
                 "look for it in the vendor's console and wait for it with KlingAvatarSensor; "
                 f"nothing was paid again ({error})",

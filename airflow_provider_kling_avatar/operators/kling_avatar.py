@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from airflow_provider_kling_avatar.compat import BaseOperator, state_store
+from airflow_provider_kling_avatar.compat import BaseOperator, is_asked_anew, state_store
 from airflow_provider_kling_avatar.exceptions import airflow_errors
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
 from airflow_provider_kling_avatar.kling.errors import KlingError
@@ -203,6 +203,7 @@ class KlingSubmitOperator(KlingOperator):
             ),
             memory=_Memory(store) if store is not None else None,
             first_try=ti.try_number <= 1,
+            asked_anew=is_asked_anew(context, self.retries or 0),
             on_unknown_submission=self.on_unknown_submission,
         ).run()
         task = submission.task

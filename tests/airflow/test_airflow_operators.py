@@ -118,13 +118,30 @@ def test_a_retry_attaches_to_the_task_of_the_first_try_and_pays_nothing(
 def test_a_retry_pays_again_only_after_the_vendor_failed_the_first_task(
     submit, sim, make_context, store_there
 ):
-    sim.fault(kind="fail_task")
+    sim.fault(kind="fail_task", reason="render node lost")
     first = submit.execute(make_context(store_there=store_there))
     sim.advance(60)
 
     second = submit.execute(make_context(store_there=store_there, try_number=2))
 
     assert second != first
+    assert sim.ledger()["total"]["tasks"] == 2
+
+
+@pytest.mark.parametrize("store_there", [False, True], ids=["without a state store", "with a state store"])
+def test_what_the_vendor_rejected_is_paid_again_after_a_clear_but_not_by_a_retry(
+    submit, sim, make_context, store_there
+):
+    sim.fault(kind="fail_task", reason="Failure to pass the risk control system")
+    submit.execute(make_context(store_there=store_there))
+    sim.advance(60)
+
+    with pytest.raises(errors.TaskRejectedError, match="risk control") as caught:
+        submit.execute(make_context(store_there=store_there, try_number=2, max_tries=submit.retries))
+    assert isinstance(caught.value, AirflowFailException)
+    assert sim.ledger()["total"]["tasks"] == 1
+
+    submit.execute(make_context(store_there=store_there, try_number=3, max_tries=2 + submit.retries))
     assert sim.ledger()["total"]["tasks"] == 2
 
 
@@ -184,7 +201,7 @@ def test_an_unanswerable_submission_fails_unless_told_to_pay_again(connect, sim,
     fields = {"task_id": "clip", "image": face, "audio": voice, "audio_duration_seconds": 3}
     first_try = KlingAvatarSubmitOperator(**fields).execute(make_context())
 
-    with pytest.raises(errors.UnknownSubmissionError, match="on_unknown_submission='resubmit'"):
+    with pytest.raises(errors.UnaskableSubmissionError, match="on_unknown_submission='resubmit'"):
         KlingAvatarSubmitOperator(**fields).execute(make_context(try_number=2))
     again = KlingAvatarSubmitOperator(on_unknown_submission="resubmit", **fields).execute(
         make_context(try_number=2)
@@ -474,9 +491,9 @@ def test_airflow_can_resume_it_by_name(avatar, finished, context):
             {"reason": "internal render error"},
             errors.TaskFailedError,
             "internal render error",
-            True,
+            False,
         ),
-        ("failed", {}, errors.TaskFailedError, "without a reason", True),
+        ("failed", {}, errors.TaskFailedError, "without a reason", False),
         (
             "failed",
             {"reason": "Failure to pass the risk control system", "code": 1301},
@@ -484,7 +501,7 @@ def test_airflow_can_resume_it_by_name(avatar, finished, context):
             "moderation rejected .* change image, audio or prompt",
             True,
         ),
-        ("timeout", {}, errors.TaskTimeoutError, "gave up waiting .* the next try looks for it", False),
+        ("timeout", {}, errors.TaskTimeoutError, "gave up waiting .* stays findable by this id", False),
         (
             "lost",
             {"reason": "no connection", "code": 5001},

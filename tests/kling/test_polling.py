@@ -43,7 +43,8 @@ def task(state, status="", **more):
 QUEUED, RUNNING = task(TaskState.QUEUED, "submitted"), task(TaskState.RUNNING, "processing")
 DONE = task(TaskState.SUCCEEDED, "succeed", videos=(Video(url="https://cdn.test/clip.mp4"),))
 EMPTY = task(TaskState.SUCCEEDED, "succeed")
-FAILED = task(TaskState.FAILED, "failed", reason="Image pixel is invalid", reason_code=400)
+FAILED = task(TaskState.FAILED, "failed", reason="render node lost", reason_code=400)
+BAD_INPUT = task(TaskState.FAILED, "failed", reason="Image pixel is invalid", reason_code=1201)
 REJECTED = task(
     TaskState.FAILED, "failed", reason="Failure to pass the risk control system", reason_code=1301
 )
@@ -106,12 +107,19 @@ def test_waiting_goes_on_at_the_interval_until_the_clip_is_done(wait):
     assert all(9 <= nap <= 11 for nap in world.naps)
 
 
-@pytest.mark.parametrize(("seen", "kind"), [(FAILED, TaskFailedError), (REJECTED, TaskRejectedError)])
-def test_a_failure_ends_the_wait_with_the_vendors_reason(wait, seen, kind):
+@pytest.mark.parametrize(
+    ("seen", "kind", "permanent"),
+    [
+        (FAILED, TaskFailedError, False),
+        (REJECTED, TaskRejectedError, True),
+        (BAD_INPUT, TaskRejectedError, True),
+    ],
+)
+def test_a_failure_ends_the_wait_with_the_vendors_reason(wait, seen, kind, permanent):
     finished = wait(World(RUNNING, seen))
     assert finished == Finished(Verdict.FAILED, seen.reason, seen.reason_code)
     error = error_of("t-1", finished)
-    assert (type(error), error.permanent, error.code) == (kind, True, seen.reason_code)
+    assert (type(error), error.permanent, error.code) == (kind, permanent, seen.reason_code)
     assert "t-1" in str(error)
     assert seen.reason in str(error)
 

@@ -43,13 +43,14 @@ class Desk:
     memory: Notebook | None = None
     naps: list = dataclasses.field(default_factory=list)
 
-    def try_it(self, *, first=False, policy="fail", work=WORK):
+    def try_it(self, *, first=False, anew=False, policy="fail", work=WORK):
         return Submitter(
             self.client,
             self.prepared,
             work,
             memory=self.memory,
             first_try=first,
+            asked_anew=first or anew,
             on_unknown_submission=policy,
             sleep=self.naps.append,
         ).run()
@@ -113,7 +114,7 @@ def test_a_second_try_finds_the_clip_while_it_runs_and_when_it_is_done(desk, api
 @pytest.mark.parametrize("api", NAMED)
 def test_after_a_clip_that_failed_the_next_try_makes_the_next_one(desk, api, memory):
     here = desk(api, memory=memory)
-    here.sim.fault(kind="fail_task")
+    here.sim.fault(kind="fail_task", reason="render node lost")
     first = here.try_it(first=True)
     here.sim.advance(60)
     second = here.try_it()
@@ -122,6 +123,24 @@ def test_after_a_clip_that_failed_the_next_try_makes_the_next_one(desk, api, mem
     assert (first.external_task_id[-2:], second.external_task_id[-2:]) == ("-0", "-1")
     third = here.try_it()
     assert (third.is_new, third.task.task_id) == (False, second.task.task_id)
+    assert len(here.paid()) == 2
+
+
+@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("api", NAMED)
+@pytest.mark.parametrize("reason", ["Failure to pass the risk control system", "Image pixel is invalid"])
+def test_a_retry_never_pays_again_for_what_the_vendor_rejected_but_a_clear_does(desk, api, memory, reason):
+    here = desk(api, memory=memory)
+    here.sim.fault(kind="fail_task", reason=reason)
+    here.try_it(first=True)
+    here.sim.advance(60)
+    for _ in range(2):
+        with pytest.raises(e.TaskRejectedError, match=reason):
+            here.try_it()
+    assert len(here.paid()) == 1
+    cleared = here.try_it(anew=True)
+    assert cleared.is_new
+    assert here.try_it().task.task_id == cleared.task.task_id
     assert len(here.paid()) == 2
 
 
@@ -335,7 +354,7 @@ def test_a_certain_refusal_does_not_stand_in_the_way_of_the_next_try(desk, api, 
 
 def test_after_a_clip_that_failed_a_memory_allows_the_next(desk):
     here = desk("generations", memory=True)
-    here.sim.fault(kind="fail_task")
+    here.sim.fault(kind="fail_task", reason="render node lost")
     here.try_it(first=True)
     here.sim.advance(60)
     assert here.try_it().is_new
@@ -394,7 +413,7 @@ def test_another_refusal_is_raised_as_it_is(vendor, client_of, desk):
 
 def test_the_users_own_name_is_used_as_it_is_and_numbered_only_after_a_failure(desk):
     here = desk(external_task_id="my clip/1")
-    here.sim.fault(kind="fail_task")
+    here.sim.fault(kind="fail_task", reason="render node lost")
     assert here.try_it(first=True).external_task_id == "my clip/1"
     here.sim.advance(60)
     assert here.try_it().external_task_id == "my clip/1-1"

@@ -109,6 +109,11 @@ def code_in_text(text: str) -> int | None:
     return next((code for words, code in TEXTS if words in lowered), None)
 
 
+def code_of_reason(text: str) -> int | None:
+    """Return the code that the reason of a failed task stands for: "Image pixel is invalid" is bad input."""
+    return code_in_text(text) or (1201 if "is invalid" in text.lower() else None)
+
+
 def meaning_of(code: int | str | None, http_status: int, message: str) -> Meaning:
     """
     Decide what an error answer means: by code, by known words, by HTTP status, in this order.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_kling_avatar.kling.dialects.codes import KLING_CODES, code_in_text, meaning_of
+from airflow_provider_kling_avatar.kling.dialects.codes import KLING_CODES, code_of_reason, meaning_of
 from airflow_provider_kling_avatar.kling.errors import (
     InvalidRequestError,
     KlingError,
@@ -405,7 +405,7 @@ def _reason(records: list[Json]) -> tuple[str | None, int | str | None]:
         reason = _first(records, keys, _text)
         if reason and _normal(reason) not in OK_CODES:
             # A gateway's own code beside the vendor's words says less than these.
-            return reason, code if code in KLING_CODES else code_in_text(reason) or code
+            return reason, code if code in KLING_CODES else code_of_reason(reason) or code
     return None, code
 
 
