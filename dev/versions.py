@@ -29,7 +29,8 @@ class Supported:
 SUPPORTED = (
     Supported("2.11.2", (3, 12), "2026-04-01"),
     # fastapi 0.118 commits only after it has answered, 0.132 wants a content type that this task SDK omits.
-    Supported("3.0.6", (3, 12), "2026-03-01", ("fastapi<0.118",)),
+    # Its storage paths open nothing on universal-pathlib 0.3.
+    Supported("3.0.6", (3, 12), "2026-03-01", ("fastapi<0.118", "universal-pathlib<0.3")),
     Supported("3.1.8", (3, 13), "2026-04-01"),
     Supported("3.2.2", (3, 14), "2026-06-01"),
     Supported("3.3.2", (3, 14)),

@@ -9,13 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from airflow_provider_kling_avatar.kling.dialects.envelope import (
-    Answer,
-    read_json,
-    read_speech,
-    read_task,
-    read_task_list,
-)
+from airflow_provider_kling_avatar.kling.dialects.answer import Answer, read_json
+from airflow_provider_kling_avatar.kling.dialects.envelope import read_speech, read_task, read_task_list
 from airflow_provider_kling_avatar.kling.errors import (
     Accepted,
     ConnectionFailedError,

@@ -25,7 +25,7 @@ from airflow_provider_kling_avatar.kling.calls import (
     missing_is_certain,
     route_is_right,
 )
-from airflow_provider_kling_avatar.kling.dialects.envelope import Answer
+from airflow_provider_kling_avatar.kling.dialects.answer import Answer
 from airflow_provider_kling_avatar.kling.errors import (
     AuthenticationError,
     InvalidRequestError,

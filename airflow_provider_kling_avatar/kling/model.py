@@ -129,6 +129,11 @@ class _Request:
             }
         )
 
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Return the names of all fields."""
+        return tuple(f.name for f in fields(cls))  # type: ignore[arg-type]  # subclasses are dataclasses
+
     def given(self) -> dict[str, Any]:
         """Return the fields that were given, ``extra`` left out."""
         return {

@@ -12,10 +12,9 @@ from fake_vendor import Reply
 from airflow_provider_kling_avatar.kling import errors as e
 from airflow_provider_kling_avatar.kling.auth import SignedKey
 from airflow_provider_kling_avatar.kling.client import AsyncKlingClient, explain_connection
+from airflow_provider_kling_avatar.kling.dialects.answer import Answer, read_json
 from airflow_provider_kling_avatar.kling.dialects.envelope import (
     STATES,
-    Answer,
-    read_json,
     read_speech,
     read_task,
     read_task_list,

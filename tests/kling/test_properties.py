@@ -12,13 +12,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_kling_avatar.kling.auth import SignedKey
-from airflow_provider_kling_avatar.kling.dialects.envelope import (
-    Answer,
-    read_json,
-    read_speech,
-    read_task,
-    read_task_list,
-)
+from airflow_provider_kling_avatar.kling.dialects.answer import Answer, read_json
+from airflow_provider_kling_avatar.kling.dialects.envelope import read_speech, read_task, read_task_list
 from airflow_provider_kling_avatar.kling.errors import KlingError
 from airflow_provider_kling_avatar.kling.identity import Work, fingerprint, is_signed_url
 from airflow_provider_kling_avatar.kling.model import Speech, VideoTask

@@ -1,0 +1,279 @@
+"""
+Reads any answer as far as "is it a good one, and if not, what does it mean": the same for every dialect.
+
+Gateways mix the shapes, so codes and words are looked for in every layer of an answer. Whatever the bytes, only our
+own errors come out. Knows nothing of transports, nor of what a task looks like beyond telling that there is one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_kling_avatar.kling.dialects.codes import KLING_CODES, meaning_of
+from airflow_provider_kling_avatar.kling.dialects.values import as_name, as_number, as_text, first
+from airflow_provider_kling_avatar.kling.errors import (
+    InvalidRequestError,
+    KlingError,
+    UnavailableError,
+    UnreadableAnswerError,
+    WrongRouteError,
+)
+from airflow_provider_kling_avatar.kling.redact import public_url, redact
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider_kling_avatar.kling.dialects.values import Json
+
+OK_CODES = frozenset({"", "0", "200", "success", "succeed", "ok", "none"})
+"""What `code` says when all is well: 0 at Kling, "success" at new-api, 200 at others."""
+
+MAX_DEPTH = 4
+"""How many `data` a gateway may wrap around Kling's own answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """
+    What a transport brought back.
+
+    :param status: HTTP status.
+    :param body: the bytes as they came.
+    :param headers: names in lower case.
+    :param url: where it was asked, for messages.
+    """
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    url: str = ""
+
+    @property
+    def is_redirect(self) -> bool:
+        """HTTP 3xx."""
+        return self.status // 100 == 3
+
+    @property
+    def is_error(self) -> bool:
+        """HTTP 4xx or 5xx."""
+        return self.status // 100 >= 4
+
+    @property
+    def is_server_error(self) -> bool:
+        """HTTP 5xx: nobody knows how far the request came."""
+        return self.status // 100 >= 5
+
+
+def read_json(answer: Answer) -> Json:
+    """
+    Return the JSON object of a good answer.
+
+    :raises KlingError: anything else came: an error of the vendor's, a redirect, a web page, a torn text.
+    """
+    where = public_url(answer.url) or "the vendor"
+    if answer.is_redirect:
+        target = redact(public_url(answer.headers.get("location", ""))) or "elsewhere"
+        raise WrongRouteError(
+            f"wrong route: {where} redirects to {target}; check the connection's host, path_prefix and query_path",
+            http_status=answer.status,
+        )
+    try:
+        body = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        raise _no_json(answer, where) from None
+    if not isinstance(body, dict):
+        if answer.is_error:
+            raise error_of(answer, [], "")
+        raise UnreadableAnswerError(f"{where} answered JSON that is no object", http_status=answer.status)
+    layers = layers_of(body)
+    if answer.is_error or not _is_ok(body, layers):
+        raise error_of(answer, layers, "")
+    return body
+
+
+# ---------------------------------------------------------------------- errors
+
+
+def _no_json(answer: Answer, where: str) -> KlingError:
+    text = answer.body[:2000].decode("utf-8", "replace").lstrip("\ufeff \t\r\n").lower()
+    is_page = "html" in answer.headers.get("content-type", "").lower() or text.startswith(
+        ("<!doctype", "<html", "<")
+    )
+    if answer.is_server_error or answer.status == 429:  # a proxy's page says it with the status alone
+        return error_of(answer, [], "")
+    if is_page:
+        error = WrongRouteError(
+            f"wrong route: {where} answered a web page instead of JSON; "
+            "check the connection's host, path_prefix and query_path",
+            http_status=answer.status,
+        )
+        if not answer.is_error:  # a page with a good status may hide an accepted request
+            error.accepted = UnreadableAnswerError.accepted
+        return error
+    if answer.is_error:
+        return error_of(answer, [], "")
+    return UnreadableAnswerError(
+        f"{where} answered {len(answer.body)} bytes that are not JSON (cut off on the way?)",
+        http_status=answer.status,
+    )
+
+
+def error_of(answer: Answer, layers: list[Json], reason: str) -> KlingError:
+    """Build the error that an answer means; ``reason`` wins over the words found in it."""
+    code, message = _code_and_message(layers)
+    message = reason or message
+    meaning = meaning_of(code, answer.status, message)
+    text = meaning.text
+    said = redact(message)
+    if said and said.lower() not in text.lower():
+        text = f"{text}; the vendor says: {said}"
+    facts: dict[str, Any] = {
+        "code": redact(code) if isinstance(code, str) else code,
+        "http_status": answer.status,
+        "request_id": request_id_of(answer, layers),
+    }
+    if issubclass(meaning.error, InvalidRequestError):
+        return meaning.error(text, field="voice_id" if "voice" in said.lower() else None, **facts)
+    error = meaning.error(text, **facts)
+    error.retry_after = _retry_after(answer)
+    if answer.is_server_error and not isinstance(code, int):
+        # Without a code of the vendor's own nobody knows which machine on the way answered.
+        error.accepted = UnavailableError.accepted
+    return error
+
+
+def _code_and_message(layers: list[Json]) -> tuple[int | str | None, str]:
+    """Find the code that says most, and the words beside it: a known number, any number, a word; deepest first."""
+    candidates: list[tuple[int, int | str | None, str]] = []
+    message = ""
+    for layer in layers:
+        words = as_text(layer.get("message")) or as_text(layer.get("msg")) or ""
+        message = message or words
+        code = code_of(layer.get("code"))
+        if isinstance(code, int):
+            candidates.append((2 if code in KLING_CODES else 1, code, words or message))
+        elif code is not None:
+            candidates.append((0, code, words or message))
+    if not candidates:
+        return next(
+            (t for layer in layers if (t := as_name(layer.get("type"))) and "error" in t), None
+        ), message
+    rank, code, words = max(reversed(candidates), key=lambda candidate: candidate[0])
+    return code, words if rank else message
+
+
+def code_of(value: object) -> int | str | None:
+    """Read a vendor's code: a number, a word, or ``None`` where it says that all is well."""
+    if isinstance(value, bool) or value is None:
+        return None
+    if str(value).strip().lower() in OK_CODES:
+        return None
+    try:
+        return int(str(value))
+    except ValueError:
+        return str(value) if isinstance(value, str) else None
+
+
+def _is_ok(body: Json, layers: list[Json]) -> bool:
+    if code_of(body.get("code")) is not None:
+        return False
+    if is_task(layers):  # a failed task may carry an error of its own; the answer is still good
+        return True
+    return not any(code_of(layer.get("code")) is not None for layer in layers) and not isinstance(
+        body.get("error"), dict
+    )
+
+
+def unreadable(answer: Answer, what: str, body: Json) -> UnreadableAnswerError:
+    """Build the error for a good answer that does not hold what it should."""
+    return UnreadableAnswerError(
+        f"{public_url(answer.url) or 'the vendor'} gave {what}; "
+        f"it has {redact(', '.join(sorted(body)[:20])) or 'nothing'}",
+        http_status=answer.status,
+        request_id=request_id_of(answer, layers_of(body)),
+    )
+
+
+_REQUEST_ID_IN_TEXT = re.compile(r"request[ _-]?id:?\s*([\w-]{6,})", re.IGNORECASE)
+
+
+def request_id_of(answer: Answer, layers: list[Json]) -> str | None:
+    """Find the vendor's id of the request: in a field, in the words of a message, or in a header."""
+    found = first(layers, ("request_id",), as_name)
+    if found:
+        return redact(found)
+    for layer in layers:
+        match = _REQUEST_ID_IN_TEXT.search(as_text(layer.get("message")) or "")
+        if match:
+            return redact(match.group(1))
+    header = answer.headers.get("x-request-id")
+    return redact(header) if header else None
+
+
+_LONGEST_WAIT = 86400.0
+"""Seconds; a longer `Retry-After` is a mistake."""
+
+
+def _retry_after(answer: Answer) -> float | None:
+    """Read `Retry-After` in seconds; a date is measured against the answer's own `Date`."""
+    value = answer.headers.get("retry-after", "")
+    wait = as_number(value)
+    if wait is None:
+        try:
+            until = parsedate_to_datetime(value) - parsedate_to_datetime(answer.headers.get("date", ""))
+        except (TypeError, ValueError, OverflowError):
+            return None
+        wait = until.total_seconds()
+    return min(max(wait, 0.0), _LONGEST_WAIT)
+
+
+# ---------------------------------------------------------------------- layers
+
+
+def layers_of(body: Json) -> list[Json]:
+    """
+    Return the objects that may speak of the task, outermost first.
+
+    A gateway wraps Kling's answer in `data` (several deep), in `error`, or as JSON text inside `message`.
+    """
+    found: list[Json] = []
+    frontier: list[object] = [body]
+    for _ in range(MAX_DEPTH):
+        following: list[object] = []
+        for item in frontier:
+            if isinstance(item, list) and len(item) == 1:
+                item = item[0]  # noqa: PLW2901  # a query by a list of one id answers a list of one
+            if not isinstance(item, dict):
+                continue
+            found.append(item)
+            following += [item.get("data"), item.get("error"), _json_in(item.get("message"))]
+        frontier = following
+    return found
+
+
+def _json_in(text: object) -> object:
+    if not isinstance(text, str) or "{" not in text:
+        return None
+    try:
+        return json.loads(text[text.index("{") : text.rindex("}") + 1])
+    except (ValueError, RecursionError):
+        return None
+
+
+def records_of(layers: list[Json]) -> list[Json]:
+    """Return the layers that describe the task; the envelope around them only describes the answer."""
+    return [layer for layer in layers if not ("data" in layer and "code" in layer and "task_id" not in layer)]
+
+
+def is_task(layers: list[Json]) -> bool:
+    """Tell whether any layer speaks of a task."""
+    return any(
+        as_name(layer.get("task_id"))
+        or as_name(layer.get("task_status"))
+        or (as_name(layer.get("id")) and "status" in layer)
+        for layer in layers
+    )
