@@ -227,6 +227,8 @@ class KlingClient:
     def _send(self, call: Call[Any]) -> Answer:
         import requests
 
+        if call.paid:
+            self.close()  # a kept connection that the vendor is just closing would leave it unknown who was paid
         try:
             with self._open_session().request(
                 call.method,
