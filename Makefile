@@ -20,7 +20,7 @@ venv:
 
 test: lint  ## Lint, check types and run all tests on the newest Airflow (PYTEST="-k name" for some)
 	@mkdir -p build/reports
-	.venv/bin/python dev/under_test.py --junitxml=build/reports/test.xml $(PYTEST)
+	.venv/bin/python dev/under_test.py -n 2 --dist loadfile --junitxml=build/reports/test.xml $(PYTEST)
 
 lint: venv  ## Check style and types
 	.venv/bin/ruff check

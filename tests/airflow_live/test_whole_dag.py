@@ -226,7 +226,9 @@ def test_a_picture_rendered_to_base64_is_sent_while_a_worker_waits(airflow, more
     assert airflow.xcom("live_inline", run_id, "avatar")["video_url"]
 
 
-def test_a_clip_that_moderation_rejects_is_paid_once_and_fails_with_the_vendors_reason(airflow, more_runs, simulator):
+def test_a_clip_that_moderation_rejects_is_paid_once_and_fails_with_the_vendors_reason(
+    airflow, more_runs, simulator
+):
     simulator.fault(kind="fail_task", method="POST")
 
     run_id = airflow.trigger("live_rejected")
