@@ -1,16 +1,13 @@
 """
 Keeps payloads out of the rendered-template view, which Airflow stores and shows in the clear.
 
-Inline media and signed URLs are wrapped while templates render, and unwrapped when the task runs.
+Inline media and the queries of URLs are wrapped while templates render, and unwrapped when the task runs.
 """
 
 from __future__ import annotations
 
 import re
 from typing import Any
-
-from airflow_provider_kling_avatar.kling.identity import is_signed_url
-from airflow_provider_kling_avatar.kling.redact import public_url
 
 INLINE_FROM = 256
 """Characters of base64 from which a text counts as a file."""
@@ -19,7 +16,7 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/\s_-]+={0,2}\s*")
 _BASE64_WITHIN = re.compile(
     rf"(?<![\w@:/.+-])(?:data:[\w./+;=-]*,)?[A-Za-z0-9+/_-]{{{INLINE_FROM},}}={{0,2}}"
 )
-_URL_WITHIN = re.compile(r"(?i)https?://[^\s\"'<>\\]+")
+_URL_WITHIN = re.compile(r"(?i)\b[a-z][a-z0-9+.-]*://[^\s\"'<>\\]+")
 
 
 class Hidden:
@@ -70,11 +67,13 @@ def _shown(text: str) -> str:
 
 
 def _shown_url(url: str) -> str:
-    if is_signed_url(url):
-        return f"{public_url(url)}?***"
+    """Leave out what may be a permission: the query, and the account. A bucket's connection id is none."""
     scheme, _, rest = url.partition("://")
-    account, at, host = rest.partition("/")[0].rpartition("@")
-    return f"{scheme}://***@{rest[len(account) + 1 :]}" if at and ":" in account and host else url
+    place, query, _ = rest.partition("?")
+    account, at, host = place.partition("/")[0].rpartition("@")
+    if at and host and (":" in account or scheme.lower() in ("http", "https")):
+        place = f"***@{place[len(account) + 1 :]}"
+    return f"{scheme}://{place}{'?***' if query else ''}"
 
 
 def reveal(value: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import re
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from airflow_provider_kling_avatar.compat import (
@@ -268,5 +269,7 @@ def _config(connection: Connection, extra: dict[str, Any]) -> KlingConfig:
                 "it must be http or https or empty; if all paths of your gateway start with something, "
                 "put that into the extra path_prefix"
             )
-        host = f"{connection.schema or 'https'}://{host}" + (f":{connection.port}" if connection.port else "")
+        host = f"{connection.schema or 'https'}://{host}"
+    if host and connection.port and not re.search(r":\d+/*$", host):
+        host = f"{host.rstrip('/')}:{connection.port}"
     return KlingConfig.build(host=host, login=connection.login, password=connection.password, extra=extra)

@@ -6,6 +6,7 @@ A call knows whether it costs money, and so which of its failures may be tried a
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -33,6 +34,7 @@ T = TypeVar("T")
 
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 """An answer longer than this is no status of anything: a page of 500 tasks is far below."""
+MAX_PAGE = 1000
 MAX_PAGE_SIZE = 500
 """https://klingai.com/document-api/api/video/avatar"""
 
@@ -131,6 +133,8 @@ class Calls:
                 "the id of the Kling task is empty: if it comes from an upstream task, that task returned nothing",
                 field="task_id",
             )
+        if not task_id.strip("."):
+            raise InvalidRequestError(f"{task_id!r} cannot be the id of a task", field="task_id")
         url = self._url(self._dialect.query_path(endpoint, task_id))
         return Call("GET", url, lambda answer: read_task(answer, task_id))
 
@@ -141,6 +145,9 @@ class Calls:
         :param page: 1 to 1000.
         :param page_size: 1 to 500.
         """
+        for name, value, most in (("page", page, MAX_PAGE), ("page_size", page_size, MAX_PAGE_SIZE)):
+            if not 1 <= value <= most:
+                raise InvalidRequestError(f"{name} must be from 1 to {most}, not {value}", field=name)
         url = self._url(self._dialect.list_path(endpoint))
         return Call("GET", url, read_task_list, params={"pageNum": page, "pageSize": page_size})
 
@@ -170,4 +177,7 @@ def missing_is_certain(error: KlingError) -> bool:
 
 def route_is_right(error: KlingError) -> bool:
     """Tell whether "not found" came from something that keeps tasks, and not from a missing route."""
-    return error.code in (KLING_HAS_NO_SUCH_TASK, "task_not_exist", "task_not_found")
+    words = error.message.rpartition("the vendor says: ")[2]  # gateways without a code say it in words
+    return error.code in (KLING_HAS_NO_SUCH_TASK, "task_not_exist", "task_not_found") or bool(
+        re.search(r"(?i)\btask\b.{0,30}\bnot?\b.{0,10}\b(found|exists?)\b", words)
+    )

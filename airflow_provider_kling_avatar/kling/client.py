@@ -12,6 +12,7 @@ import importlib
 import logging
 import re
 import time
+from dataclasses import replace
 from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -36,6 +37,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     UnreadableAnswerError,
     WrongRouteError,
 )
+from airflow_provider_kling_avatar.kling.model import VideoTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_kling_avatar.kling.auth import Credentials
     from airflow_provider_kling_avatar.kling.config import KlingConfig
-    from airflow_provider_kling_avatar.kling.model import EndpointName, Speech, VideoTask
+    from airflow_provider_kling_avatar.kling.model import EndpointName, Speech
 
 log = logging.getLogger(__name__)
 
@@ -186,8 +188,6 @@ class KlingClient:
             return (
                 None  # never hand a key to a host that its owner did not name, unless both are the vendor's
             )
-        from dataclasses import replace
-
         for host in regions:
             if host != self.config.base_url:
                 with KlingClient(replace(self.config, base_url=host), attempts=1) as other:
@@ -396,7 +396,7 @@ def _answer(status: int, body: bytearray, headers: Mapping[str, str], url: str) 
 
 
 def _read(call: Call[T], answer: Answer, credentials: Credentials) -> T:
-    """Read an answer; what it raises does not hold the key, even if the vendor repeats it."""
+    """Read an answer, the key taken out of it first: vendors repeat it, in errors and in reasons."""
     clean = answer
     for secret in credentials.secrets():
         if len(secret) >= SHORTEST_SECRET:
@@ -406,9 +406,18 @@ def _read(call: Call[T], answer: Answer, credentials: Credentials) -> T:
                 {name: value.replace(secret, "***") for name, value in clean.headers.items()},
                 clean.url,
             )
-    if clean != answer:
-        call.read(clean)
-    return call.read(answer)
+    if clean == answer:
+        return call.read(answer)
+    return _with_addresses(call.read(clean), call.read(answer))
+
+
+def _with_addresses(shown: T, whole: T) -> T:
+    """Return what was read without the key, with the addresses of results as the vendor wrote them."""
+    if isinstance(shown, VideoTask) and isinstance(whole, VideoTask):
+        return replace(shown, videos=whole.videos)
+    if isinstance(shown, list) and isinstance(whole, list):
+        return [_with_addresses(*pair) for pair in zip(shown, whole, strict=True)]  # type: ignore[return-value]
+    return whole
 
 
 def _never_left(error: Exception) -> bool:

@@ -101,6 +101,7 @@ def _dialect(name: str) -> Dialect:
 
 
 def _base_url(host: str | None, dialect: Dialect) -> str:
+    host = (host or "").strip()
     if not host:
         if dialect.base_url is None:
             raise ConfigurationError(
@@ -114,6 +115,7 @@ def _base_url(host: str | None, dialect: Dialect) -> str:
             parts.scheme in ("http", "https")
             and bool(parts.hostname)
             and (parts.port is None or parts.port > 0)
+            and not any(c.isspace() for c in host)
         )
     except ValueError:
         good = False
@@ -153,6 +155,8 @@ def _credentials(login: str | None, password: str | None, dialect: Dialect) -> C
 
 
 def _bearer(key: str) -> BearerKey:
+    if key.lower().startswith("bearer "):
+        raise ConfigurationError("the connection's password begins with Bearer: paste the key alone")
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigurationError(
             "the connection's password holds characters that no API key has: paste the key anew"
@@ -163,7 +167,11 @@ def _bearer(key: str) -> BearerKey:
 def _prefix(value: object) -> str | None:
     if value is None:
         return None
-    text = str(value).strip("/")
+    text = str(value).strip().strip("/")
+    if any(c in "?#" or c.isspace() for c in text):
+        raise ConfigurationError(
+            f"the connection's path_prefix is no path: {text!r}; such as /kling, or / for none"
+        )
     return f"/{text}" if text else ""
 
 

@@ -24,10 +24,15 @@ NOT_AN_INPUT = frozenset({"external_task_id", "callback_url"})
 """Fields of a body that change nothing in the video."""
 
 _SIGNING = re.compile(
-    r"(?i)^(x-amz-.*|x-goog-.*|awsaccesskeyid|googleaccessid|signature|expires|policy|key-pair-id|"
-    r"sig|se|sp|sv|sr|st|spr|skoid|sktid|skt|ske|sks|skv|token)$"
+    r"(?i)^(x-(amz|goog|oss|tos|cos|obs|ms|bce)-.*|q-.*|awsaccesskeyid|googleaccessid|ossaccesskeyid|accesskeyid|"
+    r"signature|sign|policy|key-pair-id|sig|se|sp|sv|sr|st|spr|skoid|sktid|skt|ske|sks|skv|token|access_token|"
+    r"auth_key|api_key|apikey|hdnts|hdnea|security-token|expires)$"
 )
-"""Query fields that sign a URL: they differ at each signing while the file stays the same."""
+"""Query fields that sign a URL (AWS, Google, Azure, Alibaba, Tencent, Huawei, ByteDance, CDNs): they differ at each
+signing while the file stays the same."""
+
+_BESIDE_A_SIGNATURE = frozenset({"e", "t", "ts", "exp", "expire", "time", "timestamp", "nonce"})
+"""Fields that belong to a signature only where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +85,6 @@ def fingerprint(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def is_signed_url(value: str) -> bool:
-    """Tell whether a text is a URL that carries its own permission."""
-    if not _is_url(value):
-        return False
-    try:
-        return any(_SIGNING.match(key) for key, _ in parse_qsl(urlsplit(value).query, keep_blank_values=True))
-    except ValueError:
-        return False
-
-
 def _is_url(value: str) -> bool:
     return value[:8].lower().startswith(("http://", "https://"))
 
@@ -104,6 +99,9 @@ def _unsigned(value: Any) -> Any:
             parts = urlsplit(value)
         except ValueError:
             return value
-        query = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if not _SIGNING.match(k)]
-        return urlunsplit(parts._replace(query=urlencode(query)))
+        query = parse_qsl(parts.query, keep_blank_values=True)
+        kept = [(k, v) for k, v in query if not _SIGNING.match(k)]
+        if kept != query:
+            kept = [(k, v) for k, v in kept if k.lower() not in _BESIDE_A_SIGNATURE]
+        return urlunsplit(parts._replace(query=urlencode(kept)))
     return value

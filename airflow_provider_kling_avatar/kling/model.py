@@ -118,16 +118,18 @@ class _Request:
             structures may come as text.
         :raises InvalidRequestError: a field does not exist or cannot be read as its type.
         """
-        known = {f.name: f.metadata["kind"] for f in fields(cls)}  # type: ignore[arg-type]  # subclasses are dataclasses
+        known = cls.names()
         unknown = sorted(set(values) - set(known))
         if unknown:
             raise InvalidRequestError(f"{', '.join(unknown)}: no such field; there are {', '.join(known)}")
-        return cls(
-            **{
-                name: value if is_absent(value) else _COERCE[known[name]](name, value)
-                for name, value in values.items()
-            }
-        )
+        return cls(**values)
+
+    def __post_init__(self) -> None:
+        """Read each field as its type: numbers, booleans and structures may come as text."""
+        for f in fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
+            value = getattr(self, f.name)
+            if not is_absent(value):
+                object.__setattr__(self, f.name, _COERCE[f.metadata["kind"]](f.name, value))
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

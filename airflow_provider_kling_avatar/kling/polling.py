@@ -141,7 +141,7 @@ def error_of(task_id: str, finished: Finished) -> KlingError:
                 code=finished.code,
             )
         return TaskFailedError(
-            f"Kling failed task {task_id}{reason or ' without a reason'}; a retry pays for a new one",
+            f"Kling failed task {task_id}{reason or ' without a reason'}; making it anew is paid again",
             code=finished.code,
         )
     if finished.verdict is Verdict.TIMEOUT:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kling_avatar.kling import media
 from airflow_provider_kling_avatar.kling.dialects.base import ENDPOINT_OF
-from airflow_provider_kling_avatar.kling.errors import InvalidRequestError
+from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, MediaError
 from airflow_provider_kling_avatar.kling.identity import fingerprint
 from airflow_provider_kling_avatar.kling.model import (
     AvatarRequest,
@@ -105,18 +105,22 @@ def _open_media(
     validate: bool,
 ) -> float | None:
     """Replace every media field by what goes on the wire; return the seconds of the audio, if it was measured."""
-    audio_seconds = None
+    measured: dict[str, media.ImageInfo | media.AudioInfo | None] = {}
     for name in MEDIA_FIELDS:
         if name in given:
             ready = _media(name, given[name], dialect, endpoint, opener, validate=validate)
-            given[name] = ready.value
-            if isinstance(ready.info, media.AudioInfo):
-                audio_seconds = ready.info.seconds
-    if "dynamic_masks" in given:
-        given["dynamic_masks"] = [
-            _dynamic_mask(number, mask, dialect, endpoint, opener, validate=validate)
-            for number, mask in enumerate(given["dynamic_masks"])
-        ]
+            given[name], measured[name] = ready.value, ready.info
+    masks = list(given.get("dynamic_masks", []))  # the request keeps its own
+    for number, mask in enumerate(masks):
+        ready = _dynamic_mask(number, mask, dialect, endpoint, opener, validate=validate)
+        masks[number] = {**mask, "mask": ready.value}
+        measured[f"dynamic_masks.{number}.mask"] = ready.info
+    if masks:
+        given["dynamic_masks"] = masks
+    if validate:
+        _check_masks(measured)
+    audio = measured.get("audio")
+    audio_seconds = audio.seconds if isinstance(audio, media.AudioInfo) else None
     if dialect.takes(endpoint, "audio_duration_seconds") and "audio_duration_seconds" not in given:
         audio_seconds = _measure(given["audio"], dialect, endpoint, validate=validate)
         given["audio_duration_seconds"] = round(audio_seconds, 3)
@@ -196,7 +200,7 @@ def _dynamic_mask(
     opener: media.Opener | None,
     *,
     validate: bool,
-) -> dict[str, Any]:
+) -> media.PreparedMedia:
     name = f"dynamic_masks.{number}.mask"
     if not isinstance(mask, dict):
         raise InvalidRequestError(
@@ -204,7 +208,24 @@ def _dynamic_mask(
         )
     items = dialect.schema(endpoint)["properties"]["dynamic_masks"]["items"]
     rules = _rules(items["properties"]["mask"]["x-media"], validate=validate)
-    return {**mask, "mask": _ready(mask.get("mask"), rules, name, opener).value}
+    return _ready(mask.get("mask"), rules, name, opener)
+
+
+def _check_masks(measured: Mapping[str, media.ImageInfo | media.AudioInfo | None]) -> None:
+    """Check that masks are as large as the image they lie on, where both are at hand to be measured."""
+    image = measured.get("image")
+    if not isinstance(image, media.ImageInfo):
+        return
+    for name, mask in measured.items():
+        if not name.endswith("mask") or not isinstance(mask, media.ImageInfo):
+            continue
+        if (mask.width, mask.height) != (image.width, image.height):
+            raise MediaError(
+                f"{name} is {mask.width}x{mask.height} pixels, but image is {image.width}x{image.height}: "
+                "a mask must have the size of its image; resize it",
+                field=name.partition(".")[0],
+                source="https://apidoc.cometapi.com/api/video/kling/image-to-video",
+            )
 
 
 def _measure(url: str, dialect: Dialect, endpoint: EndpointName, *, validate: bool) -> float:

@@ -377,3 +377,29 @@ def test_a_closed_hook_can_be_used_again(connected, hook):
     hook.close()
 
     assert hook.list_tasks() == []
+
+
+def test_a_port_beside_a_whole_url_is_not_lost(monkeypatch):
+    connection = {
+        "conn_type": "kling_avatar",
+        "host": "http://gateway.test",
+        "port": 8443,
+        "password": "sk-x",
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_WITH_A_PORT", json.dumps(connection))
+    assert KlingAvatarHook("with_a_port").config.base_url == "http://gateway.test:8443"
+
+
+@pytest.mark.parametrize("prefix", ["/a?x=1", "/a b", "#a"])
+def test_a_prefix_that_is_no_path_is_refused(connect, prefix):
+    connect(host="http://gateway.test", api="relay", path_prefix=prefix)
+    with pytest.raises(errors.ConfigurationError, match="path_prefix"):
+        KlingAvatarHook().get_conn()
+
+
+def test_blanks_around_a_host_are_left_out_and_blanks_inside_are_refused(connect):
+    connect(host=" http://gateway.test ")
+    assert KlingAvatarHook().config.base_url == "http://gateway.test"
+    connect(host="http://gate way.test")
+    with pytest.raises(errors.ConfigurationError, match="host"):
+        KlingAvatarHook().get_conn()

@@ -111,7 +111,6 @@ def test_a_secret_is_shown_as_what_it_is_and_kept_as_it_was(secret):
         "/data/faces/presenter.png",
         "s3://conn@bucket/" + "folder/" * 50 + "face.png",
         "https://example.com/face.png",
-        "https://example.com/face.png?size=large",
         "data driven",
         '{"type": "simple", "config": {"zoom": 5}}',
         None,
@@ -367,3 +366,19 @@ def test_a_field_that_does_not_exist_is_refused_when_the_dag_is_read():
 def test_making_an_operator_reads_no_file_and_no_connection(no_connection):
     for operator in OPERATORS:
         assert operator(task_id="clip", **dict.fromkeys(operator.request_fields, "/not/there"))
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("https://example.com/face.png?size=large", "https://example.com/face.png?***"),
+        ("https://b.test/f.mp3?q-signature=def", "https://b.test/f.mp3?***"),
+        ("https://hooks.test/done?secret=abc", "https://hooks.test/done?***"),
+        ("https://onlytoken@h.test/x", "https://***@h.test/x"),
+        ("s3://AKIA:SK@bucket/key.png", "s3://***@bucket/key.png"),
+    ],
+)
+def test_what_may_be_a_permission_in_an_address_is_not_shown(value, shown):
+    hidden = hide(value)
+    assert str(hidden) == shown
+    assert reveal(hidden) == value

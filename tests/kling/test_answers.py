@@ -825,6 +825,48 @@ def test_a_result_is_left_as_it_is_even_with_the_key_in_its_address(vendor, clie
     assert client_of(vendor.url, password="plain-key-0123456789").get_task("t-1").video.url == url
 
 
+async def test_a_key_that_the_vendor_repeats_in_a_reason_is_taken_out(vendor, client_of, ask_async):
+    body = classic(task_status="failed", task_status_msg="bad key plain-key-0123456789")
+    vendor.answers(body, body)
+    seen = [
+        client_of(vendor.url, password="plain-key-0123456789").get_task("t-1"),
+        await ask_async(vendor.url, password="plain-key-0123456789"),
+    ]
+    assert [task.reason for task in seen] == ["bad key ***"] * 2
+
+
+def test_a_record_asked_for_by_id_need_not_repeat_it():
+    record = {"status": "SUCCESS", "data": {"task_result": {"videos": [{"url": "https://g.test/v.mp4"}]}}}
+    task = read_task(answer({"code": "success", "data": record}), "t-1")
+    assert (task.task_id, task.state, task.video.url) == ("t-1", TaskState.SUCCEEDED, "https://g.test/v.mp4")
+    running = read_task(answer({"code": "success", "data": {"status": "IN_PROGRESS"}}), "t-1")
+    assert running.state is TaskState.RUNNING
+    with pytest.raises(e.UnreadableAnswerError):
+        read_task(answer({"code": "success", "data": record}))  # nothing was asked for: whose would it be?
+
+
+@pytest.mark.parametrize(("page", "size"), [(0, 30), (1001, 30), (1, 0), (1, 501)])
+def test_a_page_out_of_bounds_is_never_asked_for(vendor, client_of, page, size):
+    with pytest.raises(e.InvalidRequestError, match="page"):
+        client_of(vendor.url).list_tasks(page=page, page_size=size)
+    assert vendor.methods() == []
+
+
+@pytest.mark.parametrize("task_id", [".", "..", "", " ", "None"])
+def test_an_id_that_cannot_be_one_is_never_asked_for(vendor, client_of, task_id):
+    with pytest.raises(e.InvalidRequestError):
+        client_of(vendor.url).get_task(task_id)
+    assert vendor.methods() == []
+
+
+@pytest.mark.parametrize(
+    "body", [{"error": {"message": "task not found", "code": ""}}, {"message": "The task does not exist"}]
+)
+def test_a_gateway_that_says_in_words_that_it_has_no_such_task_takes_the_key(vendor, client_of, body):
+    vendor.answers(Reply(body, 404))
+    client_of(vendor.url, "generations").ping()
+
+
 def test_an_endless_error_is_told_in_few_words():
     bodies = [
         {f"key {n}": n for n in range(5000)},

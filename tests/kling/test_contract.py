@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import io
 import re
 from datetime import date
 
 import pytest
 from jsonschema import Draft202012Validator
+from PIL import Image
 
 from airflow_provider_kling_avatar.kling.client import AsyncKlingClient
 from airflow_provider_kling_avatar.kling.dialects import DIALECTS
@@ -464,6 +467,31 @@ def test_masks_lose_their_data_prefix_too(face):
     ).body
     assert body["dynamic_masks"] == [{"mask": face, "trajectories": TRAJECTORY}]
     assert body["static_mask"] == face
+
+
+@pytest.mark.parametrize("field", ["static_mask", "dynamic_masks"])
+def test_a_mask_of_another_size_than_its_image_is_refused(field, face):
+    small = io.BytesIO()
+    Image.new("L", (301, 300)).save(small, "PNG")
+    mask = f"data:image/png;base64,{base64.b64encode(small.getvalue()).decode()}"
+    given = {field: mask if field == "static_mask" else [{"mask": mask, "trajectories": TRAJECTORY}]}
+    with pytest.raises(MediaError, match=r"301x300 pixels, but image is .* resize it") as caught:
+        prepared("kling", "image_to_video", image=face, **given)
+    assert caught.value.field == field
+
+
+def test_opening_masks_leaves_the_request_as_it_was(face):
+    mask = {"mask": f"data:image/png;base64,{face}", "trajectories": TRAJECTORY}
+    request = ImageToVideoRequest(image=face, dynamic_masks=[mask])
+    prepare(request, DIALECTS["kling"])
+    assert request.dynamic_masks == [mask]
+
+
+def test_a_request_built_by_hand_takes_numbers_and_words_as_well():
+    request = ImageToVideoRequest(
+        image="https://a.test/f.png", duration=5, watermark="false", cfg_scale="0.5"
+    )
+    assert (request.duration, request.watermark, request.cfg_scale) == ("5", False, 0.5)
 
 
 @pytest.mark.parametrize(("name", "endpoint"), VIDEO_ROWS)

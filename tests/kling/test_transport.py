@@ -222,7 +222,7 @@ async def test_an_answer_that_is_no_http_leaves_doubt(client_of, ask_async, garb
     with raw_server(talk) as (port, count):
         for error in await both_fail(client_of, ask_async, f"http://127.0.0.1:{port}", e.ConnectionLostError):
             assert error.accepted is Accepted.MAYBE
-        assert len(count) >= 3
+        assert len(count) >= 2  # a repeated question may use the same connection
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")

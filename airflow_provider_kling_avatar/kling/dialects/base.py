@@ -159,7 +159,7 @@ class Dialect:
         template = self.endpoint(name).query_path
         if not template:
             raise self.unsupported(
-                f"a status query for {name}",
+                f"status query for {name} tasks",
                 lambda o: name in o.endpoints and bool(o.endpoints[name].query_path),
             )
         return template.replace("{path}", self.create_path(name)).replace("{id}", quote(task_id, safe=""))
@@ -173,7 +173,7 @@ class Dialect:
         template = self.endpoint(name).list_path
         if not template:
             raise self.unsupported(
-                f"a list of {name} tasks", lambda o: name in o.endpoints and bool(o.endpoints[name].list_path)
+                f"list of {name} tasks", lambda o: name in o.endpoints and bool(o.endpoints[name].list_path)
             )
         return template.replace("{path}", self.create_path(name))
 

@@ -18,6 +18,11 @@ class Meaning(NamedTuple):
     text: str
 
 
+CLOCK_OR_KEY = (
+    "with access key and secret key, set this machine's clock (NTP); "
+    "an API key in the connection's password has to be issued anew"
+)
+
 KLING_CODES: dict[int, Meaning] = {
     # https://kling.ai/document-api/api/get-started/error-codes
     1000: Meaning(e.AuthenticationError, "authentication failed: check the key in the connection's password"),
@@ -27,8 +32,16 @@ KLING_CODES: dict[int, Meaning] = {
         "the key is not valid on this host: check the connection's password (and login, for an access key); "
         "a key of another region or of the old console is refused the same way, so check the host too",
     ),
-    1003: Meaning(e.TokenTimeError, "the signed token is not valid yet: this machine's clock runs ahead"),
-    1004: Meaning(e.TokenTimeError, "the signed token has expired: this machine's clock runs behind"),
+    1003: Meaning(
+        e.TokenTimeError,
+        "the token is not valid yet: set this machine's clock (NTP) if it is signed from an access key; "
+        "an API key in password has to be issued anew",
+    ),
+    1004: Meaning(
+        e.TokenTimeError,
+        "the token has expired: set this machine's clock (NTP) if it is signed from an access key; "
+        "an API key in password has to be issued anew",
+    ),
     1100: Meaning(e.AccountError, "the account is in an abnormal state: look at it in the vendor's console"),
     1101: Meaning(e.AccountError, "the account is in arrears: top it up"),
     1102: Meaning(e.AccountError, "the resource pack is used up or expired: buy one or enable pay-as-you-go"),
@@ -103,6 +116,13 @@ TEXTS: tuple[tuple[str, int], ...] = (
 """Words in a message that stand for a code."""
 
 
+UNKNOWN_VOICE = Meaning(
+    e.InvalidRequestError,
+    "voice_id: the vendor has no such voice in this voice_language: "
+    "choose another voice, or the language that this one speaks",
+)
+
+
 def code_in_text(text: str) -> int | None:
     """Return the code that a message stands for, if its words are known."""
     lowered = text.lower()
@@ -122,6 +142,8 @@ def meaning_of(code: int | str | None, http_status: int, message: str) -> Meanin
     :param http_status: of the answer.
     :param message: the vendor's words.
     """
+    if "voice id not found" in message.lower():
+        return UNKNOWN_VOICE
     if isinstance(code, int) and code in KLING_CODES:
         return KLING_CODES[code]
     if isinstance(code, int) and 400 <= code <= 599 and http_status < 400:
@@ -132,8 +154,4 @@ def meaning_of(code: int | str | None, http_status: int, message: str) -> Meanin
     slug = str(code or "").lower()
     if slug in SLUGS and not (slug == "fail_to_fetch_task" and http_status < 500):  # HTTP's server errors
         return SLUGS[slug]
-    if http_status in HTTP_STATUSES:
-        return HTTP_STATUSES[http_status]
-    if http_status >= 500:  # HTTP's server errors
-        return KLING_CODES[5000]
-    return Meaning(e.RefusedError, "the vendor refused the request")
+    return HTTP_STATUSES.get(http_status, KLING_CODES[5000] if http_status >= 500 else HTTP_STATUSES[400])
