@@ -151,7 +151,7 @@ class Submitter:
         if self.first_try and not record:
             return None, number
         # Its task failed, the vendor refused it, or nothing was ever sent: so nobody needs to be asked.
-        nothing_open = bool(record.get("task_id") or record.get("refused") or (self.memory and not record))
+        nothing_open = bool(failed or record.get("refused") or (self.memory and not record))
         if self._named:
             return self._find_by_name(number, failed, nothing_open=nothing_open)
         if not nothing_open:

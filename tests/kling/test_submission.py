@@ -411,6 +411,16 @@ def test_another_refusal_is_raised_as_it_is(vendor, client_of, desk):
     assert vendor.methods() == ["POST", "GET"]
 
 
+def test_a_remembered_clip_that_answers_a_bare_404_is_never_paid_again_unasked(desk, vendor, client_of):
+    here = desk(memory=True)
+    here.try_it(first=True)
+    here.client = client_of(vendor.url)
+    vendor.answers(*[Reply({"detail": "Not Found"}, 404)] * 20)
+    with pytest.raises(e.UnknownSubmissionError):
+        here.try_it()
+    assert "POST" not in vendor.methods()
+
+
 def test_the_users_own_name_is_used_as_it_is_and_numbered_only_after_a_failure(desk):
     here = desk(external_task_id="my clip/1")
     here.sim.fault(kind="fail_task", reason="render node lost")
