@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from airflow_provider_kling_avatar.kling.dialects.answer import Answer, read_json
 from airflow_provider_kling_avatar.kling.dialects.envelope import read_speech, read_task, read_task_list
+from airflow_provider_kling_avatar.kling.dialects.page import Page, read_page, says_again
 from airflow_provider_kling_avatar.kling.errors import (
     Accepted,
     ConnectionFailedError,
@@ -135,8 +136,22 @@ class Calls:
             )
         if not task_id.strip("."):
             raise InvalidRequestError(f"{task_id!r} cannot be the id of a task", field="task_id")
-        url = self._url(self._dialect.query_path(endpoint, task_id))
-        return Call("GET", url, lambda answer: read_task(answer, task_id))
+        return Call("GET", self._task_url(endpoint, task_id), lambda answer: read_task(answer, task_id))
+
+    def glance(self, endpoint: EndpointName, task_id: str, last: VideoTask) -> Call[VideoTask]:
+        """
+        Ask for one task again and read the answer only if it says something new.
+
+        :param last: what the vendor said last time; given back if it plainly still says so.
+        """
+
+        def read(answer: Answer) -> VideoTask:
+            return last if says_again(answer, last) else read_task(answer, task_id)
+
+        return Call("GET", self._task_url(endpoint, task_id), read)
+
+    def _task_url(self, endpoint: EndpointName, task_id: str) -> str:
+        return self._url(self._dialect.query_path(endpoint, task_id))
 
     def list_tasks(self, endpoint: EndpointName, page: int, page_size: int) -> Call[list[VideoTask]]:
         """
@@ -145,11 +160,25 @@ class Calls:
         :param page: 1 to 1000.
         :param page_size: 1 to 500.
         """
+        return self._page(endpoint, page, page_size, read_task_list)
+
+    def list_page(self, endpoint: EndpointName, page: int, page_size: int) -> Call[Page]:
+        """
+        List the account's tasks, the newest first, as far as those need who wait for some of them.
+
+        :param page: 1 to 1000.
+        :param page_size: 1 to 500.
+        """
+        return self._page(endpoint, page, page_size, read_page)
+
+    def _page(
+        self, endpoint: EndpointName, page: int, page_size: int, read: Callable[[Answer], T]
+    ) -> Call[T]:
         for name, value, most in (("page", page, MAX_PAGE), ("page_size", page_size, MAX_PAGE_SIZE)):
             if not 1 <= value <= most:
                 raise InvalidRequestError(f"{name} must be from 1 to {most}, not {value}", field=name)
         url = self._url(self._dialect.list_path(endpoint))
-        return Call("GET", url, read_task_list, params={"pageNum": page, "pageSize": page_size})
+        return Call("GET", url, read, params={"pageNum": page, "pageSize": page_size})
 
     def pings(self) -> tuple[Call[bool] | None, Call[bool]]:
         """Build calls that cost nothing and need a valid key: the shortest list, and a task that cannot exist."""

@@ -35,6 +35,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     RefusedError,
     TokenTimeError,
     UnreadableAnswerError,
+    UnsupportedError,
     WrongRouteError,
 )
 from airflow_provider_kling_avatar.kling.model import VideoTask
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_kling_avatar.kling.auth import Credentials
     from airflow_provider_kling_avatar.kling.config import KlingConfig
+    from airflow_provider_kling_avatar.kling.dialects.page import Page
     from airflow_provider_kling_avatar.kling.model import EndpointName, Speech
 
 log = logging.getLogger(__name__)
@@ -60,6 +62,8 @@ LONGEST_PAUSE_SECONDS = 30.0
 """A worker does not sit out a longer `Retry-After`; it fails the try, and Airflow's retry_delay takes over."""
 _ODD_IN_A_PATH = re.compile(r"[/\\%]|^\.+$")
 """Many servers unpack these before they route: "not found" would then be said of another name."""
+PATIENCE_SECONDS = 30.0
+"""In the triggerer, where thousands may wait for an answer or for their turn, none may take longer."""
 SHORTEST_SECRET = 8
 """Characters. A shorter one would be found by chance in good answers."""
 PAGES_SEARCHED = 10
@@ -140,6 +144,12 @@ class KlingClient:
         return self._find_in_list(external_task_id, endpoint)
 
     def _find_in_list(self, external_task_id: str, endpoint: EndpointName) -> VideoTask | None:
+        """
+        Search the list of tasks for our name.
+
+        :raises UnsupportedError: the list does not tell: it shows no names, or is longer than it is searched.
+        :raises UnreadableAnswerError: it does not tell yet.
+        """
         seen: dict[str, VideoTask] = {}
         for page in range(1, PAGES_SEARCHED + 1):
             tasks = self.list_tasks(endpoint, page=page, page_size=MAX_PAGE_SIZE)
@@ -150,12 +160,18 @@ class KlingClient:
             if all(task.task_id in seen for task in tasks):
                 break
             seen |= {task.task_id: task for task in tasks}
+        else:
+            raise UnsupportedError(
+                f"the newest {len(seen)} tasks of the list do not show it, and there are more"
+            )
         if any(not task.external_task_id and not task.state.is_final for task in seen.values()):
             # Some answers leave the name out until the task has ended.
             raise UnreadableAnswerError(
                 "the list of tasks shows an unfinished one without its name, which may be the one looked for: "
                 "try again when it has ended"
             )
+        if seen and not any(task.external_task_id for task in seen.values()):
+            raise UnsupportedError("the list of tasks shows no names")
         return None
 
     def ping(self) -> None:
@@ -227,14 +243,19 @@ class KlingClient:
     def _send(self, call: Call[Any]) -> Answer:
         import requests
 
+        headers, data = _written(call.body)
+        session = self._open_session()
         if call.paid:
-            self.close()  # a kept connection that the vendor is just closing would leave it unknown who was paid
+            # Its connections, not itself: a kept one that the vendor is just closing would leave it unknown who was
+            # paid.
+            session.close()
         try:
-            with self._open_session().request(
+            with session.request(
                 call.method,
                 call.url,
                 params=dict(call.params),
-                json=call.body,
+                headers=headers,
+                data=data,
                 timeout=(self.config.connect_timeout, self.config.read_timeout),
                 allow_redirects=False,
                 stream=True,
@@ -318,6 +339,27 @@ class AsyncKlingClient:
         """
         return await self._once(self._calls.list_tasks(endpoint, page, page_size))
 
+    async def glance(self, task_id: str, endpoint: EndpointName, last: VideoTask | None) -> VideoTask:
+        """
+        Ask for one task again.
+
+        :param last: what the vendor said last time; this very object is given back if nothing has changed.
+        :raises KlingError: see `get_task`.
+        """
+        if last is None:
+            return await self.get_task(task_id, endpoint)
+        return await self._once(self._calls.glance(endpoint, task_id, last))
+
+    async def list_page(self, endpoint: EndpointName, *, page: int, page_size: int) -> Page:
+        """
+        List the account's tasks, the newest first, as far as those need who wait for some of them.
+
+        :param page: 1 to 1000.
+        :param page_size: 1 to 500.
+        :raises UnsupportedError: this API cannot list.
+        """
+        return await self._once(self._calls.list_page(endpoint, page, page_size))
+
     async def _once(self, call: Call[T]) -> T:
         answer = await self._send(call)
         try:
@@ -361,9 +403,8 @@ class AsyncKlingClient:
         # Without `trust_env`: besides the proxy it would read .netrc, on the loop, and refuse or replace our key.
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(
-                total=None,
+                total=min(self.config.read_timeout, PATIENCE_SECONDS),
                 sock_connect=self.config.connect_timeout,
-                sock_read=self.config.read_timeout,
             ),
             headers={"User-Agent": USER_AGENT},
         )
@@ -391,6 +432,18 @@ def _load(*modules: str) -> None:
         importlib.import_module(module)
 
 
+def _written(body: Mapping[str, Any] | None) -> tuple[dict[str, str], bytes | None]:
+    """Return what goes on the wire for a body, and the headers that say so."""
+    if body is None:
+        return {}, None
+    from airflow_provider_kling_avatar.kling.media.payload import to_json
+
+    try:
+        return {"Content-Type": "application/json"}, to_json(body)
+    except (TypeError, ValueError) as error:
+        raise InvalidRequestError(f"the request holds something that JSON cannot: {error}") from error
+
+
 def _answer(status: int, body: bytearray, headers: Mapping[str, str], url: str) -> Answer:
     return Answer(status, bytes(body), {name.lower(): value for name, value in headers.items()}, url)
 
@@ -399,16 +452,20 @@ def _read(call: Call[T], answer: Answer, credentials: Credentials) -> T:
     """Read an answer, the key taken out of it first: vendors repeat it, in errors and in reasons."""
     clean = answer
     for secret in credentials.secrets():
-        if len(secret) >= SHORTEST_SECRET:
+        if len(secret) >= SHORTEST_SECRET and _holds(answer, secret):
             clean = Answer(
                 clean.status,
                 clean.body.replace(secret.encode(), b"***"),
                 {name: value.replace(secret, "***") for name, value in clean.headers.items()},
                 clean.url,
             )
-    if clean == answer:
+    if clean is answer:
         return call.read(answer)
     return _with_addresses(call.read(clean), call.read(answer))
+
+
+def _holds(answer: Answer, secret: str) -> bool:
+    return secret.encode() in answer.body or any(secret in value for value in answer.headers.values())
 
 
 def _with_addresses(shown: T, whole: T) -> T:

@@ -14,9 +14,11 @@ from urllib.parse import urlsplit
 from airflow_provider_kling_avatar.kling.auth import BearerKey, Credentials, SignedKey
 from airflow_provider_kling_avatar.kling.dialects import DIALECTS, Dialect
 from airflow_provider_kling_avatar.kling.errors import ConfigurationError
+from airflow_provider_kling_avatar.kling.money import PriceTable, decimal_of, list_prices, own_prices
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
+    from decimal import Decimal
 
 EXTRAS: dict[str, str] = {
     "api": "which API the key is for",
@@ -27,6 +29,9 @@ EXTRAS: dict[str, str] = {
     "connect_timeout": "seconds to wait for a connection",
     "read_timeout": "seconds to wait for an answer",
     "task_link": "template of the extra link's address, with {task_id}",
+    "prices": 'what this account pays, such as {"avatar.std": "0.05", "currency": "USD"}',
+    "max_cost": "what one clip may cost at most, in the currency of the prices",
+    "allow_private_addresses": "true if finished clips lie inside a private network",
 }
 """What the connection's extra may hold."""
 
@@ -42,6 +47,10 @@ class KlingConfig:
     :param connect_timeout: seconds to wait for a connection.
     :param read_timeout: seconds to wait for an answer; a create call carries up to 20 MB.
     :param task_link: template of a page about a task, with ``{task_id}``.
+    :param prices: what the account pays, as far as it is known.
+    :param max_cost: what one clip may cost at most, in the currency of the prices.
+    :param allow_private_addresses: clips may be fetched from addresses inside a private network. The connection's own
+        host and port always may.
     """
 
     dialect: Dialect
@@ -50,6 +59,19 @@ class KlingConfig:
     connect_timeout: float = 10.0
     read_timeout: float = 120.0
     task_link: str | None = field(default=None)
+    prices: PriceTable = field(default_factory=PriceTable)
+    max_cost: Decimal | None = None
+    allow_private_addresses: bool = False
+
+    @property
+    def account(self) -> Hashable:
+        """What two connections have in common that ask the same account in the same way. Holds the key."""
+        paths = tuple(
+            (name, endpoint.path, endpoint.query_path, endpoint.list_path)
+            for name, endpoint in sorted(self.dialect.endpoints.items())
+        )
+        where = (self.dialect.name, self.base_url, self.dialect.prefix, paths)
+        return where, self.connect_timeout, self.read_timeout, self.credentials.secrets()
 
     @classmethod
     def build(
@@ -83,11 +105,16 @@ class KlingConfig:
                 list_path=_paths("list_path", options.get("list_path")),
                 limits=_object("limits", options.get("limits")),
             ),
-            base_url=_base_url(host, dialect),
+            base_url=(base_url := _base_url(host, dialect)),
             credentials=_credentials(login, password, dialect),
             connect_timeout=_seconds("connect_timeout", options.get("connect_timeout"), 10.0),
             read_timeout=_seconds("read_timeout", options.get("read_timeout"), 120.0),
             task_link=str(options["task_link"]) if "task_link" in options else None,
+            prices=_prices(options.get("prices"), dialect, base_url),
+            max_cost=_max_cost(options.get("max_cost")),
+            allow_private_addresses=_switch(
+                "allow_private_addresses", options.get("allow_private_addresses", False)
+            ),
         )
 
 
@@ -203,6 +230,34 @@ def _object(name: str, value: object) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         raise ConfigurationError(f"the connection's {name} must be a JSON object")
     return value
+
+
+def _prices(value: object, dialect: Dialect, base_url: str) -> PriceTable:
+    """Return the connection's own prices, else those that are known of the API in general."""
+    own = _object("prices", value)
+    if own is not None:
+        return own_prices(own)
+    if (urlsplit(base_url).hostname or "").endswith("-beijing.klingai.com"):
+        return PriceTable()  # the Chinese service has prices and a currency of its own
+    return list_prices(dialect.name)
+
+
+def _max_cost(value: object) -> Decimal | None:
+    if value is None:
+        return None
+    amount = decimal_of(value)
+    if amount is None:
+        raise ConfigurationError(
+            f"the connection's max_cost is {value!r}; it must be a number, not negative, with a point and without a "
+            'currency, such as "1.50"'
+        )
+    return amount
+
+
+def _switch(name: str, value: object) -> bool:
+    if str(value).strip().lower() not in ("true", "false"):
+        raise ConfigurationError(f"the connection's {name} must be true or false, not {value!r}")
+    return str(value).strip().lower() == "true"
 
 
 def _seconds(name: str, value: object, default: float) -> float:

@@ -27,16 +27,29 @@ Every class knows two things, so that no catcher has to guess: whether trying ag
     ├── ConnectionLostError           the connection broke after sending
     ├── UnknownSubmissionError        sent, and nobody could say what became of it
     │   └── UnaskableSubmissionError  ... nor will anybody on a later try           permanent
+    ├── StateUnavailableError         what earlier tries noted cannot be read or written; nothing was sent
+    ├── CostLimitError                it would cost more than it may; nothing was paid  permanent
+    ├── CostUndecidedError            others have asked for the rest of a common budget; nothing was sent
+    ├── ChangedInputError             the inputs differ from those already submitted    permanent
     ├── TaskFailedError               the vendor took the task and failed it; a retry pays for a new one
     │   └── TaskRejectedError         ... for its content or input                  permanent
     ├── TaskTimeoutError              we stopped waiting; the task may live
-    └── TaskLostError                 we could not ask any more; the task may live
+    ├── TaskLostError                 we could not ask any more; the task may live
+    └── LandingError                  the clip is made, but not in your storage; a retry only fetches, and pays nothing
+        ├── DownloadError             it could not be fetched
+        │   ├── DamagedVideoError     what came is no whole MP4
+        │   ├── VideoTooLargeError    it is larger than ``max_bytes``                permanent
+        │   └── ForbiddenAddressError its address, or a redirect, leads where it must not   permanent
+        ├── NoWatermarkError          the vendor made no watermarked variant         permanent
+        ├── StorageError              the storage failed or is full
+        ├── OutputPathError           output_path cannot be written to               permanent
+        └── OutputExistsError         another file is there already                  permanent
 """
 
 from __future__ import annotations
 
 from enum import Enum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class Accepted(Enum):
@@ -224,6 +237,26 @@ class UnaskableSubmissionError(UnknownSubmissionError):
     permanent = True
 
 
+class StateUnavailableError(KlingError):
+    """What earlier tries noted down cannot be read or written. Nothing was sent."""
+
+
+class ChangedInputError(KlingError):
+    """The inputs differ from those that an earlier try submitted, and ``on_changed_input`` says to stop."""
+
+    permanent = True
+
+
+class CostLimitError(KlingError):
+    """The clip would cost more than it may, or nobody can say that it would not. Nothing was paid for it."""
+
+    permanent = True
+
+
+class CostUndecidedError(KlingError):
+    """Others have asked for the rest of a common budget and have not decided. Nothing was sent."""
+
+
 class TaskFailedError(KlingError):
     """The vendor accepted the task and later failed it, for reasons of its own. A retry pays for a new task."""
 
@@ -240,3 +273,68 @@ class TaskTimeoutError(KlingError):
 
 class TaskLostError(KlingError):
     """Too many status questions in a row failed. The task may still live, and stays findable by its id."""
+
+
+class LandingError(KlingError):
+    """
+    The clip is made and paid for, but not in your storage; nothing half-written is left there.
+
+    A retry fetches it again and pays nothing.
+
+    :param message: what happened and what to do next; what it means for the clip is added.
+    :param is_made: the clip is there; False if this was found out before anything was sent.
+    """
+
+    def __init__(self, message: str, *, http_status: int | None = None, is_made: bool = True) -> None:
+        self.finding = message
+        super().__init__(f"{message}. {CLIP_IS_SAFE if is_made else NOTHING_SENT}", http_status=http_status)
+
+    def before_sending(self) -> Self:
+        """Return the same error as it is told when it is found out before anything was sent."""
+        return type(self)(self.finding, http_status=self.http_status, is_made=False)
+
+
+CLIP_IS_SAFE = "The clip itself is safe at the vendor: another try only fetches it, and pays nothing"
+NOTHING_SENT = "Nothing was sent or paid"
+
+
+class DownloadError(LandingError):
+    """The clip could not be fetched: cut off, too slow, refused, or its link has expired."""
+
+
+class DamagedVideoError(DownloadError):
+    """What came is no whole MP4, or not the clip that the vendor described."""
+
+
+class VideoTooLargeError(DownloadError):
+    """The clip is larger than the caller allows."""
+
+    permanent = True
+
+
+class ForbiddenAddressError(DownloadError):
+    """The clip's address, or one it redirects to, is not http(s) or leads into a private network."""
+
+    permanent = True
+
+
+class NoWatermarkError(LandingError):
+    """The watermarked variant was asked for, and the vendor made none."""
+
+    permanent = True
+
+
+class StorageError(LandingError):
+    """The storage failed, is full, or could not be reached."""
+
+
+class OutputPathError(LandingError):
+    """``output_path`` names no place that can be written to: no such bucket, no right, a folder, an unknown scheme."""
+
+    permanent = True
+
+
+class OutputExistsError(LandingError):
+    """Another file is at ``output_path`` already, and ``on_existing`` says to leave it."""
+
+    permanent = True

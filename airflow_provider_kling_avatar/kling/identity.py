@@ -53,6 +53,10 @@ class Work:
     map_index: int
     account: str
 
+    def inputs(self, fingerprint: str) -> str:
+        """Return a hash of what is paid for and of who pays; ``fingerprint``: see there."""
+        return hashlib.sha256(f"{len(self.account)}:{self.account}\0{fingerprint}".encode()).hexdigest()
+
     def name(self, fingerprint: str, number: int = 0) -> str:
         """
         Return the vendor-side name of one submission of this work.

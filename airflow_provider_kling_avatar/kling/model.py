@@ -12,9 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from os import PathLike
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from airflow_provider_kling_avatar.kling.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 EndpointName = Literal["avatar", "image_to_video", "speech"]
 ENDPOINT_NAMES: tuple[EndpointName, ...] = ("avatar", "image_to_video", "speech")
@@ -37,8 +40,21 @@ def _text(name: str, value: object) -> str:
 
 
 def _media(_name: str, value: object) -> object:
-    """Take a path object for its text; leave the rest as it came: `media` says better what is wrong with it."""
-    return str(value) if isinstance(value, PathLike) else value
+    """
+    Take a path object, also one in a storage, for its text, and what an upstream task stored for its ``file``.
+
+    The rest stays as it came: `media` says better what is wrong with it.
+    """
+    if isinstance(value, Mapping) and value.get("file"):
+        value = value["file"]
+    return str(value) if isinstance(value, PathLike) or hasattr(value, "storage_options") else value
+
+
+def _speech(name: str, value: object) -> object:
+    """Take the id of a speech, or the object that tells more of it; as JSON where a template wrote it."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        value = _structure(dict)(name, value)
+    return dict(value) if isinstance(value, Mapping) else _text(name, value)
 
 
 def _number(name: str, value: object) -> float:
@@ -94,6 +110,7 @@ def _show(value: object) -> str:
 _COERCE: dict[str, Callable[[str, object], object]] = {
     "text": _text,
     "media": _media,
+    "speech": _speech,
     "number": _number,
     "boolean": _boolean,
     "seconds": _seconds_text,
@@ -152,7 +169,8 @@ class AvatarRequest(_Request):
 
     :param image: the face: an http(s) URL, a path, a storage URI or base64.
     :param audio: the voice as a file: like ``image``.
-    :param audio_id: the voice as an id that text-to-speech gave (30 days old at most).
+    :param audio_id: the voice as an id that text-to-speech gave (30 days old at most); or as an object
+        ``{"audio_id": ..., "spoken_at": Unix seconds, "duration": seconds}``, whose age and length are checked.
     :param text: the voice as words to speak, together with ``voice_id``.
     :param voice_id: the vendor's id of the speaking voice.
     :param voice_language: ``zh`` or ``en``; read from the text when left out.
@@ -169,7 +187,7 @@ class AvatarRequest(_Request):
 
     image: Any = _field("media")
     audio: Any = _field("media")
-    audio_id: str | None = _field("text")
+    audio_id: str | dict[str, Any] | None = _field("speech")
     text: str | None = _field("text")
     voice_id: str | None = _field("text")
     voice_language: str | None = _field("text")
@@ -330,6 +348,8 @@ class VideoTask:
     :param reason_code: the code of that failure, where the API gives one.
     :param videos: the results, once succeeded.
     :param units: what was deducted, in the vendor's units, as a decimal text.
+    :param cost: what was deducted in money, at the vendor's list price, where it says so.
+    :param currency: of ``cost``, where the vendor names it.
     :param created_at: Unix seconds.
     :param updated_at: Unix seconds.
     :param request_id: the vendor's id of the request that told us this.
@@ -343,6 +363,8 @@ class VideoTask:
     reason_code: int | str | None = None
     videos: tuple[Video, ...] = ()
     units: str | None = None
+    cost: Decimal | None = None
+    currency: str | None = None
     created_at: float | None = None
     updated_at: float | None = None
     request_id: str | None = None

@@ -6,7 +6,7 @@ Pure: no clock, no sleep, no network. The worker's loop, the sensor's poke and t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -21,12 +21,14 @@ from airflow_provider_kling_avatar.kling.errors import (
 from airflow_provider_kling_avatar.kling.model import TaskState, VideoTask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 JITTER = 0.1
 """Share of the interval by which waits differ, so that many tasks do not ask at the same moment."""
-HEARTBEAT_POLLS = 10
-"""A log line at least every so many polls, when nothing changes."""
+HEARTBEAT_SECONDS = 120.0
+"""A log line at least so often, when nothing changes."""
+NO_SLOT = 1303
+"""https://kling.ai/document-api/api/get-started/error-codes"""
 MODERATED = frozenset({1300, 1301})
 BAD_INPUT = frozenset({1200, 1201})
 
@@ -51,11 +53,34 @@ class Budget:
     :param deadline: Unix seconds, absolute: it survives a restart of whoever waits.
     :param poll_interval: seconds between two questions.
     :param max_failed_polls: so many failed questions in a row end the waiting.
+    :param queue_deadline: Unix seconds, absolute: by then the vendor has to have begun.
+    :param render_timeout: seconds that it may be rendered.
+    :param since: Unix seconds when the waiting began, for the report.
     """
 
     deadline: float
     poll_interval: float
     max_failed_polls: int
+    queue_deadline: float | None = None
+    render_timeout: float | None = None
+    since: float | None = None
+
+    def deadline_of(self, seen: VideoTask | KlingError, began: float | None) -> float:
+        """
+        Return the moment, in Unix seconds, at which waiting for a task ends if it stays as it was just seen.
+
+        :param began: Unix seconds when its rendering began, if it has.
+        """
+        if self.queue_deadline is not None and is_queued(seen):
+            return min(self.deadline, self.queue_deadline)
+        if self.render_timeout is not None and began is not None:
+            return min(self.deadline, began + self.render_timeout)
+        return self.deadline
+
+
+def is_queued(seen: VideoTask | KlingError) -> bool:
+    """Tell whether the vendor has the task but has not begun with it."""
+    return isinstance(seen, VideoTask) and seen.state is TaskState.QUEUED
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +93,34 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Waiting is over; `reason` and `code` are the vendor's, where there are any."""
+    """
+    Waiting is over.
+
+    :param verdict: how it ended.
+    :param reason: the vendor's, where there is one.
+    :param code: the vendor's, where there is one.
+    :param queued: seconds in the vendor's queue; ``None`` if it was over at the first look, so that nobody knows.
+    :param rendering: seconds from then on, likewise.
+    """
 
     verdict: Verdict
     reason: str | None = None
     code: int | str | None = None
+    queued: float | None = field(default=None, compare=False)
+    rendering: float | None = field(default=None, compare=False)
 
 
 Decision = Wait | Finished
 
 
 def decide(
-    seen: VideoTask | KlingError, *, now: float, budget: Budget, failed_polls: int = 0, jitter: float = 0.5
+    seen: VideoTask | KlingError,
+    *,
+    now: float,
+    budget: Budget,
+    failed_polls: int = 0,
+    began: float | None = None,
+    jitter: float = 0.5,
 ) -> Decision:
     """
     Decide what to do after one look at a task.
@@ -87,6 +128,7 @@ def decide(
     :param seen: the task, or the error that asking ended in.
     :param now: Unix seconds.
     :param failed_polls: failed questions in a row before this one.
+    :param began: Unix seconds when the rendering began, as far as it was seen.
     :param jitter: a random number from 0 to 1.
     """
     problem: KlingError | None
@@ -110,14 +152,15 @@ def decide(
         failed_polls += 1
         if failed_polls >= budget.max_failed_polls:
             return Finished(Verdict.LOST, str(problem), problem.code)
-    if now >= budget.deadline:
+    deadline = budget.deadline_of(seen, began)
+    if now >= deadline:
         return Finished(Verdict.TIMEOUT, str(problem) if problem else None)
 
     seconds = budget.poll_interval * (1 + JITTER * (2 * jitter - 1))
     if problem is not None and problem.retry_after is not None:
         seconds = max(seconds, problem.retry_after)
     # The last look falls on the deadline itself, never after it.
-    return Wait(min(seconds, budget.deadline - now), failed_polls)
+    return Wait(min(seconds, deadline - now), failed_polls)
 
 
 def error_of(task_id: str, finished: Finished) -> KlingError:
@@ -140,6 +183,10 @@ def error_of(task_id: str, finished: Finished) -> KlingError:
                 f"Kling found the input of task {task_id} wrong{reason}; change what the reason names",
                 code=finished.code,
             )
+        if finished.code == NO_SLOT:
+            return TaskFailedError(
+                f"Kling took task {task_id} and failed it for want of a free slot{reason}", code=finished.code
+            )
         return TaskFailedError(
             f"Kling failed task {task_id}{reason or ' without a reason'}; making it anew is paid again",
             code=finished.code,
@@ -151,42 +198,143 @@ def error_of(task_id: str, finished: Finished) -> KlingError:
     )
 
 
+def say_spans(queued: float, rendering: float) -> str:
+    """Say how many seconds a task was in the vendor's queue, and how many it was rendered."""
+    return f"{queued:.0f} s in the vendor's queue, {rendering:.0f} s rendering"
+
+
+def tenths(seconds: float | None) -> float | None:
+    """Return a span as it is handed on: to a tenth of a second."""
+    return None if seconds is None else round(max(seconds, 0.0), 1)
+
+
 class Watch:
     """
     One task being waited for: counts the failed questions and tells the story in few lines.
 
     :param budget: how long and how often to ask.
+    :param told_at: Unix seconds when a worker last told of it, which will also tell of its success: then the story
+        is only of what happens in between. Thousands may be waited for, and their lines cost more than the waiting.
+    :param heartbeat: seconds until a sign of life.
     """
 
-    def __init__(self, budget: Budget) -> None:
+    __slots__ = (
+        "_began",
+        "_has_waited",
+        "_heartbeat",
+        "_is_between",
+        "_status",
+        "_told_at",
+        "_unknown_words",
+        "budget",
+        "deadline",
+        "failed_polls",
+    )
+
+    def __init__(
+        self, budget: Budget, *, told_at: float | None = None, heartbeat: float = HEARTBEAT_SECONDS
+    ) -> None:
         self.budget = budget
+        self._heartbeat = heartbeat
         self.failed_polls = 0
+        self.deadline = budget.deadline
+        """Unix seconds: when waiting ends if the task stays as it was last seen."""
+        self._has_waited = False
         self._status: str | None = None
-        self._quiet_polls = 0
-        self._unknown_words: set[str] = set()
+        self._is_between = told_at is not None
+        self._told_at = told_at or 0.0
+        self._unknown_words: tuple[str, ...] = ()
+        self._began: float | None = None  # when the vendor began, as far as we saw it
 
     def look(self, seen: VideoTask | KlingError, *, now: float, jitter: float = 0.5) -> Decision:
-        """Decide after one look, keeping count of the failed ones."""
-        decision = decide(seen, now=now, budget=self.budget, failed_polls=self.failed_polls, jitter=jitter)
+        """Decide after one look, keeping count of the failed ones and of the time."""
+        self._note_time(seen, now)
+        self.deadline = self.budget.deadline_of(seen, self._began)
+        decision = decide(
+            seen,
+            now=now,
+            budget=self.budget,
+            failed_polls=self.failed_polls,
+            began=self._began,
+            jitter=jitter,
+        )
         if isinstance(decision, Wait):
             self.failed_polls = decision.failed_polls
-        elif decision.verdict is Verdict.LOST:
+            self._has_waited |= isinstance(seen, VideoTask)
+            return decision
+        reason = decision.reason
+        if decision.verdict is Verdict.LOST:
             self.failed_polls += 1
-        return decision
+        elif decision.verdict is Verdict.TIMEOUT and self.budget.since is not None:
+            reason = f"{self.times(now)}{f', {reason}' if reason else ''}"
+        queued, rendering = self.spans(now) if self._has_waited else (None, None)
+        return replace(decision, reason=reason, queued=queued, rendering=rendering)
 
-    def story(self, seen: VideoTask | KlingError, *, now: float) -> Iterator[str]:
-        """Yield the log lines this look is worth: a change, a failed question, or a sign of life now and then."""
-        self._quiet_polls += 1
+    def spans(self, now: float) -> tuple[float, float]:
+        """Return the seconds that the task was in the vendor's queue and that it was rendered, as far as we saw."""
+        since = now if self.budget.since is None else self.budget.since
+        began = now if self._began is None else self._began
+        return began - since, now - began
+
+    def times(self, now: float) -> str:
+        """Say how long the task was in the vendor's queue and how long it has been rendered, as far as we saw."""
+        return say_spans(*self.spans(now))
+
+    def _note_time(self, seen: VideoTask | KlingError, now: float) -> None:
+        if isinstance(seen, KlingError) or is_queued(seen) or self._began is not None:
+            return
+        self._began = now
+        if self._status is None and self.budget.since is not None and seen.created_at and seen.updated_at:
+            # Waiting was taken up in the middle, by another triggerer perhaps: the vendor's own times know more.
+            queued = max(seen.updated_at - seen.created_at, 0.0)
+            self._began = min(self.budget.since + queued, now)
+
+    def wake_at(self, now: float) -> float:
+        """Return when there is something to do though nothing is heard of the task; both in Unix seconds."""
+        return min(self.deadline, (self._told_at or now) + self._heartbeat)
+
+    def story(
+        self,
+        seen: VideoTask | KlingError | None,
+        *,
+        now: float,
+        typical: Callable[[], float | None] = lambda: None,
+    ) -> Iterator[str]:
+        """
+        Yield the log lines this look is worth: a change, a failed question, or a sign of life now and then.
+
+        :param seen: ``None`` if nothing has been heard.
+        :param typical: tells how many seconds the account's last clips took, if that is known.
+        """
         if isinstance(seen, KlingError):
             yield f"poll failed ({self.failed_polls}/{self.budget.max_failed_polls} in a row): {seen}"
-            self._quiet_polls = 0
+            self._told_at = now
+            return
+        if seen is None:
+            self._told_at = now
             return
         if seen.state is TaskState.UNKNOWN and seen.status and seen.status not in self._unknown_words:
-            self._unknown_words.add(seen.status)
+            self._unknown_words += (seen.status,)
             yield f"task {seen.task_id} has a status this package does not know, {seen.status!r}: waiting on"
-        if seen.status != self._status or self._quiet_polls >= HEARTBEAT_POLLS:
-            self._status = seen.status
-            self._quiet_polls = 0
-            left = max(self.budget.deadline - now, 0)
-            patience = "" if seen.state.is_final else f", waiting for up to {left:.0f} s more"
-            yield f"task {seen.task_id}: {seen.status or 'no status yet'}{patience}"
+        is_news = seen.status != self._status and not (self._is_between and self._is_told_by_worker(seen))
+        line = ""
+        if is_news or now - self._told_at >= self._heartbeat:
+            line = f"task {seen.task_id}: {seen.status or 'no status yet'}{self._outlook(seen, now, typical)}"
+            self._told_at = now
+        self._status = seen.status
+        if line:
+            yield line
+
+    def _is_told_by_worker(self, seen: VideoTask) -> bool:
+        return self._status is None or seen.state is TaskState.SUCCEEDED
+
+    def _outlook(self, seen: VideoTask, now: float, typical: Callable[[], float | None]) -> str:
+        """Say how long it has taken and may still take, or how long it took."""
+        if not seen.state.is_final:
+            begin = self.budget.since if self.budget.since is not None else seen.created_at
+            elapsed = f" after {now - begin:.0f} s" if begin is not None and now - begin >= 1 else ""
+            usual = typical()
+            expected = "" if usual is None else f", about {usual:.0f} s expected"
+            left = max(self.budget.deadline_of(seen, self._began) - now, 0)
+            return f"{elapsed}{expected}, waiting for up to {left:.0f} s more"
+        return f", {self.times(now)}" if self._status is not None and self.budget.since is not None else ""

@@ -22,11 +22,13 @@ from airflow_provider_kling_avatar.kling.model import (
     VideoRequest,
     is_absent,
 )
+from airflow_provider_kling_avatar.kling.speaking import given_speech, length_problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_provider_kling_avatar.kling.dialects import Dialect
+    from airflow_provider_kling_avatar.kling.speaking import Spoken
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ class Prepared:
     :param speech: words to be spoken first, where the API does not speak itself.
     :param audio_seconds: length of the voice, where it could be measured.
     :param fingerprint: hash of all that is paid for.
+    :param spoken_at: when its ``audio_id`` was made, Unix seconds, where that is known.
     """
 
     endpoint: EndpointName
@@ -53,10 +56,17 @@ class Prepared:
     speech: SpeechRequest | None
     audio_seconds: float | None
     fingerprint: str
+    spoken_at: float | None = None
 
 
 def prepare(
-    request: VideoRequest, dialect: Dialect, *, opener: media.Opener | None = None, validate: bool = True
+    request: VideoRequest,
+    dialect: Dialect,
+    *,
+    opener: media.Opener | None = None,
+    signer: media.Signer | None = None,
+    validate: bool = True,
+    transcode_audio: bool = False,
 ) -> Prepared:
     """
     Open, measure, check and encode everything a video request needs.
@@ -64,15 +74,25 @@ def prepare(
     :param request: what is wanted.
     :param dialect: the API it goes to.
     :param opener: opens storage URIs.
+    :param signer: makes links to files in a storage, for an API that takes only URLs.
+    :param transcode_audio: re-encode a voice that is too large or of a format that is not taken.
     :param validate: ``False`` skips the limits (sizes, lengths, schema), for vendors that changed theirs.
     :raises InvalidRequestError: names the field, the rule and the remedy; nothing was sent or paid.
     """
     endpoint = ENDPOINT_OF[type(request)]
     dialect.endpoint(endpoint)
     given, speech = _spoken_apart(request, dialect)
+    voice = _voice(given, dialect, validate=validate)
+    access = _Access(opener, signer, validate, transcode_audio)
+    if transcode_audio and "audio" in given and not dialect.accepts_files(endpoint, "audio"):
+        raise MediaError(
+            f"transcode_audio: {dialect.title} takes only URLs, so there is no file to re-encode; re-encode it "
+            "beforehand, or use a connection whose api takes files: kling, cometapi, relay",
+            field="transcode_audio",
+        )
     # Written once without media: a field the API does not have is refused before any file is opened.
     dialect.body(endpoint, given, request.extra)
-    media_seconds = _open_media(given, dialect, endpoint, opener, validate=validate)
+    media_seconds = _open_media(given, dialect, endpoint, access)
     body = dialect.body(endpoint, given, request.extra)
     if validate:
         pending = {dialect.endpoint(endpoint).fields["audio_id"].name: "pending"} if speech else {}
@@ -80,7 +100,32 @@ def prepare(
         if speech:
             dialect.check("speech", speech_body(speech, dialect))
     spoken = speech_body(speech, dialect) if speech else {}
-    return Prepared(endpoint, body, speech, media_seconds, fingerprint({**body, "speech": spoken}))
+    inputs = media.digested({**body, "speech": spoken})  # small: a fingerprint writes out all it is given
+    seconds = media_seconds if voice is None else voice.duration
+    spoken_at = voice.spoken_at if voice else None
+    return Prepared(endpoint, body, speech, seconds, fingerprint(inputs), spoken_at)
+
+
+@dataclass(frozen=True, slots=True)
+class _Access:
+    """How files are reached, and what may be done to them."""
+
+    opener: media.Opener | None
+    signer: media.Signer | None
+    validate: bool
+    transcode_audio: bool
+
+
+def _voice(given: dict[str, Any], dialect: Dialect, *, validate: bool) -> Spoken | None:
+    """Put the bare id in the place of a speech that was given, and check its length as far as it is known."""
+    if "audio_id" not in given:
+        return None
+    voice = given_speech(given["audio_id"])
+    given["audio_id"] = voice.audio_id
+    problem = length_problem(voice.duration, dialect)
+    if problem and validate:
+        raise InvalidRequestError(f"audio_id: {problem.message}", field="audio_id")
+    return voice
 
 
 def _spoken_apart(request: VideoRequest, dialect: Dialect) -> tuple[dict[str, Any], SpeechRequest | None]:
@@ -100,29 +145,29 @@ def _open_media(
     given: dict[str, Any],
     dialect: Dialect,
     endpoint: EndpointName,
-    opener: media.Opener | None,
-    *,
-    validate: bool,
+    access: _Access,
 ) -> float | None:
     """Replace every media field by what goes on the wire; return the seconds of the audio, if it was measured."""
     measured: dict[str, media.ImageInfo | media.AudioInfo | None] = {}
     for name in MEDIA_FIELDS:
         if name in given:
-            ready = _media(name, given[name], dialect, endpoint, opener, validate=validate)
+            rules = _rules(dialect.media_annotation(endpoint, name), validate=access.validate)
+            ready = _ready(given[name], rules, name, access)
             given[name], measured[name] = ready.value, ready.info
     masks = list(given.get("dynamic_masks", []))  # the request keeps its own
     for number, mask in enumerate(masks):
-        ready = _dynamic_mask(number, mask, dialect, endpoint, opener, validate=validate)
+        ready = _dynamic_mask(number, mask, dialect, endpoint, access)
         masks[number] = {**mask, "mask": ready.value}
         measured[f"dynamic_masks.{number}.mask"] = ready.info
     if masks:
         given["dynamic_masks"] = masks
-    if validate:
+    if access.validate:
         _check_masks(measured)
     audio = measured.get("audio")
     audio_seconds = audio.seconds if isinstance(audio, media.AudioInfo) else None
     if dialect.takes(endpoint, "audio_duration_seconds") and "audio_duration_seconds" not in given:
-        audio_seconds = _measure(given["audio"], dialect, endpoint, validate=validate)
+        if audio_seconds is None:
+            audio_seconds = _measure(given["audio"], dialect, endpoint, validate=access.validate)
         given["audio_duration_seconds"] = round(audio_seconds, 3)
     return audio_seconds
 
@@ -170,23 +215,15 @@ def _rules(annotation: Mapping[str, Any], *, validate: bool) -> media.MediaRules
     )
 
 
-def _media(
-    name: str,
-    source: Any,
-    dialect: Dialect,
-    endpoint: EndpointName,
-    opener: media.Opener | None,
-    *,
-    validate: bool,
-) -> media.PreparedMedia:
-    annotation = dialect.media_annotation(endpoint, name)
-    return _ready(source, _rules(annotation, validate=validate), name, opener)
-
-
-def _ready(
-    source: Any, rules: media.MediaRules, name: str, opener: media.Opener | None
-) -> media.PreparedMedia:
-    ready = media.prepare(source, rules, field=name, opener=opener)
+def _ready(source: Any, rules: media.MediaRules, name: str, access: _Access) -> media.PreparedMedia:
+    ready = media.prepare(
+        source,
+        rules,
+        field=name,
+        opener=access.opener,
+        signer=access.signer,
+        transcode=access.transcode_audio,
+    )
     for warning in ready.warnings:
         log.warning("%s", warning)
     return ready
@@ -197,9 +234,7 @@ def _dynamic_mask(
     mask: Any,
     dialect: Dialect,
     endpoint: EndpointName,
-    opener: media.Opener | None,
-    *,
-    validate: bool,
+    access: _Access,
 ) -> media.PreparedMedia:
     name = f"dynamic_masks.{number}.mask"
     if not isinstance(mask, dict):
@@ -207,8 +242,8 @@ def _dynamic_mask(
             f"dynamic_masks.{number} must be an object with mask and trajectories", field="dynamic_masks"
         )
     items = dialect.schema(endpoint)["properties"]["dynamic_masks"]["items"]
-    rules = _rules(items["properties"]["mask"]["x-media"], validate=validate)
-    return _ready(mask.get("mask"), rules, name, opener)
+    rules = _rules(items["properties"]["mask"]["x-media"], validate=access.validate)
+    return _ready(mask.get("mask"), rules, name, access)
 
 
 def _check_masks(measured: Mapping[str, media.ImageInfo | media.AudioInfo | None]) -> None:

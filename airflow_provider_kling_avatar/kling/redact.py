@@ -12,6 +12,9 @@ MAX_TEXT = 500
 _LONGEST_TEXT = 10 * MAX_TEXT
 """Characters that are looked at: enough for what is quoted, and no work for a server that sends megabytes."""
 
+LONGEST_NAME = 255
+"""Characters. A longer text that names no file may be base64; and may be a payload, so it is never shown."""
+
 _REPLACEMENTS = (
     (re.compile(r"(?i)\bbearer\s+[\w.~+/=|-]+"), "Bearer ***"),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]+"), "***"),
@@ -45,3 +48,18 @@ def public_url(url: str) -> str:
     except ValueError:
         return "<unreadable URL>"
     return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+def shown(source: str) -> str:
+    """Name a place in a message: without a query (signatures) and without a password; nothing at all if too long."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", source):
+        try:
+            parts = urlsplit(source)
+        except ValueError:
+            return "the address"
+        account, _, host = parts.netloc.rpartition("@")
+        if ":" in account:  # a bare name is Airflow's connection id and worth showing
+            account = ""
+        netloc = f"{account}@{host}" if account else host
+        source = urlunsplit((parts.scheme, netloc, parts.path, "", ""))
+    return source if len(source) <= LONGEST_NAME else f"a name of {len(source)} characters"

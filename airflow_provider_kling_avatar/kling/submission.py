@@ -1,63 +1,69 @@
 """
-Sends the one paid call of a piece of work, and finds it again on any later try.
+Sends the one paid call of a piece of work, once over all tries.
 
-Decides between attach (the vendor has it), submit (the vendor certainly does not, or failed the last one) and
-stop (nobody can say). A source that cannot be read is an error, never "nothing there".
+What an earlier try may have bought is found out by `recovery`; this module only sends, and finds out what became of
+a call whose answer was lost.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_kling_avatar.kling.errors import (
     Accepted,
-    ConfigurationError,
     InvalidRequestError,
     KlingError,
-    NotFoundError,
     RefusedError,
+    StateUnavailableError,
     UnaskableSubmissionError,
     UnknownSubmissionError,
-    WrongRouteError,
 )
-from airflow_provider_kling_avatar.kling.model import TaskState, VideoTask
-from airflow_provider_kling_avatar.kling.polling import Finished, Verdict, error_of
 from airflow_provider_kling_avatar.kling.preparation import speech_body
+from airflow_provider_kling_avatar.kling.recovery import (
+    CANNOT_BE_ASKED,
+    Attach,
+    Collect,
+    Memory,
+    OnChangedInput,
+    OnRerun,
+    OnUnknownSubmission,
+    Policies,
+    Recovery,
+    Stop,
+    Submit,
+    Try,
+)
+from airflow_provider_kling_avatar.kling.speaking import (
+    Spoken,
+    check_age,
+    earlier_speech,
+    length_problem,
+    speak,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_kling_avatar.kling.client import KlingClient
     from airflow_provider_kling_avatar.kling.identity import Work
+    from airflow_provider_kling_avatar.kling.model import VideoTask
     from airflow_provider_kling_avatar.kling.preparation import Prepared
 
 log = logging.getLogger(__name__)
 
-OnUnknownSubmission = Literal["fail", "resubmit"]
-
-CANNOT_BE_ASKED = (InvalidRequestError, NotFoundError, RefusedError, WrongRouteError)
-"""What a gateway answers that does not know tasks by our name: no trouble that passes."""
-MAX_NUMBERS = 100
-"""So many failed submissions of one piece of work end the search for the next free number."""
-LOOKS_AFTER_UNKNOWN = 3
+LOOKS = 3
 """How often the vendor is asked for a task whose creation broke off: it may show up a little late."""
 PAUSE_SECONDS = 2.0
 """Between those looks."""
+SENDINGS = 2
+"""How often one name is sent in one try, where the vendor takes a name only once."""
 
-
-class Memory(Protocol):
-    """A small store that outlives a try. `recall` of what was never remembered gives an empty dict."""
-
-    def recall(self) -> dict[str, Any]:
-        """Return what was remembered last."""
-        ...
-
-    def remember(self, record: dict[str, Any]) -> None:
-        """Store a small JSON object, replacing the last one, before returning."""
-        ...
+_TAKEN = re.compile(r"(?i)external_task_id|duplicat|already|exist|unique|conflict|repeat")
+"""Words of a refusal that may mean: there is a task of this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +81,39 @@ class Submission:
     is_new: bool
 
 
+class Approval(Protocol):
+    """
+    Asked before anything is paid; refuses by raising. What an earlier try has paid for is not asked about.
+
+    A refusal leaves no trace in the memory: nothing was sent that a later try would have to look for.
+    """
+
+    def before_speech(self) -> None:
+        """Let a text be spoken, which costs little, for a clip that costs more."""
+        ...
+
+    def before_clip(self, spoken_seconds: float | None) -> None:
+        """
+        Let the clip be paid for.
+
+        :param spoken_seconds: length of the speech, if this try had the text spoken and was told.
+        """
+        ...
+
+
 def submit_once(client: KlingClient, prepared: Prepared) -> VideoTask:
     """
     Submit a prepared request without any memory of earlier tries: what a person's script wants.
 
     :raises KlingError: ``error.accepted`` tells whether the vendor may have taken it.
     """
+    check_age(prepared.spoken_at)
     body = dict(prepared.body)
     if prepared.speech:
         dialect = client.config.dialect
-        spoken = client.synthesize(speech_body(prepared.speech, dialect))
+        spoken = speak(client, speech_body(prepared.speech, dialect))
+        if problem := length_problem(spoken.duration, dialect):
+            raise problem
         body[dialect.endpoint(prepared.endpoint).fields["audio_id"].name] = spoken.audio_id
     return client.submit(prepared.endpoint, body)
 
@@ -96,11 +125,17 @@ class Submitter:
     :param client: the worker's client.
     :param prepared: what is to be paid for.
     :param work: what it is part of; names it.
-    :param memory: outlives the try, where Airflow has such a store.
+    :param memory: outlives the try, where there is such a store.
     :param first_try: True only if no earlier try can have sent anything.
     :param asked_anew: True if a schedule or a person asked for this try (a first run, a clear), and not a mere
         retry: only then is a clip paid for again that the vendor has rejected.
-    :param on_unknown_submission: where neither memory nor the vendor can tell: fail, or risk paying twice.
+    :param round_number: the same for a try and its retries, another one after each clear.
+    :param refused: the vendor has just refused this work for want of a slot.
+    :param audio_id: of this text, if this try had it spoken before.
+    :param on_unknown_submission: see `recovery.Policies`.
+    :param on_changed_input: see `recovery.Policies`.
+    :param on_rerun: see `recovery.Policies`.
+    :param approval: asked right before anything is paid.
     :param sleep: how to wait; replaced in tests.
     """
 
@@ -113,18 +148,32 @@ class Submitter:
         memory: Memory | None,
         first_try: bool,
         asked_anew: bool = False,
+        round_number: int = 0,
+        refused: bool = False,
+        audio_id: str | None = None,
         on_unknown_submission: OnUnknownSubmission = "fail",
+        on_changed_input: OnChangedInput = "submit_new",
+        on_rerun: OnRerun = "reuse",
+        approval: Approval | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.client = client
         self.prepared = prepared
-        self.work = work
         self.memory = memory
-        self.first_try = first_try
-        self.asked_anew = asked_anew
-        self.on_unknown_submission = on_unknown_submission
+        self.audio_id = audio_id
+        self.approval = approval
         self.sleep = sleep
-        self._named = client.config.dialect.takes(prepared.endpoint, "external_task_id")
+        self.was_refused = False
+        """The vendor has certainly refused the clip; not only a question about it, nor a speech."""
+        self._may_be_taken = False  # a call of this try may have been accepted
+        self.recovery = Recovery(
+            client,
+            prepared,
+            work,
+            memory=memory,
+            this_try=Try(first_try, asked_anew, round_number, refused),
+            policies=Policies(on_unknown_submission, on_changed_input, on_rerun),
+        )
 
     def run(self) -> Submission:
         """
@@ -133,224 +182,198 @@ class Submitter:
         :raises UnknownSubmissionError: it cannot be found out whether an earlier call was taken; nothing was paid.
         :raises KlingError: what the vendor or the way to it said.
         """
-        found, number = self._find()
-        return found or self._submit(number)
-
-    # ------------------------------------------------------------- looking
-
-    def _find(self) -> tuple[Submission | None, int]:
-        """Look for an earlier task of this work; return it, or the number of the submission to make."""
-        record = self._recall()
-        number = int(record.get("number", 0))
-        failed: VideoTask | None = None
-        if record.get("task_id"):
-            failed = self._remembered(record["task_id"])
-            if failed and failed.state is not TaskState.FAILED:
-                return self._attach(failed, record.get("name")), 0
-            number = number + 1 if failed else 0
-        if self.first_try and not record:
-            return None, number
-        # Its task failed, the vendor refused it, or nothing was ever sent: so nobody needs to be asked.
-        nothing_open = bool(failed or record.get("refused") or (self.memory and not record))
-        if self._named:
-            return self._find_by_name(number, failed, nothing_open=nothing_open)
-        if not nothing_open:
-            self._refuse_unless_allowed()
-        self._check_failure(failed)
-        return None, number
-
-    def _find_by_name(
-        self, number: int, failed: VideoTask | None, *, nothing_open: bool
-    ) -> tuple[Submission | None, int]:
-        """Walk the numbers of this work until one is not there; ``failed`` is the task of the one before."""
-        while number < MAX_NUMBERS:
-            name = self._name(number)
-            try:
-                found = self.client.find_task(name, self.prepared.endpoint)
-            except CANNOT_BE_ASKED as error:
-                if not nothing_open:
-                    self._refuse_unless_allowed(error)
-                found = None
-            if found is None:
-                self._check_failure(failed)
-                return None, number
-            if found.state is not TaskState.FAILED:
-                return self._attach(found, name), number
-            log.info("submission %d (%s) failed at the vendor: %s", number, name, found.reason)
-            failed = found
-            number += 1
-        raise ConfigurationError(f"{MAX_NUMBERS} submissions of this work have failed: giving up")
-
-    def _check_failure(self, failed: VideoTask | None) -> None:
-        """
-        Refuse to pay again by itself for what the vendor has rejected.
-
-        :raises TaskRejectedError: the last submission was rejected for its content or input.
-        """
-        if failed is None or self.asked_anew:
-            return
-        error = error_of(failed.task_id, Finished(Verdict.FAILED, failed.reason, failed.reason_code))
-        if error.permanent:
-            raise error
-
-    def _remembered(self, task_id: str) -> VideoTask | None:
-        try:
-            return self.client.get_task(task_id, self.prepared.endpoint)
-        except NotFoundError:
-            log.warning("the vendor no longer has task %s that an earlier try created", task_id)
-            if not self._named:
-                self._refuse_unless_allowed()
-            return None
-
-    def _refuse_unless_allowed(self, cause: KlingError | None = None) -> None:
-        if self.on_unknown_submission == "resubmit":
-            log.warning(
-                "an earlier try may have paid already; submitting again, as on_unknown_submission says"
-            )
-            return
-        raise UnaskableSubmissionError(
-            f"an earlier try may have created and paid for this clip, and the api {self.client.config.dialect.name!r} "
-            f"cannot be asked for it{f' ({cause})' if cause else ''}. "
-            "Look into the vendor's console; if there is no such task, run this task again "
-            "with on_unknown_submission='resubmit'"
-        ) from cause
-
-    def _attach(self, task: VideoTask, name: str | None) -> Submission:
-        log.info(
-            "an earlier try created this clip already: task %s (%s), %s; nothing is paid again",
-            task.task_id,
-            name or "unnamed",
-            task.status or task.state.value,
-        )
-        return Submission(task, name, is_new=False)
+        step = self.recovery.next_step()
+        if isinstance(step, Stop):
+            raise step.error
+        if isinstance(step, Submit):
+            return self._submit(step.number)
+        self._note_found(step)
+        return Submission(step.task, step.name, is_new=False)
 
     # ------------------------------------------------------------- sending
 
     def _submit(self, number: int) -> Submission:
-        name = self._name(number) if self._named else None
+        name = self.recovery.name(number)
         body = dict(self.prepared.body)
+        fields = self.client.config.dialect.endpoint(self.prepared.endpoint).fields
         if name:
-            fields = self.client.config.dialect.endpoint(self.prepared.endpoint).fields
             body[fields["external_task_id"].name] = name
-        record: dict[str, Any] = {"fingerprint": self.prepared.fingerprint, "number": number, "name": name}
-        body.update(self._speak(record))
+        record = self._new_record(number, name)
+        check_age(self.prepared.spoken_at)
+        spoken = self._speak(record)
+        if spoken:
+            body[fields["audio_id"].name] = spoken.audio_id
+            record |= _noted(spoken)
+        if self.approval:
+            self.approval.before_clip(spoken.duration if spoken else None)
         self._remember(record)
-        is_new = True
         try:
-            task = self.client.submit(self.prepared.endpoint, body)
+            task, is_new = self._send(body, name)
         except KlingError as error:
-            found = self._after_failure(error, name)
-            if found is None:
-                self._remember({**record, "refused": True})
-                raise
-            task = found
-            is_new = error.accepted is Accepted.MAYBE  # a name that was refused as taken is an earlier try's
-        self._remember({**record, "task_id": task.task_id})
+            self.was_refused = error.accepted is Accepted.NO and not self._may_be_taken
+            if self.was_refused:
+                self._note({**record, "refused": True}, "that the vendor refused the clip")
+            raise
+        self._note({**record, "task_id": task.task_id}, f"that the clip is task {task.task_id}")
         return Submission(task, name or task.external_task_id, is_new=is_new)
 
-    def _speak(self, record: dict[str, Any]) -> dict[str, str]:
-        """Turn text into an audio id, unless an earlier try has one."""
-        speech = self.prepared.speech
-        if speech is None:
-            return {}
-        dialect = self.client.config.dialect
-        earlier = self._recall()
-        if earlier.get("audio_id") and earlier.get("fingerprint") == self.prepared.fingerprint:
-            audio_id = str(earlier["audio_id"])
-            log.info("an earlier try had this text spoken already: audio %s", audio_id)
-        else:
-            spoken = self.client.synthesize(speech_body(speech, dialect))
-            audio_id = spoken.audio_id
-            log.info("text spoken: audio %s, %s s", audio_id, spoken.duration)
-            self._check_length(spoken.duration)
-        record["audio_id"] = audio_id
-        return {dialect.endpoint(self.prepared.endpoint).fields["audio_id"].name: audio_id}
-
-    def _check_length(self, seconds: float | None) -> None:
-        rules = self.client.config.dialect.media_annotation(self.prepared.endpoint, "audio")
-        shortest, longest = rules.get("min_seconds"), rules.get("max_seconds")
-        if seconds is None:
-            return
-        if (shortest and seconds < shortest) or (longest and seconds > longest):
-            raise InvalidRequestError(
-                f"text gives {seconds:g} s of speech, but a clip takes {shortest} to {longest} s: "
-                f"{'lengthen the text or lower voice_speed' if seconds < (shortest or 0) else 'shorten the text'}",
-                field="text",
-                source=rules.get("source", ""),
-            )
-
-    def _after_failure(self, error: KlingError, name: str | None) -> VideoTask | None:
+    def _send(self, body: dict[str, Any], name: str | None) -> tuple[VideoTask, bool]:
         """
-        Ask for the task after a submission that ended in an error; ``None`` if the error stands as it is.
+        Pay. Return the task and whether this try paid for it.
 
-        :raises UnknownSubmissionError: the vendor may have taken it, and cannot or did not tell.
+        The same name is sent again only where the vendor takes a name once and has just said that it has none.
         """
-        if error.accepted is Accepted.NO:
-            # A refusal may also be the vendor's way of saying that it has a task of this name already.
-            return self._namesake(error, name) if name else None
-        log.warning("the submission broke off (%s): asking the vendor whether it has the task", error)
-        looks = LOOKS_AFTER_UNKNOWN if name else 0
-        problem: KlingError = error
-        for look in range(looks):
+        for _ in range(SENDINGS):
+            try:
+                return self.client.submit(self.prepared.endpoint, body), True
+            except KlingError as error:
+                if error.accepted is Accepted.NO:
+                    # A refusal may also be the vendor's way of saying that it has a task of this name already.
+                    return self._namesake(error, name), self._may_be_taken
+                problem = error
+            self._may_be_taken = True
+            log.warning("the submission broke off (%s): asking the vendor whether it has the task", problem)
+            found, answer = self._look(name)
+            if found is not None:
+                log.info("the vendor has it: task %s", found.task_id)
+                return found, True
+            if answer is not None or not self.client.config.dialect.unique_external_id:
+                break
+            log.info("the vendor does not have it; sending %s again: it takes a name only once", name)
+        raise self._unknown(answer or problem, name) from problem
+
+    def _look(self, name: str | None) -> tuple[VideoTask | None, KlingError | None]:
+        """
+        Ask for a task whose creation broke off, a few times.
+
+        :return: the task; or why it is not known; or neither, if the vendor said each time that it has none.
+        """
+        if not name:
+            return None, UnaskableSubmissionError("the api keeps no name to ask by")
+        problem: KlingError | None = None
+        for look in range(LOOKS):
             if look:
                 self.sleep(PAUSE_SECONDS)
             try:
-                found = self.client.find_task(name or "", self.prepared.endpoint)
-            except KlingError as not_told:
-                problem = not_told
-                continue
-            if found is not None:
-                log.info("the vendor has it: task %s", found.task_id)
-                return found
+                found = self.client.find_task(name, self.prepared.endpoint)
+            except KlingError as error:
+                problem = error
+            else:
+                if found is not None:
+                    return found, None
+        return None, problem
+
+    def _unknown(self, problem: KlingError, name: str | None) -> UnknownSubmissionError:
         next_step = (
             f"the next try asks for {name!r} before it sends anything"
             if name
             else "look into the vendor's console before you run this task again"
         )
-        kind = UnknownSubmissionError if name else UnaskableSubmissionError
-        raise kind(
+        return (UnknownSubmissionError if name else UnaskableSubmissionError)(
             f"it is not known whether the vendor took the clip ({problem}); nothing is sent again blindly: {next_step}",
+            code=problem.code,
+            http_status=problem.http_status,
+            request_id=problem.request_id,
+        )
+
+    def _namesake(self, error: KlingError, name: str | None) -> VideoTask:
+        """
+        Return the task because of which the vendor refused the name.
+
+        :raises KlingError: `error`, if the vendor refused something else.
+        :raises UnknownSubmissionError: the vendor seems to have such a task, but did not show it.
+        """
+        if name is None or not isinstance(error, InvalidRequestError | RefusedError):
+            raise error
+        seems_taken = name in error.message or error.http_status == 409 or bool(_TAKEN.search(error.message))
+        try:
+            found = self.client.find_task(name, self.prepared.endpoint)
+        except KlingError:
+            found = None
+        problem: KlingError | None = None
+        if found is None and seems_taken:
+            found, problem = self._look(name)
+        if found is not None:
+            log.warning(
+                "the vendor has a task named %r already: going on with it, %s. If it is not this clip, choose another "
+                "external_task_id",
+                name,
+                found.task_id,
+            )
+            return found
+        if not seems_taken:
+            raise error
+        cannot_be_asked = isinstance(problem, CANNOT_BE_ASKED)
+        raise (UnaskableSubmissionError if cannot_be_asked else UnknownSubmissionError)(
+            f"the vendor seems to have a task named {name!r} already, but does not show it under that name: "
+            "look for it in the vendor's console. If it lives, wait for it with KlingAvatarSensor; if it failed, give "
+            f"this task an external_task_id of your own; nothing was paid again ({error})",
             code=error.code,
             http_status=error.http_status,
             request_id=error.request_id,
         ) from error
 
-    def _namesake(self, error: KlingError, name: str) -> VideoTask | None:
-        """
-        Return the task because of which the vendor refused the name; ``None`` if it refused something else.
+    # ------------------------------------------------------------- speaking
 
-        :raises UnknownSubmissionError: the vendor has such a task but cannot be asked for it.
+    def _speak(self, record: dict[str, Any]) -> Spoken | None:
         """
-        if not isinstance(error, InvalidRequestError | RefusedError):
+        Turn text into a voice, unless an earlier try has one.
+
+        :param record: of the clip that is about to be sent.
+        :raises InvalidRequestError: the speech is no voice for a clip; it is written down and not paid for again.
+        """
+        speech, dialect = self.prepared.speech, self.client.config.dialect
+        if speech is None:
             return None
-        try:
-            found = self.client.find_task(name, self.prepared.endpoint)
-        except KlingError:
-            found = None
-        if found is None and (name in str(error) or "external_task_id" in str(error).lower()):
-            raise UnaskableSubmissionError(
-                f"the vendor has a task named {name!r} already, but cannot be asked for it by that name: "
-                "look for it in the vendor's console and wait for it with KlingAvatarSensor; "
-                f"nothing was paid again ({error})",
-                code=error.code,
-                http_status=error.http_status,
-                request_id=error.request_id,
-            ) from error
-        return found
+        spoken = earlier_speech(self.recovery.record, self.audio_id, time.time())
+        if spoken:
+            log.info("this text was spoken already: audio %s", spoken.audio_id)
+        else:
+            if self.approval:
+                self.approval.before_speech()
+            spoken = speak(self.client, speech_body(speech, dialect))
+            # At once, and as a clip that was certainly not taken: none was sent.
+            self._note(
+                {**record, **_noted(spoken), "refused": True}, f"that the text is audio {spoken.audio_id}"
+            )
+        self.audio_id = spoken.audio_id
+        if problem := length_problem(spoken.duration, dialect):
+            raise problem
+        return spoken
 
-    # -------------------------------------------------------------- naming
+    # ------------------------------------------------------------- remembering
 
-    def _name(self, number: int) -> str:
-        fields = self.client.config.dialect.endpoint(self.prepared.endpoint).fields
-        own = self.prepared.body.get(fields["external_task_id"].name)
-        if own:
-            return own if number == 0 else f"{own}-{number}"
-        return self.work.name(self.prepared.fingerprint, number)
+    def _new_record(self, number: int, name: str | None) -> dict[str, Any]:
+        return {
+            "inputs": self.recovery.inputs,
+            "number": number,
+            "name": name,
+            "before": self.recovery.before,
+        }
 
-    def _recall(self) -> dict[str, Any]:
-        record = self.memory.recall() if self.memory else {}
-        return record if record.get("fingerprint") == self.prepared.fingerprint else {}
+    def _note_found(self, step: Attach | Collect) -> None:
+        """Write down which clip stands for these inputs, if the memory does not know."""
+        if self.recovery.record.get("task_id") != step.task.task_id:
+            record = self._new_record(step.number, step.name)
+            self._note({**record, "task_id": step.task.task_id}, f"that the clip is task {step.task.task_id}")
 
     def _remember(self, record: dict[str, Any]) -> None:
+        """Write down what is about to be sent; an error here stops the try before anything is paid."""
         if self.memory:
             self.memory.remember(record)
+
+    def _note(self, record: dict[str, Any], fact: str) -> None:
+        """Write down what the vendor said. Failing the try for want of a note would only make things worse."""
+        try:
+            if self.memory and self.memory.recall().get("task_id") != record.get("task_id", ""):
+                self._remember(
+                    record
+                )  # unless another try, which took this one's place, has noted it and more
+        except StateUnavailableError as error:
+            log.warning("could not note down %s: %s", fact, error)
+
+
+def _noted(spoken: Spoken) -> dict[str, Any]:
+    """Return what a clip's record keeps of its voice: the clip has a ``task_id`` of its own."""
+    names = ("audio_id", "spoken_at", "duration")
+    return {name: value for name, value in spoken.to_record().items() if name in names}

@@ -1,8 +1,7 @@
-"""The two loops that wait for a task, one per transport. Both only look, tell and sleep; `polling` decides."""
+"""The loop in which a worker waits for a task. It only looks, tells and sleeps; `polling` decides."""
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from typing import TYPE_CHECKING, Protocol
@@ -11,7 +10,7 @@ from airflow_provider_kling_avatar.kling.errors import KlingError
 from airflow_provider_kling_avatar.kling.polling import Budget, Finished, Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from airflow_provider_kling_avatar.kling.model import VideoTask
 
@@ -50,34 +49,6 @@ def wait_for_task(
         if isinstance(decision, Finished):
             return decision
         sleep(decision)
-
-
-async def await_task(
-    look: Callable[[], Awaitable[VideoTask]],
-    budget: Budget,
-    log: Log,
-    *,
-    clock: Callable[[], float] = time.time,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> Finished:
-    """
-    Wait on an event loop until a task ends or the budget does.
-
-    :param look: asks for the task once.
-    :param budget: how long and how often to ask.
-    :param log: gets the story.
-    """
-    watch = Watch(budget)
-    while True:
-        seen: VideoTask | KlingError
-        try:
-            seen = await look()
-        except KlingError as error:
-            seen = error
-        decision = _decide(watch, seen, clock(), log)
-        if isinstance(decision, Finished):
-            return decision
-        await sleep(decision)
 
 
 def _decide(watch: Watch, seen: VideoTask | KlingError, now: float, log: Log) -> Finished | float:

@@ -117,6 +117,7 @@ class Dialect:
     :param regions: hosts of the same vendor on which another account may live.
     :param signed_keys: takes an access key with a secret key, besides a bearer key.
     :param external_id_query: a task can be asked for by our own id.
+    :param unique_external_id: the vendor's page says that it takes one of our ids only once in an account.
     :param limits: limits that differ from the schema's: ``"avatar.prompt.maxLength" -> 500``.
     """
 
@@ -129,6 +130,7 @@ class Dialect:
     regions: tuple[str, ...] = ()
     signed_keys: bool = False
     external_id_query: bool = False
+    unique_external_id: bool = False
     limits: Mapping[str, Any] = field(default_factory=dict)
 
     # ------------------------------------------------------------------ paths

@@ -57,8 +57,7 @@ KLING_CODES: dict[int, Meaning] = {
     1302: Meaning(e.RateLimitedError, "too many requests: slow down"),
     1303: Meaning(
         e.NoFreeSlotError,
-        "the account already runs as many tasks in parallel as its pack allows: "
-        "give the task an Airflow pool of that size",
+        "the account already runs as many tasks in parallel as its pack allows",
     ),
     1304: Meaning(
         e.PermissionDeniedError, "this address is not on the account's IP allow-list: contact the vendor"

@@ -23,5 +23,6 @@ DIALECT = Dialect(
     base_url="https://api.cometapi.com",
     prefix="/kling",
     external_id_query=True,
+    unique_external_id=True,
     endpoints={"avatar": AVATAR, "image_to_video": IMAGE_TO_VIDEO, "speech": kling.SPEECH},
 )

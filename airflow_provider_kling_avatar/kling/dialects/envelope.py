@@ -22,6 +22,7 @@ from airflow_provider_kling_avatar.kling.dialects.answer import (
     unreadable,
 )
 from airflow_provider_kling_avatar.kling.dialects.codes import KLING_CODES, code_of_reason
+from airflow_provider_kling_avatar.kling.dialects.deductions import read_deductions
 from airflow_provider_kling_avatar.kling.dialects.values import (
     as_name,
     as_number,
@@ -79,16 +80,21 @@ def read_task_list(answer: Answer) -> list[VideoTask]:
     :raises KlingError: the answer is an error, or no list.
     """
     body = read_json(answer)
-    rows = next((rows for rows in _lists(body) if isinstance(rows, list)), None)
+    rows = rows_of(body)
     if rows is None:
         raise unreadable(answer, "an answer without a list in it", body)
-    tasks = []
-    for row in rows:
-        layers = layers_of({"data": row} if isinstance(row, dict) else {})
-        row_id = first(layers, ("task_id", "id"), as_name)
-        if row_id and is_task(layers):
-            tasks.append(_task(layers, answer, row_id))
-    return tasks
+    return [read_record(row, answer, row_id) for row in rows if (row_id := record_id(row))]
+
+
+def record_id(row: object) -> str | None:
+    """Return the id of a row, or ``None`` if it is no task."""
+    layers = layers_of({"data": row} if isinstance(row, dict) else {})
+    return first(layers, ("task_id", "id"), as_name) if is_task(layers) else None
+
+
+def read_record(row: object, answer: Answer, row_id: str) -> VideoTask:
+    """Read one row of a list, of which `record_id` has told the id."""
+    return _task(layers_of({"data": row}), answer, row_id)
 
 
 def read_speech(answer: Answer) -> Speech:
@@ -112,10 +118,15 @@ def read_speech(answer: Answer) -> Speech:
                     url=as_url(audio.get("url")),
                     duration=as_number(audio.get("duration")),
                     task_id=first(layers, ("task_id", "id"), as_name),
-                    units=first(layers, ("final_unit_deduction",), as_name),
+                    units=read_deductions(layers).units,
                     request_id=request_id_of(answer, layers),
                 )
     raise unreadable(answer, "a speech answer without an audio id", body)
+
+
+def rows_of(body: Json) -> list[object] | None:
+    """Return the rows of a list, or ``None`` if the answer holds none."""
+    return next((rows for rows in _lists(body) if isinstance(rows, list)), None)
 
 
 def _lists(body: Json) -> Iterator[object]:
@@ -142,6 +153,7 @@ def _task(layers: list[Json], answer: Answer, task_id: str | None) -> VideoTask:
     state = STATES.get(normal(status), TaskState.UNKNOWN)
     failed = state is TaskState.FAILED
     reason, reason_code = _reason(records) if failed else (None, None)
+    deducted = read_deductions(records)
     return VideoTask(
         task_id=found_id,
         state=state,
@@ -154,7 +166,9 @@ def _task(layers: list[Json], answer: Answer, task_id: str | None) -> VideoTask:
         reason=redact(reason) if reason else None,
         reason_code=reason_code,
         videos=_videos(records) if state is TaskState.SUCCEEDED else (),
-        units=first(records, ("final_unit_deduction",), as_name) or _billed_units(records),
+        units=deducted.units,
+        cost=deducted.cost,
+        currency=deducted.currency,
         created_at=first(records, ("created_at", "create_time", "submit_time"), as_seconds),
         updated_at=first(records, ("updated_at", "update_time", "finish_time"), as_seconds),
         request_id=request_id_of(answer, layers),
@@ -226,11 +240,3 @@ def _outputs(layer: Json) -> Iterator[Json]:
                 yield {"url": row}
             elif isinstance(row, dict) and row.get("type", "video") == "video":
                 yield row
-
-
-def _billed_units(records: list[Json]) -> str | None:
-    for layer in records:
-        for row in dicts(layer.get("billing")):
-            if row.get("charge_type") == "unit":
-                return as_name(row.get("amount"))
-    return None

@@ -56,5 +56,6 @@ DIALECT = Dialect(
     ),
     signed_keys=True,
     external_id_query=True,
+    unique_external_id=True,
     endpoints={"avatar": AVATAR, "image_to_video": IMAGE_TO_VIDEO, "speech": SPEECH},
 )

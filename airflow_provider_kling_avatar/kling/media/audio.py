@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from airflow_provider_kling_avatar.kling.errors import MediaError
+from airflow_provider_kling_avatar.kling.media.boxes import BrokenBoxError, CutOffError, boxes, movie_seconds
 from airflow_provider_kling_avatar.kling.media.lookalikes import looks_like
 from airflow_provider_kling_avatar.kling.media.rules import AudioInfo
 
@@ -85,20 +86,12 @@ _CODEC = re.compile(rb"stsd.{12}([ -~]{4})", re.DOTALL)
 def _mp4(data: bytes) -> tuple[str, float]:
     index = _boxes(data).get(b"moov", b"")
     codecs = {match.decode("ascii").strip() for match in _CODEC.findall(index)}
-    seconds = _mp4_seconds(_boxes(index).get(b"mvhd", b""))
+    seconds = movie_seconds(_boxes(index).get(b"mvhd", b""))
     if not codecs or not seconds:
         raise MediaError(f"the file has no sound, or does not tell its length: {looks_like(data)}; {_REMEDY}")
     if _VIDEO_TRACK.search(index):
         return "mp4 video", seconds
     return ("m4a" if "mp4a" in codecs else f"mp4 with {' and '.join(sorted(codecs))} sound"), seconds
-
-
-def _mp4_seconds(header: bytes) -> float:
-    """Return the length in a movie header; 0 for pieces to be streamed, which keep theirs elsewhere."""
-    long = header[:1] == b"\1"
-    scale, length = (header[20:24], header[24:32]) if long else (header[12:16], header[16:20])
-    per_second = int.from_bytes(scale, "big")
-    return int.from_bytes(length, "big") / per_second if per_second else 0.0
 
 
 def _boxes(data: bytes) -> dict[bytes, bytes]:
@@ -107,21 +100,15 @@ def _boxes(data: bytes) -> dict[bytes, bytes]:
 
     :raises MediaError: the last box is not all there, though the length stands in another and looks right.
     """
-    boxes: dict[bytes, bytes] = {}
-    position = 0
-    while position + 8 <= len(data):
-        size, head = int.from_bytes(data[position : position + 4], "big"), 8
-        if size == 1:  # too large for four bytes
-            size, head = int.from_bytes(data[position + 8 : position + 16], "big"), 16
-        elif size == 0:  # up to the end
-            size = len(data) - position
-        if size < head:
-            raise MediaError(f"the MP4 file is damaged; {_REMEDY}")
-        if position + size > len(data):
-            raise _cut_off(f"{position + size} bytes are announced, {len(data)} are there")
-        boxes.setdefault(data[position + 4 : position + 8], data[position + head : position + size])
-        position += size
-    return boxes
+    found: dict[bytes, bytes] = {}
+    try:
+        for box in boxes(lambda position, size: data[position : position + size], 0, len(data)):
+            found.setdefault(box.name, data[box.body : box.end])
+    except CutOffError as error:
+        raise _cut_off(str(error)) from None
+    except BrokenBoxError:
+        raise MediaError(f"the MP4 file is damaged; {_REMEDY}") from None
+    return found
 
 
 # -------------------------------------------------------------------------------- streams of frames

@@ -11,6 +11,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from airflow_provider_kling_avatar.kling.errors import MediaError
+from airflow_provider_kling_avatar.kling.media.jpeg import layout, top_of
 from airflow_provider_kling_avatar.kling.media.lookalikes import looks_like
 from airflow_provider_kling_avatar.kling.media.rules import ImageInfo
 
@@ -38,7 +39,7 @@ def measure_image(data: bytes) -> ImageInfo:
             with Image.open(BytesIO(data)) as image:
                 name = (image.format or "").lower()
                 info = ImageInfo(_SAME.get(name, name), *image.size, len(data))
-                _read_through(image)
+                _read_through(image, data)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise MediaError(
             f"the picture has more than {Image.MAX_IMAGE_PIXELS} pixels and was not opened; make it smaller"
@@ -54,10 +55,19 @@ def measure_image(data: bytes) -> ImageInfo:
     return info
 
 
-def _read_through(image: ImageFile) -> None:
+def _read_through(image: ImageFile, data: bytes) -> None:
     """Reach the end of the file, so that a truncated one is noticed, at the least cost there is."""
-    if image.format in ("JPEG", "MPO"):
-        image.draft("L", (1, 1))  # an eighth of the size: the stream is read, hardly anything is computed
-        image.load()
-    else:
+    from PIL import Image
+
+    if image.format not in ("JPEG", "MPO"):
         image.verify()  # for PNG: every chunk's checksum, nothing unpacked
+    elif known := layout(data):
+        with Image.open(BytesIO(top_of(data, known))) as top:
+            _unpack(top)
+    else:
+        _unpack(image)
+
+
+def _unpack(image: ImageFile) -> None:
+    image.draft("L", (1, 1))  # an eighth of the size: the stream is read, hardly anything is computed
+    image.load()

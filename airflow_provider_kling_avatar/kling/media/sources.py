@@ -11,17 +11,18 @@ import binascii
 import os
 import re
 import stat
-import sys
 from collections.abc import Callable
 from contextlib import closing, nullcontext
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import urljoin, urlsplit
 from urllib.request import url2pathname
 
 from airflow_provider_kling_avatar.kling.errors import ConnectionFailedError, MediaError
 from airflow_provider_kling_avatar.kling.media.rules import too_large
+from airflow_provider_kling_avatar.kling.redact import LONGEST_NAME
+from airflow_provider_kling_avatar.kling.redact import shown as _shown
 
 if TYPE_CHECKING:
     import requests
@@ -29,11 +30,21 @@ if TYPE_CHECKING:
 Opener: TypeAlias = Callable[[str], BinaryIO]
 """Opens a storage URI (``s3://``, ``gs://``) for reading; comes from the caller, who holds the credentials."""
 
-LONGEST_NAME = 255
-"""Characters. A longer text that names no file may be base64; and may be a payload, so it is never shown."""
+Signer: TypeAlias = Callable[[str, int], str]
+"""
+Makes an http(s) link to a file in a storage that lives for some seconds; comes from the caller, as above.
+
+Raises ``NotImplementedError`` for a storage that cannot.
+"""
+
+SIGNED_URL_SECONDS = 48 * 3600
+"""How long a signed link lives. The vendor fetches the file when the clip's turn has come: a task may first wait 24 h
+for a slot, and then for hours in the vendor's queue. S3 and Google take seven days at most."""
 
 REDIRECTS = 5
 
+_NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError")
+"""What the libraries of S3 and Google raise where nothing is there to sign with."""
 _CHUNK = 1 << 18
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _HTTP = ("http", "https")
@@ -43,6 +54,41 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+[=\s]*")
 def is_url(source: str) -> bool:
     """Tell whether a source is an http(s) URL."""
     return _scheme(source) in _HTTP
+
+
+def is_storage(source: str) -> bool:
+    """Tell whether a source is a URI of a storage, not of this machine."""
+    return _scheme(source) not in (None, "file", *_HTTP)
+
+
+def sign_source(source: str, signer: Signer) -> str:
+    """
+    Return a link to a file in a storage, for a vendor that takes only URLs.
+
+    :raises MediaError: the storage cannot sign links, or does not let us.
+    """
+    remedy = (
+        "upload the file to where the vendor can fetch it and give that URL, or use a connection whose api takes "
+        "files: kling, cometapi, relay"
+    )
+    try:
+        link = signer(source, SIGNED_URL_SECONDS)
+    except (NotImplementedError, AttributeError, ValueError, ImportError) as error:
+        # `from None`: the text of the error may hold what it was signed with.
+        raise MediaError(
+            f"this API takes only http(s) URLs, and {_shown(source)} lies in a storage that cannot sign links "
+            f"({type(error).__name__}): {remedy}"
+        ) from None
+    except Exception as error:
+        if type(error).__name__ not in _NO_CREDENTIALS:
+            raise
+        raise MediaError(
+            f"this API takes only http(s) URLs, and no link to {_shown(source)} can be signed without credentials "
+            f"({type(error).__name__}): give the storage connection a key, or {remedy}"
+        ) from None
+    if not is_url(link):
+        raise MediaError(f"{_shown(source)} lies in a storage whose links are no http(s) URLs: {remedy}")
+    return link
 
 
 def check_url(url: str) -> str:
@@ -125,13 +171,15 @@ def _local_path(source: str) -> str:
 
 
 def _read(stream: BinaryIO, max_bytes: int | None) -> bytes:
-    ceiling = sys.maxsize if max_bytes is None else max_bytes + 1
-    data = bytearray()
-    while len(data) < ceiling and (chunk := stream.read(min(_CHUNK, ceiling - len(data)))):
-        data += chunk
-    if max_bytes is not None and len(data) > max_bytes:
-        raise MediaError(f"the file {too_large(None, max_bytes)}")
-    return bytes(data)
+    """Ask for everything at once, so that a storage is asked once; what gives less is asked again."""
+    pieces = []
+    left = -1 if max_bytes is None else max_bytes + 1
+    while left and (piece := stream.read(left)):
+        pieces.append(piece)
+        left = max(left - len(piece), 0) if left > 0 else left
+    if not left:
+        raise MediaError(f"the file {too_large(None, max_bytes or 0)}")
+    return b"".join(pieces)
 
 
 def inline_base64(source: str) -> str | None:
@@ -243,18 +291,3 @@ def _host(url: str) -> str | None:
         return urlsplit(url).hostname
     except ValueError:
         return None
-
-
-def _shown(source: str) -> str:
-    """Name a place in a message: without a query (signatures) and without a password; nothing at all if too long."""
-    if _scheme(source):
-        try:
-            parts = urlsplit(source)
-        except ValueError:
-            return "the address"
-        account, _, host = parts.netloc.rpartition("@")
-        if ":" in account:  # a bare name is Airflow's connection id and worth showing
-            account = ""
-        netloc = f"{account}@{host}" if account else host
-        source = urlunsplit((parts.scheme, netloc, parts.path, "", ""))
-    return source if len(source) <= LONGEST_NAME else f"a name of {len(source)} characters"

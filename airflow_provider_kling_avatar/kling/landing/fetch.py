@@ -1,0 +1,384 @@
+"""
+Brings a finished clip over http(s): streamed, resumed after a cut, hashed on the way, its link renewed when it expires.
+
+It knows HTTP. What the bytes are is for `mp4`, where they go is for the caller; which addresses may be asked is
+`reach`'s to say. No message holds more of a link than host and path: the rest is a signature.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, Final
+from urllib.parse import urljoin
+
+import requests
+import urllib3
+
+from airflow_provider_kling_avatar.kling.errors import DamagedVideoError, DownloadError, VideoTooLargeError
+from airflow_provider_kling_avatar.kling.landing.reach import Reach, open_session, proxies_for
+from airflow_provider_kling_avatar.kling.redact import redact, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
+
+    from tenacity import RetryCallState
+
+MAX_BYTES: Final = 4 << 30
+"""Bytes. Five minutes, the longest avatar, are some 400 MB; what is larger is no clip."""
+
+MAX_SECONDS: Final = 3600.0
+"""Of one download, all its attempts together. A server that drips would hold the worker for ever."""
+
+ATTEMPTS: Final = 8
+"""How often a download goes on after a cut, or is asked for again."""
+
+REFRESHES: Final = 2
+"""How often the vendor is asked for a new link. One that is refused fresh will not work the third time either."""
+
+REDIRECTS: Final = 5
+
+CHUNK: Final = 1 << 20
+"""Bytes read at once. Larger is no faster; a hundred of these would be the memory we may use."""
+
+_HASHED_BEHIND: Final = 4
+"""Chunks that may wait to be hashed."""
+
+_WRITTEN_BEHIND: Final = 16 << 20
+"""Bytes after which the system is told to begin writing them to the disk: `fsync` has little left to do at the end."""
+
+_EXPIRED: Final = frozenset({400, 401, 403, 404, 410})
+"""What storages answer to a link whose time is over (S3 has 400 for an expired token), or whose signature is wrong."""
+
+_PASSING: Final = frozenset({408, 425, 429})
+
+_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+
+_NO_FILM: Final = ("text/html", "application/json", "text/plain", "application/xml", "text/xml")
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """
+    What was brought.
+
+    :param size: bytes.
+    :param sha256: of them, in hexadecimal digits.
+    :param attempts: how many it took; 1 if nothing went wrong.
+    """
+
+    size: int
+    sha256: str
+    attempts: int
+
+
+class _TryAgainError(Exception):
+    """A download was interrupted and may go on."""
+
+
+class _ExpiredError(_TryAgainError):
+    """The link was refused: the vendor may give a new one."""
+
+    def __init__(self, message: str, status: int) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+class Clip:
+    """
+    One clip at its vendor's. A context manager, so that its connections are closed.
+
+    :param url: where it can be fetched for now.
+    :param refresh: asks the vendor for a new link; called when the old one is refused.
+    :param reach: which addresses may be asked.
+    :param connect_timeout: seconds.
+    :param read_timeout: seconds to wait for the next bytes.
+    :param max_seconds: seconds for a whole download.
+    :param sleep: pauses between attempts, for so many seconds.
+    :param clock: tells seconds.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        refresh: Callable[[], str],
+        reach: Reach,
+        connect_timeout: float = 10.0,
+        read_timeout: float = 60.0,
+        max_seconds: float = MAX_SECONDS,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._url = url
+        self._refresh = refresh
+        self._refreshes = 0
+        self._reach = reach
+        self._timeouts = (connect_timeout, read_timeout)
+        self._max_seconds = max_seconds
+        self._sleep = sleep
+        self._clock = clock
+        self._session = open_session(reach)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._session.close()
+
+    def fetch(self, file: BinaryIO, max_bytes: int = MAX_BYTES) -> Fetched:
+        """
+        Write the clip into a file, from its beginning.
+
+        :param file: open for writing, unbuffered, empty.
+        :param max_bytes: the most that it may be.
+        :raises DownloadError: it cannot be had, now or at all; its children say more.
+        :raises OSError: the file cannot be written to.
+        """
+        with _Transfer(file, max_bytes) as transfer:
+            attempts = self._again_and_again(lambda deadline: self._go_on(transfer, deadline))
+            size, digest = transfer.finish()
+        return Fetched(size, digest, attempts)
+
+    def piece(self, start: int, stop: int) -> tuple[bytes, int] | None:
+        """
+        Fetch a piece of the clip.
+
+        :param start: the first byte.
+        :param stop: the byte behind the last.
+        :return: the piece, and how many bytes the whole clip has; ``None`` if this server gives no pieces.
+        :raises DownloadError: as from `fetch`.
+        """
+        found: list[tuple[bytes, int] | None] = []
+        self._again_and_again(lambda deadline: found.append(self._piece(start, stop, deadline)))
+        return found[-1]
+
+    # ------------------------------------------------------------------------------------- attempts
+
+    def _again_and_again(self, attempt: Callable[[float], None]) -> int:
+        """Make attempts until one ends well; return how many it took."""
+        from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+
+        deadline = self._clock() + self._max_seconds
+        retrying = Retrying(
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_exponential_jitter(initial=1, max=30),
+            retry=retry_if_exception_type(_TryAgainError),
+            before_sleep=self._prepare_next,
+            sleep=self._sleep,
+            reraise=True,
+        )
+        try:
+            retrying(attempt, deadline)
+        except _TryAgainError as error:
+            status = error.status if isinstance(error, _ExpiredError) else None
+            raise DownloadError(f"the clip cannot be fetched: {error}", http_status=status) from None
+        return int(retrying.statistics["attempt_number"])
+
+    def _prepare_next(self, state: RetryCallState) -> None:
+        error = state.outcome and state.outcome.exception()
+        if not isinstance(error, _ExpiredError):
+            return
+        if self._refreshes >= REFRESHES:
+            raise DownloadError(
+                f"the clip cannot be fetched: {error}, and so did {self._refreshes} new links that the vendor gave: "
+                "look for it in the vendor's console; results are kept for 30 days at most",
+                http_status=error.status,
+            )
+        self._refreshes += 1
+        self._url = self._refresh()
+
+    # ------------------------------------------------------------------------------------- one attempt
+
+    def _go_on(self, transfer: _Transfer, deadline: float) -> None:
+        """Fetch what is still missing."""
+        with self._ask(transfer.wishes()) as answer:
+            transfer.begin(answer)
+            while chunk := self._read(answer, CHUNK, deadline):
+                transfer.write(chunk)
+            transfer.check_end(shown(self._url))
+
+    def _piece(self, start: int, stop: int, deadline: float) -> tuple[bytes, int] | None:
+        with self._ask({"Range": f"bytes={start}-{stop - 1}"}) as answer:
+            spot = _RANGE.fullmatch(answer.headers.get("content-range", ""))
+            if answer.status_code != 206 or spot is None or spot[3] == "*" or int(spot[1]) != start:
+                return None
+            data = bytearray()
+            while len(data) < stop - start and (chunk := self._read(answer, stop - start, deadline)):
+                data += chunk
+            return bytes(data), int(spot[3])
+
+    def _read(self, answer: requests.Response, most: int, deadline: float) -> bytes:
+        """Return the next bytes as they come, so that a dripping server is noticed between them."""
+        if self._clock() > deadline:
+            raise DownloadError(
+                f"the clip did not come within {self._max_seconds:.0f} s: its server is too slow"
+            )
+        try:
+            data: bytes = answer.raw.read1(most, decode_content=False)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise self._interrupted(error) from None
+        return data
+
+    def _ask(self, wishes: dict[str, str]) -> requests.Response:
+        """Return the answer to a GET, without its body; redirects are followed by hand and judged one by one."""
+        url, before = self._url, None
+        for _ in range(REDIRECTS + 1):
+            self._reach.check_url(url, before)
+            try:
+                answer = self._session.get(
+                    url,
+                    headers={"Accept-Encoding": "identity", **wishes},
+                    stream=True,
+                    allow_redirects=False,
+                    timeout=self._timeouts,
+                    proxies=proxies_for(url),
+                )
+            except (requests.RequestException, ValueError) as error:
+                raise self._interrupted(error) from None
+            if not answer.is_redirect:
+                _check_status(answer, shown(url))
+                return answer
+            answer.close()
+            before, url = url, urljoin(url, answer.headers["location"])
+        raise DownloadError(f"{shown(self._url)} redirects more than {REDIRECTS} times")
+
+    def _interrupted(self, error: Exception) -> _TryAgainError:
+        # Only its kind: the text of such an error holds the link with its signature.
+        return _TryAgainError(f"{shown(self._url)} was cut off or not reached ({type(error).__name__})")
+
+
+def _check_status(answer: requests.Response, where: str) -> None:
+    """Raise unless an answer may hold the clip; and close it then."""
+    status = answer.status_code
+    if status in (200, 206, 416):
+        kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if status != 416 and kind in _NO_FILM:
+            answer.close()
+            raise DamagedVideoError(f"{where} answered with {redact(kind)} instead of a video")
+        return
+    answer.close()
+    if status in _EXPIRED:
+        raise _ExpiredError(f"{where} answered HTTP {status}", status)
+    if status in _PASSING or status >= 500:
+        raise _TryAgainError(f"{where} answered HTTP {status}")
+    raise DownloadError(f"{where} answered HTTP {status}", http_status=status)
+
+
+class _Transfer:
+    """A clip on its way into a file: how much is there, what the whole should be, and its hash."""
+
+    def __init__(self, file: BinaryIO, max_bytes: int) -> None:
+        self._file = file
+        self._max_bytes = max_bytes
+        self._size = 0
+        self._advised = 0
+        self._total: int | None = None
+        self._validator: str | None = None
+        self._hash = hashlib.sha256()
+        # In a thread of its own, since hashing holds no lock: else it would cost a third of the rate.
+        self._hasher = ThreadPoolExecutor(1, "kling-landing-sha256")
+        self._unhashed: deque[Future[None]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._hasher.shutdown(cancel_futures=True)
+
+    def wishes(self) -> dict[str, str]:
+        """Return the headers that ask for what is missing; none if only a whole new beginning is safe."""
+        if not self._size or self._validator is None:
+            return {}
+        return {"Range": f"bytes={self._size}-", "If-Range": self._validator}
+
+    def begin(self, answer: requests.Response) -> None:
+        """Take the head of an answer: go on where the last one ended, or start over."""
+        if answer.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
+            raise DamagedVideoError("the clip came compressed, although it was asked for as it is")
+        spot = _RANGE.fullmatch(answer.headers.get("content-range", ""))
+        if answer.status_code == 206 and self._size and spot is not None and int(spot[1]) == self._size:
+            total = None if spot[3] == "*" else int(spot[3])
+            if self._total is not None and total not in (None, self._total):
+                self._start_over()
+                raise _TryAgainError("the clip has changed at the vendor while it was fetched")
+            return
+        if answer.status_code != 200:
+            self._start_over()
+            raise _TryAgainError(
+                f"the vendor's server cannot continue a download (HTTP {answer.status_code})"
+            )
+        self._start_over()
+        length = answer.headers.get("content-length", "")
+        self._total = int(length) if length.isdecimal() else None
+        self._validator = _validator(answer)
+        self._check_size(self._total or 0)
+
+    def write(self, chunk: bytes) -> None:
+        """Take the next bytes."""
+        self._check_size(self._size + len(chunk))
+        if len(self._unhashed) >= _HASHED_BEHIND:
+            self._unhashed.popleft().result()
+        self._unhashed.append(self._hasher.submit(self._hash.update, chunk))
+        left = memoryview(chunk)
+        while left:
+            left = left[self._file.write(left) :]
+        self._size += len(chunk)
+        if self._size - self._advised >= _WRITTEN_BEHIND:
+            self._begin_writing_to_disk()
+
+    def _begin_writing_to_disk(self) -> None:
+        if hasattr(os, "posix_fadvise"):  # not on macOS
+            with contextlib.suppress(OSError):  # advice; a device takes none
+                stretch = (self._advised, self._size - self._advised)
+                os.posix_fadvise(self._file.fileno(), *stretch, os.POSIX_FADV_DONTNEED)
+        self._advised = self._size
+
+    def check_end(self, where: str) -> None:
+        """Raise unless all has come."""
+        if self._total is not None and self._size != self._total:
+            if self._size > self._total:
+                size, total = self._size, self._total
+                self._start_over()
+                raise DamagedVideoError(f"{where} gave {size} bytes, although it announced {total}")
+            raise _TryAgainError(f"{where} ended after {self._size} of {self._total} bytes")
+
+    def finish(self) -> tuple[int, str]:
+        """Return how many bytes came, and their SHA-256."""
+        while self._unhashed:
+            self._unhashed.popleft().result()
+        return self._size, self._hash.hexdigest()
+
+    def _start_over(self) -> None:
+        self.finish()
+        if self._size:
+            self._file.seek(0)
+            self._file.truncate()
+        self._size, self._advised, self._total, self._validator = 0, 0, None, None
+        self._hash = hashlib.sha256()
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise VideoTooLargeError(
+                f"the clip has {size} bytes or more, {self._max_bytes} are allowed: raise max_bytes if it is right"
+            )
+
+
+def _validator(answer: requests.Response) -> str | None:
+    """Return what tells this very content from another one, for If-Range, which takes no weak ETag."""
+    etag = answer.headers.get("etag", "")
+    if etag and not etag.startswith("W/"):
+        return etag
+    return answer.headers.get("last-modified")

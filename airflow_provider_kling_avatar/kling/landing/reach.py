@@ -1,0 +1,185 @@
+"""
+Which addresses may be asked for a clip: the vendor's link is a stranger's word on where our worker connects to.
+
+The address that is judged is the one that is really connected to, before a byte is sent: a name that is looked up
+twice may answer differently the second time (DNS rebinding).
+
+Behind an HTTP proxy the peer is the proxy, which the machine's owner chose, and which looks names up itself: there
+only addresses that stand in the URL as numbers, and ``localhost``, can be judged.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies, select_proxy
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from airflow_provider_kling_avatar.kling.errors import ForbiddenAddressError
+from airflow_provider_kling_avatar.kling.media.sources import is_url
+from airflow_provider_kling_avatar.kling.redact import shown
+
+if TYPE_CHECKING:
+    import socket
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """
+    What may be connected to.
+
+    :param base_url: of the connection. Its very host and port may be private: a gateway inside the network serves its
+        clips itself. Another port of the same host is another service.
+    :param private: private addresses may be asked, whoever names them.
+    """
+
+    base_url: str
+    private: bool = False
+    _own: tuple[str, int] | None = field(init=False, repr=False, default=None)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_own", _host_and_port(self.base_url))
+
+    def allows(self, host: str, port: int | None, address: str) -> bool:
+        """
+        Tell whether an address may be connected to.
+
+        :param host: the name that the URL has for it.
+        :param port: TCP port.
+        :param address: what is connected to.
+        """
+        return self.private or (host.strip("[]").lower(), port) == self._own or is_public(address)
+
+    def check_url(self, url: str, before: str | None = None) -> None:
+        """
+        Judge a URL before it is asked.
+
+        :param before: the URL that redirected to it.
+        :raises ForbiddenAddressError: another scheme than http(s), or from https back to http, or no host at all.
+        """
+        how = "the clip's link" if before is None else f"{shown(before)} redirects to what"
+        if not is_url(url):
+            raise ForbiddenAddressError(
+                f"{how} is not an http(s) URL ({shown(url)[:60]}): it is not followed"
+            )
+        if before is not None and _scheme(before) == "https" and _scheme(url) != "https":
+            raise ForbiddenAddressError(f"{how} is not https any more: it is not followed")
+        place = _host_and_port(url)
+        if place is None:
+            raise ForbiddenAddressError(f"{how} names no host ({shown(url)})")
+        host, port = place
+        literal = "127.0.0.1" if host == "localhost" or host.endswith(".localhost") else host
+        if _is_address(literal) and not self.allows(host, port, literal):
+            raise forbidden(host, literal)
+
+
+def is_public(address: str) -> bool:
+    """Tell whether an IP address is one of the open internet; those hidden inside IPv6 ones are looked at too."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo and ip.teredo[1])
+        if ip in _NAT64:
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if inner:
+            return is_public(str(inner))
+    return ip.is_global and not ip.is_multicast
+
+
+def forbidden(host: str, address: str) -> ForbiddenAddressError:
+    """Return the error about an address that is not public."""
+    where = host if host == address else f"{host} ({address})"
+    return ForbiddenAddressError(
+        f"the clip's link leads to {where}, an address inside a private network: it is not asked. If your gateway "
+        "serves its clips from there, set allow_private_addresses in the connection's extra to true"
+    )
+
+
+def open_session(reach: Reach) -> requests.Session:
+    """Return a session that connects only to what may be reached, and sends nobody's credentials along."""
+    session = requests.Session()
+    session.trust_env = False  # else requests takes a login for the host out of ~/.netrc
+    session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+    adapter = _GuardedAdapter(reach)
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    return session
+
+
+def proxies_for(url: str) -> dict[str, str]:
+    """Return the proxy that this machine's environment names for a URL, as requests wants it; empty if none."""
+    proxies = get_environ_proxies(url)
+    proxy = select_proxy(url, proxies)
+    return {_scheme(url): proxy} if proxy else {}
+
+
+class _GuardedAdapter(HTTPAdapter):
+    """Connections without a proxy are judged by `Reach` as soon as they are made."""
+
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+        super().__init__(max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = _pools(self._reach)
+
+
+def _pools(reach: Reach) -> dict[str, type[HTTPConnectionPool]]:
+    """Make connection pools whose connections ask `reach` about their peer before they send anything, TLS included."""
+
+    def judge(connection: HTTPConnection, sock: socket.socket) -> socket.socket:
+        peer = str(sock.getpeername()[0])
+        if not reach.allows(connection.host, connection.port, peer):
+            sock.close()
+            raise forbidden(connection.host, peer)
+        return sock
+
+    class Plain(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            return judge(self, super()._new_conn())
+
+    class Secure(HTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            return judge(self, super()._new_conn())
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class SecurePool(HTTPSConnectionPool):
+        ConnectionCls = Secure
+
+    return {"http": PlainPool, "https": SecurePool}
+
+
+def _scheme(url: str) -> str:
+    return url.partition(":")[0].lower()
+
+
+def _host_and_port(url: str) -> tuple[str, int] | None:
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme.lower())
+    except ValueError:
+        return None
+    return (parts.hostname.lower(), port) if parts.hostname and port else None
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True

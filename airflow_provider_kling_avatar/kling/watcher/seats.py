@@ -1,0 +1,139 @@
+"""What is waited for, and who waits: each waiter sits on a seat and is woken by news of its task only."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from math import inf
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow_provider_kling_avatar.kling.errors import KlingError
+    from airflow_provider_kling_avatar.kling.model import VideoTask
+    from airflow_provider_kling_avatar.kling.watcher.singles import Singles
+
+
+SHORTEST_SECONDS = 0.01
+"""Between two questions for one task."""
+News = tuple["VideoTask | KlingError", float]
+"""What was seen of a task, and when, in Unix seconds."""
+
+
+class Watched:
+    """
+    A task that is waited for, and what is known of it.
+
+    :param task_id: the vendor's id.
+    :param since: Unix seconds; it was created then or earlier.
+    """
+
+    __slots__ = (
+        "asked_at",
+        "due",
+        "failed_at",
+        "failures",
+        "is_asked",
+        "is_listed",
+        "last",
+        "misses",
+        "seats",
+        "since",
+        "task_id",
+    )
+
+    def __init__(self, task_id: str, since: float) -> None:
+        self.task_id = task_id
+        self.since = since
+        self.seats: list[Seat] = []
+        self.last: VideoTask | None = None
+        """What the vendor last said of it."""
+        self.failures = 0
+        """Failed questions in a row."""
+        self.failed_at = -inf
+        """Seconds of the loop's clock when the last of them was told."""
+        self.is_asked = False
+        """A question for it by itself is under way."""
+        self.is_listed = True
+        """The list shows it, or is expected to."""
+        self.misses = 0
+        """So many sweeps through the list in a row did not show it."""
+        self.due = inf
+        """Seconds of the loop's clock at which it is asked for by itself."""
+        self.asked_at = -inf
+        """When it last was."""
+
+    @property
+    def is_unplanned(self) -> bool:
+        """Whether nobody is going to ask for it by itself."""
+        return self.due == inf and not self.is_asked
+
+    def interval(self, default: float) -> float:
+        """Return the shortest interval in seconds that anybody wants."""
+        if len(self.seats) == 1:  # nearly always, and asked for thousands at a time
+            interval = self.seats[0].interval
+            return default if interval is None else interval
+        return min((default if s.interval is None else s.interval for s in self.seats), default=default)
+
+
+class Seat:
+    """
+    One waiter's view of one task.
+
+    :param watched: the task, shared with others who wait for it.
+    :param interval: seconds between two questions, ``None`` for as often as costs little.
+    :param is_eager: woken also by the first word that a task runs, which others hear of with the next news.
+    :param singles: asks for one task.
+    """
+
+    __slots__ = ("_news", "_singles", "_waiter", "interval", "is_eager", "watched")
+
+    def __init__(self, watched: Watched, interval: float | None, singles: Singles, *, is_eager: bool) -> None:
+        self.watched = watched
+        # What is stored may be of a version that let anything pass; a comparison also catches what is no number.
+        self.interval = interval if interval is None or interval >= SHORTEST_SECONDS else SHORTEST_SECONDS
+        self.is_eager = is_eager
+        self._singles = singles
+        self._news: tuple[News, ...] = () if watched.last is None else ((watched.last, time.time()),)
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def last(self) -> VideoTask | None:
+        """What the vendor last said, unless it cannot be asked just now."""
+        return None if self.watched.failures else self.watched.last
+
+    async def news(self, until: float) -> tuple[News, ...]:
+        """
+        Wait for something new of the task, or for a failed question.
+
+        :param until: Unix seconds.
+        :returns: what was heard until then, with the Unix seconds of each.
+        """
+        if not self._news:
+            loop = asyncio.get_running_loop()
+            self._waiter = loop.create_future()
+            timer = loop.call_later(max(until - time.time(), 0), self._wake)
+            try:
+                await self._waiter
+            finally:
+                timer.cancel()
+                self._waiter = None
+        news, self._news = self._news, ()
+        return news
+
+    async def look(self) -> VideoTask | KlingError:
+        """Ask for the task now."""
+        return await self._singles.ask_now(self.watched)
+
+    def tell(self, seen: VideoTask | KlingError, *, is_urgent: bool) -> None:
+        """
+        Hear of the task.
+
+        :param is_urgent: not only the first word that it runs.
+        """
+        self._news += ((seen, time.time()),)
+        if is_urgent or self.is_eager:
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
