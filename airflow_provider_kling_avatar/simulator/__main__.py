@@ -14,9 +14,14 @@ import logging
 import sqlite3
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from airflow_provider_kling_avatar.simulator.settings import DEFAULT_ACCOUNT, Account, SimulatorSettings
+from airflow_provider_kling_avatar.simulator.settings import (
+    DEFAULT_ACCOUNT,
+    Account,
+    DuplicatePolicy,
+    SimulatorSettings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,6 +85,8 @@ def settings_from(argv: Sequence[str] | None) -> SimulatorSettings:
         accounts=(DEFAULT_ACCOUNT, *(given.account or ())),
         queue_seconds=given.queue_seconds,
         render_seconds=given.render_seconds,
+        list_lag_seconds=given.list_lag_seconds,
+        list_page_cap=given.list_page_cap,
         slots=given.slots,
         duplicate_external_id=given.duplicate_external_id,
         url_ttl_seconds=given.url_ttl_seconds,
@@ -109,12 +116,21 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--render-seconds", type=_seconds, default=usual.render_seconds, help="how long it is then processing"
     )
+    add(
+        "--list-lag-seconds", type=_seconds, default=usual.list_lag_seconds, help="how old what lists show is"
+    )
+    add(
+        "--list-page-cap",
+        type=_page_size,
+        default=usual.list_page_cap,
+        help="rows on a page of a list at most, whatever was asked for",
+    )
     add("--slots", type=int, default=usual.slots, help="unfinished video tasks an account may have at once")
     add(
         "--duplicate-external-id",
-        choices=("refuse", "return-first"),
+        choices=get_args(DuplicatePolicy),
         default=usual.duplicate_external_id,
-        help="what a repeated external_task_id gets; no vendor documents it",
+        help="what a repeated external_task_id gets; no vendor documents it. accept: a second task, billed too",
     )
     add("--url-ttl-seconds", type=_seconds, default=usual.url_ttl_seconds, help="how long a result URL works")
     add("--fetch-remote", action="store_true", help="contact media and callback URLs on other machines too")
@@ -134,6 +150,13 @@ def _seconds(text: str) -> float:
     value = float(text)
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError("must be 0 or more seconds")
+    return value
+
+
+def _page_size(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= SimulatorSettings.list_page_cap:
+        raise argparse.ArgumentTypeError(f"must be from 1 to {SimulatorSettings.list_page_cap}")
     return value
 
 

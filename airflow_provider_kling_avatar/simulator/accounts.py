@@ -7,6 +7,7 @@ nothing it raises or returns may contain a key.
 from __future__ import annotations
 
 import hmac
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import jwt
@@ -27,6 +28,17 @@ class Accounts:
     def __init__(self, accounts: Iterable[Account]) -> None:
         """Take the accounts; names, API keys and access keys are expected to be distinct."""
         self._accounts = tuple(accounts)
+
+    def rotate(self, name: str, api_key: str) -> None:
+        """Give an account another API key; from now on the old one opens nothing. Raises ValueError."""
+        if name not in (account.name for account in self._accounts):
+            raise ValueError(f"there is no account {name!r}")
+        if not api_key or any(account.api_key == api_key for account in self._accounts):
+            raise ValueError("an API key must be some text that no account has")
+        self._accounts = tuple(
+            replace(account, api_key=api_key) if account.name == name else account
+            for account in self._accounts
+        )
 
     def of(self, authorization: str | None, *, signed_tokens: bool = True) -> Account:
         """Recognise the caller by the Authorization header, or raise a Refusal.

@@ -14,7 +14,12 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from starlette.exceptions import HTTPException
 
 from airflow_provider_kling_avatar.simulator.account_routes import account_routes
-from airflow_provider_kling_avatar.simulator.control import inspection_routes, steering_routes
+from airflow_provider_kling_avatar.simulator.control import (
+    inspection_routes,
+    staging_routes,
+    steering_routes,
+)
+from airflow_provider_kling_avatar.simulator.dialects import call_of
 from airflow_provider_kling_avatar.simulator.envelopes import kling_error
 from airflow_provider_kling_avatar.simulator.gate import Gate
 from airflow_provider_kling_avatar.simulator.media_routes import media_routes
@@ -49,9 +54,10 @@ def create_app(settings: SimulatorSettings) -> FastAPI:
         exception_handlers={HTTPException: _wrong_place},
     )
     app.state.simulator = state
-    app.add_middleware(Gate, faults=state.faults, records=state.records)
+    app.add_middleware(Gate, faults=state.faults, records=state.records, calls=state.calls, call_of=call_of)
     app.include_router(inspection_routes(state))
     app.include_router(steering_routes(state))
+    app.include_router(staging_routes(state))
     app.include_router(media_routes(state.cinema, state.links, state.clock))
     app.include_router(account_routes(state.accounts, state.ledger))
     app.include_router(vendor_routes(state.accounts, state.desk, settings.public_url, state.callbacks.nudge))

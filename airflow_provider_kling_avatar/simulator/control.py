@@ -7,13 +7,13 @@ loopback, and holds nothing worth stealing.
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 
 from fastapi import APIRouter, Body, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
 from airflow_provider_kling_avatar import __version__
-from airflow_provider_kling_avatar.simulator.dialects import DIALECTS
+from airflow_provider_kling_avatar.simulator.dialects import DIALECTS, CallName
 from airflow_provider_kling_avatar.simulator.page import home_page
 from airflow_provider_kling_avatar.simulator.settings import DEFAULT_ACCOUNT, Account
 
@@ -27,8 +27,12 @@ OWN_ENDPOINTS: Final = {
     "GET /simulator/ledger": "what it would have billed",
     "GET /simulator/requests": "the latest API requests, without secrets and media",
     "GET, POST, DELETE /simulator/faults": "list, add or clear faults",
+    "GET /simulator/calls": "how many of these were to create, to list or to query",
+    "GET, POST /simulator/lists": 'tell or change what lists show: {"lag_seconds": seconds} and so on',
+    "POST /simulator/tasks": 'make tasks in bulk: {"count": number} and so on',
+    "POST /simulator/key": 'give an account another key: {"account": name, "api_key": key}',
     "GET, POST /simulator/clock": 'read its clock, or move it: {"advance": seconds}',
-    "POST /simulator/reset": "forget all tasks, faults and requests",
+    "POST /simulator/reset": "forget all tasks, faults and requests, and list as at the start",
 }
 
 
@@ -70,6 +74,16 @@ def inspection_routes(state: SimulatorState) -> APIRouter:
     def requests() -> list[dict[str, Any]]:
         """Tell what was asked, oldest first."""
         return [asdict(record) for record in list(state.records)]
+
+    @router.get("/simulator/calls")
+    def calls() -> dict[str, int]:
+        """Tell how many requests there were of each call."""
+        return {name: state.calls[name] for name in get_args(CallName)}
+
+    @router.get("/simulator/lists")
+    def lists() -> dict[str, Any]:
+        """Tell what lists show."""
+        return asdict(state.desk.lists.view)
 
     @router.get("/simulator/clock")
     def clock() -> dict[str, float]:
@@ -114,6 +128,39 @@ def steering_routes(state: SimulatorState) -> APIRouter:
         """Start afresh."""
         state.reset()
         return {"status": "reset"}
+
+    return router
+
+
+def staging_routes(state: SimulatorState) -> APIRouter:
+    """Make the routes that set the stage: what lists show, tasks that nobody ordered, other keys."""
+    router = APIRouter(redirect_slashes=False)
+
+    @router.post("/simulator/lists")
+    def change_lists(changes: Annotated[dict[str, Any], Body()]) -> dict[str, Any]:
+        """Change what lists show."""
+        try:
+            return asdict(state.desk.lists.change(**changes))
+        except (TypeError, ValueError) as error:
+            raise HTTPException(422, str(error)) from error
+
+    @router.post("/simulator/tasks", status_code=201)
+    def seed(order: Annotated[dict[str, Any], Body()]) -> dict[str, list[str]]:
+        """Make tasks in bulk."""
+        try:
+            return {"task_ids": state.seed(**order)}
+        except (TypeError, ValueError) as error:
+            raise HTTPException(422, str(error)) from error
+
+    @router.post("/simulator/key")
+    def rotate(order: Annotated[dict[str, str], Body()]) -> dict[str, str]:
+        """Give an account another key; the answer does not repeat it."""
+        name = order.get("account", DEFAULT_ACCOUNT.name)
+        try:
+            state.accounts.rotate(name, order["api_key"])
+        except (KeyError, ValueError) as error:
+            raise HTTPException(422, 'expected {"account": a known name, "api_key": a new key}') from error
+        return {"account": name}
 
     return router
 

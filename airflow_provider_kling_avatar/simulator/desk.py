@@ -16,6 +16,7 @@ from airflow_provider_kling_avatar.simulator import prices, speech
 from airflow_provider_kling_avatar.simulator.contracts import contract
 from airflow_provider_kling_avatar.simulator.faults import SPOILS_TASK
 from airflow_provider_kling_avatar.simulator.lifecycle import SUBMITTED, State, state_at
+from airflow_provider_kling_avatar.simulator.lists import Lists
 from airflow_provider_kling_avatar.simulator.media import audio_seconds, check_length
 from airflow_provider_kling_avatar.simulator.refusals import Refusal
 from airflow_provider_kling_avatar.simulator.store import TaskRow
@@ -56,7 +57,8 @@ class Desk:
     def __init__(
         self, settings: SimulatorSettings, store: Store, clock: Clock, cupboard: MediaCupboard, links: Links
     ) -> None:
-        """Work with these; nothing is kept here."""
+        """Work with these; nothing is kept here but how lists differ from the truth."""
+        self.lists = Lists(settings)
         self._settings = settings
         self._store = store
         self._clock = clock
@@ -93,23 +95,34 @@ class Desk:
         return row
 
     def page(self, dialect: Dialect, endpoint: str, account: str, number: int, size: int) -> list[TaskRow]:
-        """List one page (counted from 1) of an account's tasks, newest first."""
-        rows = [
-            r for r in self._store.of_account(account) if (r.desk, r.endpoint) == (dialect.desk, endpoint)
-        ]
-        return rows[(number - 1) * size : number * size]
+        """List one page (counted from 1) of an account's tasks, newest first, as far as lists show them."""
+        shown = self.lists.view
+        size = min(size, shown.page_cap)
+        return self._store.page(
+            dialect.desk,
+            endpoint,
+            account=None if shown.everybody else account,
+            until=self._clock.now() - shown.lag_seconds,
+            hidden=shown.hidden,
+            skip=(number - 1) * size,
+            size=size,
+        )
 
-    def look_at(self, row: TaskRow, base_url: str, *, with_url: bool = True) -> TaskView:
-        """See how a task stands now, with links that start with `base_url`."""
+    def look_at(
+        self, row: TaskRow, base_url: str, *, with_url: bool = True, lag_seconds: float = 0.0
+    ) -> TaskView:
+        """See how a task stands now, or stood `lag_seconds` ago, with links that start with `base_url`."""
         link = partial(self._links.make, base_url)
-        return view_of(row, self._clock.now(), self._settings.url_ttl_seconds, link, with_url=with_url)
+        moment = self._clock.now() - lag_seconds
+        return view_of(row, moment, self._settings.url_ttl_seconds, link, with_url=with_url)
 
     def _book(self, row: TaskRow) -> TaskRow:
         """Store the row, unless its id is taken or the account has no slot left."""
         with self._store.exclusive():
-            if row.external_task_id is not None:
+            policy = self._settings.duplicate_external_id
+            if row.external_task_id is not None and policy != "accept":
                 first = self._store.by_external_id(row.account, row.external_task_id)
-                if first is not None and self._settings.duplicate_external_id == "return-first":
+                if first is not None and policy == "return-first":
                     return first
                 if first is not None:
                     raise Refusal(1201, f"external_task_id already exists: {row.external_task_id}")

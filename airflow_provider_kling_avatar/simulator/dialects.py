@@ -7,10 +7,13 @@ request is carried out.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from airflow_provider_kling_avatar.simulator.envelopes import CometEnvelope, KlingEnvelope
 from airflow_provider_kling_avatar.simulator.relays import RELAYS, GenerationsEnvelope
+
+CallName = Literal["create", "list", "query"]
+"""What a request wants of a vendor."""
 
 _KLING_PATHS: Final = {
     "avatar": "/v1/videos/avatar/image2video",
@@ -90,3 +93,16 @@ DIALECTS: Final = (
     *(_relay(word, f"/relay/{word}/kling") for word in RELAYS),
 )
 """All of them, in the order in which their routes are to be tried."""
+
+_PATHS: Final = frozenset(path for dialect in DIALECTS for path in dialect.paths.values())
+
+
+def call_of(method: str, path: str) -> CallName | None:
+    """Tell what a request wants, whether or not that vendor can do it; None for what is no business with tasks."""
+    if method == "POST":
+        return "create" if path in _PATHS else None
+    if method != "GET":
+        return None
+    if path in _PATHS:
+        return "list"
+    return "query" if path.rpartition("/")[0] in _PATHS else None

@@ -15,6 +15,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from airflow_provider_kling_avatar.simulator.dialects import CallName  # noqa: TC001  # pydantic reads it
+
 FaultKind = Literal[
     "drop_before",
     "drop_after",
@@ -29,12 +31,22 @@ FaultKind = Literal[
     "no_url",
     "stuck",
     "unknown_status",
+    "half_file",
+    "empty_file",
+    "other_bytes",
+    "no_ranges",
 ]
 
 SPOILS_TASK: Final = frozenset({"fail_task", "stuck", "unknown_status", "no_url"})
 """Kinds that mark the task which the matched request creates."""
 
-ACCEPTS_FIRST: Final = frozenset({"drop_after", "slow", "truncated_json", "cut_body"})
+_ON_ANY_ANSWER: Final = frozenset({"no_url"})
+"""Kinds that mark a task, and can also spoil one answer about it."""
+
+SPOILS_FILE: Final = frozenset({"half_file", "empty_file", "other_bytes", "no_ranges"})
+"""Kinds that spoil a result's download; they hit `/media` unless told otherwise."""
+
+ACCEPTS_FIRST: Final = frozenset({"drop_after", "slow", "truncated_json", "cut_body"}) | SPOILS_FILE
 """Kinds that let the request take effect before anything goes wrong, unless told otherwise."""
 
 
@@ -59,11 +71,18 @@ class Fault:
     - `no_url`: the created task succeeds without a URL; on a GET, that one answer has none
     - `stuck`: the created task never ends
     - `unknown_status`: the created task shows `word` instead of `processing`
+    - `half_file`: a download gives half of the file, announced as the whole
+    - `empty_file`: a download gives 0 bytes
+    - `other_bytes`: a download gives as many bytes, but not the same
+    - `no_ranges`: a download gives all of the file, whatever part was asked for
     """
     method: str | None = None
     """`GET`, `POST`; None: any (for kinds that spoil a task: POST)."""
     path: str | None = None
-    """Start of the path, or a regular expression found in it; None: any API call, which leaves out `/media`."""
+    """Start of the path, or a regular expression found in it; None: any API call, which leaves out `/media` (for those
+    that spoil a file: nothing but `/media`)."""
+    call: CallName | None = None
+    """What the request wants: `create`, `list` (many tasks) or `query` (one); None: anything."""
     times: Annotated[int, Field(ge=0)] = 1
     """How many requests it hits; 0: every one until it is deleted."""
     skip: Annotated[int, Field(ge=0)] = 0
@@ -94,7 +113,9 @@ class Fault:
     """How many requests it has hit so far."""
 
     def __post_init__(self) -> None:
-        """Refuse a path that is no regular expression."""
+        """Refuse a path that is no regular expression, and to spoil a task where none is created."""
+        if self.call in ("list", "query") and self.kind in SPOILS_TASK - _ON_ANY_ANSWER:
+            raise ValueError(f"{self.kind} spoils a task as it is created: a {self.call} creates none")
         try:
             re.compile(self.path or "")
         except re.error as error:
@@ -105,11 +126,15 @@ class Fault:
         """Whether the request is carried out before its answer is spoiled."""
         return self.kind in ACCEPTS_FIRST if self.accept is None else self.accept
 
-    def matches(self, method: str, path: str) -> bool:
+    def matches(self, method: str, path: str, call: CallName | None) -> bool:
         """Whether a request is one of those meant."""
-        wanted = self.method or ("POST" if self.kind in SPOILS_TASK else None)
+        wanted = self.method or ("POST" if self.kind in SPOILS_TASK and self.call is None else None)
         if wanted is not None and wanted.upper() != method:
             return False
+        if self.call is not None and self.call != call:
+            return False
+        if self.path is None and self.kind in SPOILS_FILE:
+            return path.startswith("/media/")
         if self.path is None:
             # Text-to-speech makes no task that could be spoiled.
             return not path.startswith("/media/") and not (self.kind in SPOILS_TASK and path.endswith("/tts"))
@@ -137,11 +162,11 @@ class Faults:
             self._rules.append(fault)
         return fault
 
-    def take(self, method: str, path: str) -> Fault | None:
+    def take(self, method: str, path: str, call: CallName | None = None) -> Fault | None:
         """Answer the oldest rule that hits this request, and count the hit."""
         with self._lock:
             for fault in self._rules:
-                if not fault.matches(method, path):
+                if not fault.matches(method, path, call):
                     continue
                 if fault.skip > 0:
                     fault.skip -= 1

@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from airflow_provider_kling_avatar.simulator.dialects import CallName
     from airflow_provider_kling_avatar.simulator.faults import Fault, Faults
 
 log = logging.getLogger(__name__)
@@ -47,13 +48,19 @@ class RequestRecord:
     body: Any
     """The JSON body with long strings (media) shortened; None if it was not JSON."""
     at: float
-    """Wall-clock Unix seconds."""
+    """Wall-clock Unix seconds when it had been read."""
+    call: str | None = None
+    """`create`, `list` or `query`; None if it was no business with tasks."""
+    connection: str = ""
+    """Address and port at the caller's end: requests that have it in common came over one connection."""
     account: str | None = None
     """Who it was, once recognised."""
     fault: str | None = None
     """The kind of fault it met."""
     status: int | None = None
     """HTTP status of the answer; None if there was none."""
+    ended_at: float | None = None
+    """Wall-clock Unix seconds when the answer was sent or the connection broken; None until then."""
 
 
 @dataclass
@@ -68,11 +75,21 @@ class _Captured:
 class Gate:
     """ASGI middleware in front of the API; the simulator's own pages pass untouched."""
 
-    def __init__(self, app: ASGIApp, *, faults: Faults, records: deque[RequestRecord]) -> None:
-        """Guard `app`, picking faults from `faults` and writing to `records`."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        faults: Faults,
+        records: deque[RequestRecord],
+        calls: Counter[str],
+        call_of: Callable[[str, str], CallName | None],
+    ) -> None:
+        """Guard `app`, picking faults from `faults`, writing to `records`, counting in `calls` what `call_of` tells."""
         self._app = app
         self._faults = faults
         self._records = records
+        self._calls = calls
+        self._call_of = call_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request through, or not."""
@@ -84,21 +101,28 @@ class Gate:
             await _answer(send, 413, b"The body is larger than any documented request.", b"text/plain")
             return
         record = _record(scope, body)
+        call = self._call_of(record.method, record.path)
+        if call is not None:
+            record.call = call
+            self._calls[call] += 1
         self._records.append(record)
         scope.setdefault("state", {})["record"] = record
-        fault = self._faults.take(scope["method"], scope["path"])
+        fault = self._faults.take(record.method, record.path, call)
 
         async def send_and_note(message: Message) -> None:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
             await send(message)
 
-        if fault is None:
-            await self._app(scope, _replay(body, receive), send_and_note)
-        else:
-            record.fault = fault.kind
-            scope["state"]["fault"] = fault
-            await self._spoil(fault, scope, _replay(body, receive), receive, send_and_note)
+        try:
+            if fault is None:
+                await self._app(scope, _replay(body, receive), send_and_note)
+            else:
+                record.fault = fault.kind
+                scope["state"]["fault"] = fault
+                await self._spoil(fault, scope, _replay(body, receive), receive, send_and_note)
+        finally:
+            record.ended_at = time.time()
         log.info(
             "%s %s -> %s%s", record.method, record.path, record.status, f" ({fault.kind})" if fault else ""
         )
@@ -106,6 +130,9 @@ class Gate:
     async def _spoil(self, fault: Fault, scope: Scope, replay: Receive, receive: Receive, send: Send) -> None:
         if fault.kind in ("error_code", "fail_task", "no_url", "stuck", "unknown_status"):
             await self._app(scope, replay, send)  # needs the dialect or the task: the desk does it
+            return
+        if fault.kind == "no_ranges":
+            await self._app(_without_range(scope), replay, send)
             return
         held = await self._held_answer(scope, replay) if fault.takes_effect else _Captured()
         match fault.kind:
@@ -125,6 +152,8 @@ class Gate:
             case "truncated_json":
                 half = bytes(held.body[: len(held.body) // 2])
                 await _answer(send, held.status, half, b"application/json")
+            case "half_file" | "empty_file" | "other_bytes":
+                await _pass_on(send, _spoilt(held, fault.kind))
             case _:  # cut_body
                 await send({"type": "http.response.start", "status": held.status, "headers": held.headers})
                 half = bytes(held.body[: len(held.body) // 2])
@@ -196,6 +225,21 @@ async def _pass_on(send: Send, held: _Captured) -> None:
     await send({"type": "http.response.body", "body": bytes(held.body)})
 
 
+def _without_range(scope: Scope) -> Scope:
+    headers = [(name, value) for name, value in scope["headers"] if name not in (b"range", b"if-range")]
+    return {**scope, "headers": headers}
+
+
+def _spoilt(held: _Captured, kind: str) -> _Captured:
+    """Make a download that looks well to HTTP and is not what it should be."""
+    body = held.body[: {"half_file": len(held.body) // 2, "empty_file": 0}.get(kind)]
+    if kind == "other_bytes" and body:
+        body[len(body) * 3 // 4] ^= 0xFF  # behind the index, which comes first: it stays a film
+    told = (b"content-length", b"etag", b"last-modified")
+    headers = [(name, value) for name, value in held.headers if name not in told]
+    return _Captured(held.status, [*headers, (b"content-length", str(len(body)).encode())], body)
+
+
 def _retry_after(fault: Fault) -> list[tuple[bytes, bytes]]:
     return [] if fault.retry_after is None else [(b"retry-after", f"{fault.retry_after:g}".encode())]
 
@@ -207,7 +251,14 @@ def _record(scope: Scope, body: bytes) -> RequestRecord:
     }
     query = "***" if scope["path"].startswith("/media/") else scope["query_string"].decode("latin-1")
     return RequestRecord(
-        scope["method"], scope["path"], query, headers, len(body), _shortened(body), time.time()
+        scope["method"],
+        scope["path"],
+        query,
+        headers,
+        len(body),
+        _shortened(body),
+        time.time(),
+        connection=":".join(map(str, scope.get("client") or ())),
     )
 
 

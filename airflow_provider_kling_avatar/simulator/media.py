@@ -80,6 +80,11 @@ def audio_seconds(source: Path | BytesIO) -> tuple[str, Decimal]:
     return kind, Decimal(length.numerator) / Decimal(length.denominator)
 
 
+def stand_in(kind: str) -> bytes:
+    """Read the shipped picture (`image`) or greeting (`audio`)."""
+    return (files("airflow_provider_kling_avatar") / "simulator" / "assets" / PLACEHOLDERS[kind]).read_bytes()
+
+
 class MediaCupboard:
     """Keeps media by content, so that the same picture sent a hundred times is stored once."""
 
@@ -131,13 +136,13 @@ class MediaCupboard:
         url = field.value
         for _ in range(_REDIRECTS):
             if not (self._fetch_remote or is_loopback(url)):
-                stand_in = PLACEHOLDERS[field.rules["kind"]]
+                kind = field.rules["kind"]
                 log.warning(
-                    "%s is not on this machine and was not fetched: %s stands in", field.name, stand_in
+                    "%s is not on this machine and was not fetched: %s stands in",
+                    field.name,
+                    PLACEHOLDERS[kind],
                 )
-                return (
-                    files("airflow_provider_kling_avatar") / "simulator" / "assets" / stand_in
-                ).read_bytes()
+                return stand_in(kind)
             try:
                 answer = _fetch(url)
             except (requests.RequestException, ValueError) as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
@@ -67,9 +68,12 @@ class Counter:
         account, with_url = self._account(request), self._show_url(request)
         number = _whole(request, "pageNum", 1, _PAGE_NUMBERS)
         size = _whole(request, "pageSize", 30, _PAGE_SIZES)
+        lag = self.desk.lists.view.lag_seconds
         rows = self.desk.page(self.dialect, self.endpoint, account, number, size)
-        base = self._base_url(request)
-        return self._envelope.many([self.desk.look_at(row, base, with_url=with_url) for row in rows])
+        look = partial(
+            self.desk.look_at, base_url=self._base_url(request), with_url=with_url, lag_seconds=lag
+        )
+        return self._envelope.many([look(row) for row in rows])
 
     def answer(self, action: Action, work: Callable[[], Answer]) -> JSONResponse:
         """Carry out `work` and word whatever comes of it."""

@@ -14,14 +14,15 @@ import socket
 import struct
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from airflow_provider_kling_avatar.simulator.app import create_app
+from airflow_provider_kling_avatar.simulator.dialects import CallName
 from airflow_provider_kling_avatar.simulator.gate import DROP_EXTENSION
-from airflow_provider_kling_avatar.simulator.settings import SimulatorSettings
+from airflow_provider_kling_avatar.simulator.settings import DEFAULT_ACCOUNT, SimulatorSettings
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_kling_avatar.simulator.faults import Fault
     from airflow_provider_kling_avatar.simulator.gate import RequestRecord
+    from airflow_provider_kling_avatar.simulator.lists import ListView
     from airflow_provider_kling_avatar.simulator.state import SimulatorState
 
 _START_SECONDS = 30
@@ -65,7 +67,9 @@ class DroppableProtocol(H11Protocol):
 def bind(settings: SimulatorSettings) -> socket.socket:
     """Take the address the settings name, or raise OSError."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    taken = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol is named because asyncio looks at it: only then does it turn off Nagle's algorithm, which holds
+    # back the second half of each small answer for 40 ms.
+    taken = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         taken.bind((settings.host, settings.port))
@@ -156,6 +160,11 @@ class SimulatorServer:
         """The API requests so far, oldest first (at most the latest 1000)."""
         return list(self.state.records)
 
+    @property
+    def calls(self) -> dict[str, int]:
+        """How many requests there were of each call: `create`, `list` (of many tasks) and `query` (for one)."""
+        return {name: self.state.calls[name] for name in get_args(CallName)}
+
     def ledger(self) -> dict[str, Any]:
         """Tell what would have been billed: `entries` and `total`, as at `/simulator/ledger`."""
         return self.state.ledger.report()
@@ -168,10 +177,22 @@ class SimulatorServer:
         """Delete all faults and answer how many there were."""
         return self.state.faults.clear()
 
+    def lists(self, **changes: Any) -> ListView:
+        """Change what lists of tasks show: takes some of the fields of `lists.ListView`; answers all of them."""
+        return self.state.desk.lists.change(**changes)
+
+    def seed(self, **order: Any) -> list[str]:
+        """Make tasks in bulk: takes the fields of `seeding.Seed`, `count` is needed; answers ids, newest first."""
+        return self.state.seed(**order)
+
+    def rotate_key(self, api_key: str, account: str = DEFAULT_ACCOUNT.name) -> None:
+        """Give an account another API key and refuse the old one."""
+        self.state.accounts.rotate(account, api_key)
+
     def advance(self, seconds: float) -> float:
         """Move the simulator's clock ahead in place of sleeping; answers its new Unix time."""
         return self.state.advance(seconds)
 
     def reset(self) -> None:
-        """Forget tasks, faults and requests."""
+        """Forget tasks, faults and requests, and list as the settings say."""
         self.state.reset()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from pathlib import Path
 
-DuplicatePolicy = Literal["refuse", "return-first"]
+DuplicatePolicy = Literal["refuse", "return-first", "accept"]
 
 DEFAULT_API_KEY = "sk-simulator"
 DEFAULT_ACCESS_KEY = "simulator-access-key"
@@ -57,11 +57,17 @@ class SimulatorSettings:
     """How long a task stays `submitted`."""
     render_seconds: float = 4.0
     """How long it then stays `processing`."""
+    list_lag_seconds: float = 0.0
+    """How old what lists show is; see `lists.ListView`, which may be changed while the simulator runs."""
+    list_page_cap: int = 500
+    """Rows on a page of a list at most, whatever was asked for; likewise."""
     slots: int = 5
     """Video tasks an account may have unfinished at once; one more is refused with code 1303."""
     duplicate_external_id: DuplicatePolicy = "refuse"
-    """What a second create under a known `external_task_id` gets. No vendor documents what they do:
-    `refuse` answers HTTP 400 with code 1201, `return-first` answers with the first task and bills nothing."""
+    """What a second create under a known `external_task_id` gets. Some vendors say that ids are unique, none what
+    a second one gets: `refuse` answers HTTP 400 with code 1201, `return-first` answers with the first task and bills
+    nothing. `accept` is a vendor for whom ids are not unique: it makes and bills a second task; a query by the id
+    answers with the first, the list shows both."""
     url_ttl_seconds: float = 3600.0
     """How long a result URL works. The next query hands out a fresh one."""
     fetch_remote: bool = False

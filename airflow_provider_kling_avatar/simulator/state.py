@@ -9,8 +9,11 @@ import secrets
 import shutil
 import tempfile
 import time
+from collections import Counter
+from decimal import Decimal
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kling_avatar.simulator.accounts import Accounts
 from airflow_provider_kling_avatar.simulator.callbacks import Callbacks
@@ -20,8 +23,9 @@ from airflow_provider_kling_avatar.simulator.faults import Faults
 from airflow_provider_kling_avatar.simulator.gate import RequestRecord, request_log
 from airflow_provider_kling_avatar.simulator.ledger import Ledger
 from airflow_provider_kling_avatar.simulator.links import Links
-from airflow_provider_kling_avatar.simulator.media import MediaCupboard
+from airflow_provider_kling_avatar.simulator.media import MediaCupboard, audio_seconds, stand_in
 from airflow_provider_kling_avatar.simulator.media_routes import Cinema
+from airflow_provider_kling_avatar.simulator.seeding import Seed, rows_of
 from airflow_provider_kling_avatar.simulator.store import Store
 
 if TYPE_CHECKING:
@@ -54,6 +58,8 @@ class SimulatorState:
         self.callbacks = Callbacks(settings, self.store, self.clock, self.links)
         self.faults = Faults()
         self.records: deque[RequestRecord] = request_log()
+        self.calls: Counter[str] = Counter()
+        """How many requests there were of each call: `create`, `list`, `query`."""
 
     def links_from(self, base_url: str) -> dict[str, str]:
         """Answer task id -> address of the result, for every task that has one."""
@@ -66,11 +72,28 @@ class SimulatorState:
         self.callbacks.nudge()
         return now
 
+    def seed(self, **order: Any) -> list[str]:
+        """Make tasks that nobody ordered; takes the fields of `seeding.Seed`, answers the ids, newest first."""
+        seed = Seed(**order)
+        greeting = stand_in("audio")
+        rows = rows_of(
+            seed,
+            self.clock.now(),
+            self.settings,
+            image=self.cupboard.keep(stand_in("image"), ".jpg"),
+            audio=self.cupboard.keep(greeting, ".mp3"),
+            seconds=audio_seconds(BytesIO(greeting))[1].quantize(Decimal("0.001")),
+        )
+        self.store.add_many(reversed(rows))
+        return [row.task_id for row in rows]
+
     def reset(self) -> None:
-        """Forget tasks, faults and requests; keys, links and the clock stay."""
+        """Forget tasks, faults and requests, and list as the settings say; keys, links and the clock stay."""
         self.store.forget_tasks()
         self.faults.clear()
+        self.desk.lists.reset()
         self.records.clear()
+        self.calls.clear()
 
     def close(self) -> None:
         """Stop the callbacks and close the file; a temporary directory is deleted."""
