@@ -6,7 +6,7 @@ What `airflow.providers.common.compat` evens out is only re-exported here; the r
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import (
@@ -14,23 +14,34 @@ from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
     AirflowSkipException,
     BaseHook,
+    BaseNotifier,
     BaseOperator,
     BaseOperatorLink,
     BaseSensorOperator,
     ObjectStoragePath,
     PokeReturnValue,
     XCom,
+    context_merge,
 )
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import Context, ExceptionRetryPolicy, RetryAction, RetryRule
+
+SETTLE_SECONDS = 10.0
+"""
+No trigger of ours reports sooner after its task was deferred. Airflow (seen in 3.0.6 and 3.3.2) fails a task that is
+queued again before its scheduler has heard that the worker let it go, which takes 5 s and more on a busy machine:
+https://github.com/apache/airflow/issues/67287 and 72716.
+"""
 
 __all__ = [
+    "SETTLE_SECONDS",
     "AirflowFailException",
     "AirflowSensorTimeout",
     "AirflowSkipException",
     "BaseHook",
+    "BaseNotifier",
     "BaseOperator",
     "BaseOperatorLink",
     "BaseSensorOperator",
@@ -39,11 +50,22 @@ __all__ = [
     "PokeReturnValue",
     "TriggerEvent",
     "XCom",
+    "context_merge",
     "get_async_connection",
     "get_async_extra_dejson",
     "is_asked_anew",
+    "is_left_over",
+    "known_arguments",
+    "note_deferral",
+    "own_xcom",
+    "retry_policy_classes",
+    "round_of",
     "state_store",
+    "xcoms_of_all_rows",
 ]
+
+
+DEFERRAL_XCOM_KEY = "kling_deferred_in_try"
 
 
 class StateStore(Protocol):
@@ -58,15 +80,88 @@ class StateStore(Protocol):
         ...
 
 
+def round_of(context: Context, retries: int) -> int:
+    """
+    Return what a try has in common with its own retries and with no other round of tries.
+
+    That is how many tries came before the round: clearing a task raises ``max_tries`` so that it has all its retries
+    again.
+    """
+    return max(int(context["ti"].max_tries) - retries, 0)
+
+
 def is_asked_anew(context: Context, retries: int) -> bool:
     """Tell whether this try was asked for, by a schedule or a person who cleared the task, or is a mere retry."""
+    return bool(context["ti"].try_number <= round_of(context, retries) + 1)
+
+
+def own_xcom(context: Context, key: str) -> Any:
+    """Return what this task instance has left in XCom, or ``None``. A new try starts with nothing in it."""
     ti = context["ti"]
-    # Clearing raises `max_tries` so that the task has all its retries again; Airflow counts the same way.
-    first_of_round = ti.max_tries - retries + 1
-    return bool(ti.try_number <= first_of_round)
+    map_index = -1 if ti.map_index is None else ti.map_index
+    return ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=map_index)
+
+
+def xcoms_of_all_rows(context: Context, key: str) -> list[Any]:
+    """
+    Return what all instances of this mapped task have left in XCom in this run so far, finished or not.
+
+    Leaving out ``map_indexes`` is the one form that means all of them on every version: 3.x asks for one without an
+    index if it is ``None``, and 2.11 knows no other default. A single value comes without a list around it.
+    """
+    ti = context["ti"]
+    found = ti.xcom_pull(task_ids=ti.task_id, key=key)
+    if found is None:
+        return []
+    return [found] if isinstance(found, dict | str) else list(found)
+
+
+def note_deferral(context: Context) -> None:
+    """Leave word of the try that is about to be deferred; see `is_left_over`."""
+    ti = context["ti"]
+    ti.xcom_push(key=DEFERRAL_XCOM_KEY, value=ti.try_number)
+
+
+def is_left_over(context: Context) -> bool:
+    """
+    Tell whether a task is resumed with what an earlier try was deferred for.
+
+    Airflow 3.0, and 2.11 after a scheduler was lost, start a retry with the event of the try before. From a try of
+    its own start, on the other hand, nothing of the try before is in XCom.
+    """
+    try_number, left = context["ti"].try_number, own_xcom(context, DEFERRAL_XCOM_KEY)
+    return bool(try_number > 1 if left is None else int(left) != try_number)
 
 
 def state_store(context: Context) -> StateStore | None:
     """Return the task's state store, or ``None`` before Airflow 3.3."""
     store: StateStore | None = context.get("task_state_store")
     return store
+
+
+class RetryPolicyClasses(NamedTuple):
+    """What a retry policy is built from."""
+
+    policy: type[ExceptionRetryPolicy]
+    rule: type[RetryRule]
+    action: type[RetryAction]
+
+
+def retry_policy_classes() -> RetryPolicyClasses | None:
+    """Return what a retry policy is built from, or ``None`` before Airflow 3.3."""
+    try:
+        from airflow.providers.common.compat.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+    except ImportError:
+        return None
+    return RetryPolicyClasses(ExceptionRetryPolicy, RetryRule, RetryAction)
+
+
+def known_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    """
+    Leave out arguments of operators that this Airflow does not know, if they are empty.
+
+    So that ``retry_policy=kling_retry_policy()``, which is ``None`` before Airflow 3.3, works everywhere.
+    """
+    if arguments.get("retry_policy") is None:
+        return {name: value for name, value in arguments.items() if name != "retry_policy"}
+    return arguments

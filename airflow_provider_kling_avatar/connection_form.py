@@ -76,4 +76,19 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
         "Address of a page about a task, with {task_id}, for the extra link in the UI.",
         type=["string", "null"],
     ),
+    "prices": _field(
+        "Prices",
+        'What this account pays a second, as JSON: {"avatar.std": "0.05", "avatar.pro": "0.10", "currency": "USD"}',
+        type=["string", "null"],
+    ),
+    "max_cost": _field(
+        "Most per clip",
+        "What one clip may cost at most, such as 1.50, in the currency of the prices. Empty: no limit.",
+        type=["string", "null"],
+    ),
+    "allow_private_addresses": _field(
+        "Clips in a private network",
+        "true: finished clips may be fetched from addresses inside a private network. Empty: only from this host.",
+        type=["string", "null"],
+    ),
 }

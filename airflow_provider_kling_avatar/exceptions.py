@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kling_avatar.compat import AirflowFailException
 from airflow_provider_kling_avatar.kling.errors import KlingError
+from airflow_provider_kling_avatar.metrics import failed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +55,7 @@ def airflow_errors() -> Iterator[None]:
     try:
         yield
     except KlingError as error:
+        failed(error)
         if not error.permanent:
             raise
         raise as_final(error) from error

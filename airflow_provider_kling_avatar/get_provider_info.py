@@ -16,8 +16,9 @@ _PACKAGE = "airflow_provider_kling_avatar"
 _INTEGRATION = "Kling Avatar"
 
 
-def _modules(room: str) -> list[dict[str, Any]]:
-    return [{"integration-name": _INTEGRATION, "python-modules": [f"{_PACKAGE}.{room}.kling_avatar"]}]
+def _modules(room: str, *names: str) -> list[dict[str, Any]]:
+    modules = [f"{_PACKAGE}.{room}.{name}" for name in ("kling_avatar", *names)]
+    return [{"integration-name": _INTEGRATION, "python-modules": modules}]
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -44,8 +45,12 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": _modules("hooks"),
-        "operators": _modules("operators"),
+        "operators": _modules("operators", "kling_video_download"),
         "sensors": _modules("sensors"),
-        "triggers": _modules("triggers"),
+        "triggers": _modules("triggers", "kling_slot"),
+        "notifications": [f"{_PACKAGE}.notifications.kling_avatar.KlingFailureNotifier"],
+        "task-decorators": [
+            {"name": "kling_avatar", "class-name": f"{_PACKAGE}.decorators.kling_avatar.kling_avatar_task"}
+        ],
         "extra-links": [f"{_PACKAGE}.links.kling_avatar.KlingTaskLink"],
     }

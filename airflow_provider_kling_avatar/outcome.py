@@ -6,44 +6,95 @@ Everything here runs on a worker.
 
 from __future__ import annotations
 
+import math
 import time
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_kling_avatar.kling.errors import KlingError, TaskLostError
-from airflow_provider_kling_avatar.kling.polling import Budget, Finished, Verdict, decide, error_of
+from airflow_provider_kling_avatar.announcing import announce
+from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, KlingError, TaskLostError
+from airflow_provider_kling_avatar.kling.pace import SINGLE_SECONDS
+from airflow_provider_kling_avatar.kling.polling import Budget, Finished, Verdict, decide, error_of, say_spans
 from airflow_provider_kling_avatar.links.kling_avatar import LINK_XCOM_KEY
-from airflow_provider_kling_avatar.results import VideoResult, video_result
+from airflow_provider_kling_avatar.results import Costs, VideoManifest, video_manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
     from airflow_provider_kling_avatar.kling.model import EndpointName, VideoTask
+    from airflow_provider_kling_avatar.kling.waiting import Log
+    from airflow_provider_kling_avatar.landing import Landing, OnExisting
     from airflow_provider_kling_avatar.triggers.kling_avatar import KlingAvatarTrigger
 
 DEFAULT_TIMEOUT = 7200.0
 """Seconds. Renders of over an hour have been reported; a clip that is given up too early was paid for in vain."""
-DEFAULT_POLL_INTERVAL = 10.0
-"""Seconds."""
 DEFAULT_MAX_FAILED_POLLS = 10
 
 BACKSTOP_SECONDS = 120.0
 """How long after the trigger's own deadline Airflow ends the waiting, should the trigger fail to."""
 
 
-def seconds(value: float | timedelta) -> float:
-    """Return a span in seconds."""
-    return value.total_seconds() if isinstance(value, timedelta) else float(value)
+def seconds(name: str, value: float | timedelta) -> float:
+    """
+    Return a span in seconds.
+
+    :param name: of the parameter it was given as.
+    :raises InvalidRequestError: it is no span of time.
+    """
+    try:
+        span = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    except (TypeError, ValueError):
+        span = math.nan
+    if not 0 <= span < math.inf:
+        raise InvalidRequestError(
+            f"{name} must be a number of seconds, or a timedelta, and not negative: {value!r}", field=name
+        )
+    return span
 
 
-def budget(timeout: float | timedelta, poll_interval: float | timedelta, max_failed_polls: int) -> Budget:
+def interval(value: float | timedelta | None) -> float | None:
+    """
+    Return a ``poll_interval`` in seconds; ``None``, for as often as costs little, stays.
+
+    :raises InvalidRequestError: it is no span of time above 0.
+    """
+    if value is None:
+        return None
+    span = seconds("poll_interval", value)
+    if not span:
+        raise InvalidRequestError("poll_interval must be above 0 seconds", field="poll_interval")
+    return span
+
+
+def budget(
+    timeout: float | timedelta,
+    poll_interval: float | timedelta | None,
+    max_failed_polls: int,
+    queue_timeout: float | timedelta | None = None,
+    render_timeout: float | timedelta | None = None,
+) -> Budget:
     """Return a budget that starts now."""
-    return Budget(time.time() + seconds(timeout), seconds(poll_interval), max_failed_polls)
+    now = time.time()
+    return Budget(
+        deadline=now + seconds("timeout", timeout),
+        poll_interval=interval(poll_interval) or SINGLE_SECONDS,
+        max_failed_polls=max_failed_polls,
+        queue_deadline=None if queue_timeout is None else now + seconds("queue_timeout", queue_timeout),
+        render_timeout=None if render_timeout is None else seconds("render_timeout", render_timeout),
+        since=now,
+    )
 
 
 def trigger_for(
-    task_id: str, endpoint: EndpointName, kling_conn_id: str, limits: Budget
+    task_id: str,
+    endpoint: EndpointName,
+    kling_conn_id: str,
+    limits: Budget,
+    poll_interval: float | timedelta | None,
 ) -> tuple[KlingAvatarTrigger, timedelta]:
     """Return the trigger to defer to, and Airflow's own time-out behind the trigger's deadline."""
     from airflow_provider_kling_avatar.triggers.kling_avatar import KlingAvatarTrigger
@@ -52,9 +103,12 @@ def trigger_for(
         kling_task_id=task_id,
         kling_conn_id=kling_conn_id,
         endpoint=endpoint,
-        poll_interval=limits.poll_interval,
+        poll_interval=interval(poll_interval),
         deadline=limits.deadline,
         max_failed_polls=limits.max_failed_polls,
+        queue_deadline=limits.queue_deadline,
+        render_timeout=limits.render_timeout,
+        since=limits.since,
     )
     left = max(limits.deadline - time.time(), 0)
     return trigger, timedelta(seconds=left + limits.poll_interval + BACKSTOP_SECONDS)
@@ -71,20 +125,35 @@ def read_event(event: dict[str, Any] | None) -> tuple[str, EndpointName, Finishe
     return (
         event["task_id"],
         event.get("endpoint", "avatar"),
-        Finished(Verdict(event["verdict"]), event.get("reason"), event.get("code")),
+        Finished(
+            Verdict(event["verdict"]),
+            event.get("reason"),
+            event.get("code"),
+            # Not in the events of triggers that were deferred by an earlier version.
+            event.get("queued"),
+            event.get("rendering"),
+        ),
     )
+
+
+def tell_spans(log: Log, task_id: str, finished: Finished) -> None:
+    """Log how long the vendor took, as the trigger saw it: the triggerer's part of the log says nothing of it."""
+    if finished.queued is not None and finished.rendering is not None:
+        log.info("task %s: %s, %s", task_id, finished.verdict, say_spans(finished.queued, finished.rendering))
 
 
 def look_once_more(
     hook: KlingAvatarHook, endpoint: EndpointName, task_id: str, finished: Finished
 ) -> tuple[Finished, VideoTask | None]:
     """
-    Ask for a task that the triggerer lost sight of: the worker may reach what the triggerer does not.
+    Ask once more for a task that the triggerer gave up.
+
+    It may be ready by now, and the worker may reach what the triggerer does not.
 
     :return: the verdict, a better one if there is one by now, and the task if it was seen.
     :raises KlingError: the reason is a permanent one, such as a wrong key: it must not pass for a lost task.
     """
-    if finished.verdict is not Verdict.LOST:
+    if finished.verdict not in (Verdict.LOST, Verdict.TIMEOUT):
         return finished, None
     try:
         task = hook.get_task(task_id, endpoint)
@@ -93,7 +162,47 @@ def look_once_more(
             raise
         return finished, None
     decision = decide(task, now=time.time(), budget=Budget(float("inf"), 1.0, 1))
-    return (decision, task) if isinstance(decision, Finished) else (finished, None)
+    if not isinstance(decision, Finished):
+        return finished, None
+    return replace(decision, queued=finished.queued, rendering=finished.rendering), task
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """
+    What whoever delivers a clip knows of how it was ordered, and where it shall go.
+
+    :param mode: as asked for.
+    :param submit_request_id: the vendor's id of the answer to the submission.
+    :param landing: puts the file where the user wants it.
+    :param inputs: image and audio as they were given, for lineage.
+    :param estimate: what it was thought to cost, see `spending.told_estimate`.
+    """
+
+    mode: str | None = None
+    submit_request_id: str | None = None
+    landing: Landing | None = None
+    inputs: tuple[object, ...] = ()
+    estimate: Mapping[str, Any] | None = None
+
+
+def landing_of(output_path: str | None, on_existing: OnExisting, *, watermarked: bool) -> Landing | None:
+    """
+    Return what lands a clip at a place of the user's; ``None`` if it shall stay at the vendor's.
+
+    :raises InvalidRequestError: a template rendered to nothing: whoever names a place wants the file there.
+    """
+    if output_path is None:
+        return None
+    if not isinstance(output_path, str) or output_path.strip() in ("", "None"):
+        raise InvalidRequestError(
+            f"output_path came as {output_path!r}: give a path or a storage URI such as s3://conn_id@bucket/prefix/, "
+            "or leave it out; if it comes from an upstream task, that task returned nothing",
+            field="output_path",
+        )
+    from airflow_provider_kling_avatar.landing import Landing
+
+    return Landing(output_path, on_existing=on_existing, watermarked=watermarked)
 
 
 def collect(
@@ -103,11 +212,15 @@ def collect(
     task_id: str,
     finished: Finished,
     task: VideoTask | None = None,
-) -> VideoResult:
+    *,
+    order: Order | None = None,
+) -> VideoManifest:
     """
-    Return the result of a task that was waited for, and push its ``video_url``.
+    Land the clip of a task that was waited for, push its ``video_url`` and return its manifest.
 
     :param task: the task as it was just seen; asked for again if not given, since its URLs are signed anew.
+    :param order: how it was ordered, if that is known here.
+    :raises LandingError: the file is not there, nor half of it; the clip is safe.
     :raises KlingError: the verdict was a bad one, or the result cannot be read.
     """
     if finished.verdict is not Verdict.SUCCEEDED:
@@ -119,16 +232,48 @@ def collect(
         raise TaskLostError(
             f"task {task_id} succeeded but the vendor gives no video URL: ask its support", code=None
         )
-    result = video_result(task, video, api=hook.config.dialect.name, endpoint=endpoint)
-    push(context, video_url=result["video_url"])
+    order = order or Order()
+    push(context, video_url=video.url)  # whatever becomes of the landing
     hook.log.info(
-        "video ready: task %s, video %s, %s s, %s units deducted",
-        result["task_id"],
-        result["video_id"],
-        result["duration"],
-        result["units"] or "unknown",
+        "video ready: task %s%s, %s s, %s units deducted",
+        task.task_id,
+        f", video {video.id}" if video.id not in (None, task.task_id) else "",
+        video.duration,
+        task.units or "unknown",
     )
-    return result
+    landed = order.landing.land(hook, endpoint, task) if order.landing else None
+    manifest = video_manifest(
+        task,
+        video,
+        api=hook.config.dialect.name,
+        endpoint=endpoint,
+        finished=finished,
+        mode=order.mode,
+        landed=landed,
+        costs=_costs(hook, task, order.estimate),
+        submit_request_id=order.submit_request_id,
+    )
+    push(context, file=manifest["file"])
+    announce(context, hook, manifest, order.inputs)
+    return manifest
+
+
+def _costs(hook: KlingAvatarHook, task: VideoTask, told: Mapping[str, Any] | None) -> Costs:
+    """Return what a task was thought to cost, if that is known here, and what it did, as far as the vendor says."""
+    from airflow_provider_kling_avatar.kling.money import plain, shown
+    from airflow_provider_kling_avatar.spending import cost_of
+
+    actual = cost_of(task, hook.config)
+    if actual is not None:
+        hook.log.info(
+            "cost: %s %s, by the vendor's answer", shown(actual.amount), actual.currency or "(no currency)"
+        )
+    currency = actual.currency if actual is not None else told and told["currency"]
+    return Costs(
+        estimated=told["amount"] if told and told["currency"] == currency else None,
+        actual=plain(actual.amount) if actual is not None else None,
+        currency=currency or None,
+    )
 
 
 def push(context: Context, **values: object) -> None:

@@ -173,26 +173,47 @@ class KlingAvatarHook(BaseHook):
         :raises InvalidRequestError: wrong input, found before anything was paid.
         :raises UnsupportedError: this API has no text-to-speech; the message names those that have.
         """
+        body = self.prepare_speech(request, validate=validate)
+        return self.get_conn().synthesize(body)
+
+    def prepare_speech(self, request: SpeechRequest, *, validate: bool = True) -> dict[str, Any]:
+        """
+        Write and check the body of a text-to-speech call. Free.
+
+        :param request: text and voice.
+        :param validate: ``False`` skips the limits.
+        :raises InvalidRequestError: names the field, the rule and the remedy.
+        :raises UnsupportedError: this API has no text-to-speech; the message names those that have.
+        """
         from airflow_provider_kling_avatar.kling.preparation import speech_body
 
-        client = self.get_conn()
-        dialect = client.config.dialect
+        dialect = self.config.dialect
         body = speech_body(request, dialect)
         if validate:
             dialect.check("speech", body)
-        return client.synthesize(body)
+        return body
 
-    def prepare(self, request: VideoRequest, *, validate: bool = True) -> Prepared:
+    def prepare(
+        self, request: VideoRequest, *, validate: bool = True, transcode_audio: bool = False
+    ) -> Prepared:
         """
         Open, measure, check and encode everything a request needs. Free.
 
         :param request: what is wanted.
         :param validate: ``False`` skips the limits.
+        :param transcode_audio: re-encode a voice that is too large or of a format that is not taken.
         :raises InvalidRequestError: names the field, the rule and the remedy.
         """
         from airflow_provider_kling_avatar.kling.preparation import prepare
 
-        return prepare(request, self.config.dialect, opener=open_storage, validate=validate)
+        return prepare(
+            request,
+            self.config.dialect,
+            opener=open_storage,
+            signer=sign_storage,
+            validate=validate,
+            transcode_audio=transcode_audio,
+        )
 
     def _submit(self, request: VideoRequest, *, validate: bool) -> VideoTask:
         from airflow_provider_kling_avatar.kling.submission import submit_once
@@ -238,6 +259,18 @@ def open_storage(uri: str) -> BinaryIO:
     :param uri: such as ``s3://conn_id@bucket/key``.
     """
     return cast("BinaryIO", ObjectStoragePath(uri).open("rb"))
+
+
+def sign_storage(uri: str, seconds: int) -> str:
+    """
+    Make a link to a file in a storage.
+
+    :param uri: such as ``s3://conn_id@bucket/key``.
+    :param seconds: how long it lives.
+    :raises NotImplementedError: the storage cannot sign links.
+    """
+    path = ObjectStoragePath(uri)
+    return str(path.fs.sign(path.path, expiration=seconds))
 
 
 def _check_extra(connection: Connection) -> None:

@@ -1,51 +1,104 @@
 """
 What all Kling operators share: fields that render without being shown, and the one submission over all tries.
 
-Knows Airflow's context and stores. How a clip is found again is decided in `kling.submission`.
+Knows Airflow's context and how to wait for a free slot. How a clip is found again is decided in `kling.recovery`.
 """
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_kling_avatar.compat import BaseOperator, is_asked_anew, state_store
+from airflow_provider_kling_avatar import metrics
+from airflow_provider_kling_avatar.announcing import LineageMixin
+from airflow_provider_kling_avatar.compat import (
+    BaseOperator,
+    is_asked_anew,
+    is_left_over,
+    known_arguments,
+    note_deferral,
+    own_xcom,
+    round_of,
+)
 from airflow_provider_kling_avatar.exceptions import airflow_errors
-from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
+from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook, open_storage
+from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, KlingError
 from airflow_provider_kling_avatar.kling.identity import Work
-from airflow_provider_kling_avatar.links.kling_avatar import KlingTaskLink
-from airflow_provider_kling_avatar.outcome import push, push_link
+from airflow_provider_kling_avatar.links.kling_avatar import LINK_XCOM_KEY, KlingTaskLink
+from airflow_provider_kling_avatar.memory import memory_of
+from airflow_provider_kling_avatar.outcome import interval, push, push_link, seconds
 from airflow_provider_kling_avatar.rendering import hide, reveal
+from airflow_provider_kling_avatar.scripts import EXTENSIONS, FIELDS, names_file, source_of, words_of
+from airflow_provider_kling_avatar.slots import DEFAULT_SLOT_TIMEOUT, Queueing, is_not_now, slot_trigger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+    from datetime import timedelta
+    from decimal import Decimal
 
     import jinja2
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import Context, RetryPolicy
 
-    from airflow_provider_kling_avatar.compat import StateStore
     from airflow_provider_kling_avatar.kling.model import (
         AvatarRequest,
         EndpointName,
         ImageToVideoRequest,
         VideoRequest,
     )
-    from airflow_provider_kling_avatar.kling.submission import OnUnknownSubmission, Submission
+    from airflow_provider_kling_avatar.kling.preparation import Prepared
+    from airflow_provider_kling_avatar.kling.recovery import (
+        Memory,
+        OnChangedInput,
+        OnRerun,
+        OnUnknownSubmission,
+    )
+    from airflow_provider_kling_avatar.kling.submission import Submission, Submitter
+    from airflow_provider_kling_avatar.spending import Spending
+
+SPEECH_XCOM_KEY = "kling_speech"
+"""Where a try leaves the audio id of its text while it waits for a slot, so that it is not spoken again."""
 
 
-class KlingOperator(BaseOperator):
+QUEUEING_XCOM_KEY = "kling_queueing"
+"""Where a try leaves how long it has been waiting for a slot: its number, since when, until when (Unix seconds)."""
+
+SUBMIT_REQUEST_XCOM_KEY = "kling_submit_request_id"
+"""Where a try leaves the vendor's id of the answer to its submission, for the manifest."""
+
+
+def work_of(context: Context, kling_conn_id: str) -> Work:
+    """Return what the running task instance is over all its tries."""
+    ti = context["ti"]
+    map_index = -1 if ti.map_index is None else ti.map_index
+    return Work(ti.dag_id, ti.task_id, ti.run_id, map_index, kling_conn_id)
+
+
+def _given(value: Any) -> Any:
+    return None if isinstance(value, str) and value.strip() == "None" else value
+
+
+class KlingOperator(LineageMixin, BaseOperator):
     """
     What all Kling operators share: the connection, and fields that render without being shown.
 
     :param kling_conn_id: the connection.
+    :param retry_policy: such as `retry_policies.kling_retry_policy`; for Airflow 3.3 and newer.
     """
 
     request_fields: ClassVar[Sequence[str]] = ()
+    template_ext: Sequence[str] = EXTENSIONS
     ui_color = "#d7f0e5"
 
     def __init__(
-        self, *, kling_conn_id: str = KlingAvatarHook.default_conn_name, validate: bool = True, **kwargs: Any
+        self,
+        *,
+        kling_conn_id: str = KlingAvatarHook.default_conn_name,
+        validate: bool = True,
+        retry_policy: RetryPolicy | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**known_arguments({**kwargs, "retry_policy": retry_policy}))
         self.kling_conn_id = kling_conn_id
         self.validate = validate
 
@@ -56,8 +109,35 @@ class KlingOperator(BaseOperator):
         jinja_env: jinja2.Environment | None = None,
         seen_oids: set[int] | None = None,
     ) -> Any:
-        """Render as usual, then wrap payloads: what templates render to is stored and shown by Airflow."""
+        """
+        Render as usual, then wrap payloads: what templates render to is stored and shown by Airflow.
+
+        A text is never taken for a file here: which field may name one is decided in `scripts`.
+        """
+        if isinstance(content, str) and content.endswith(EXTENSIONS):
+            env = jinja_env or self.get_template_env()
+            return hide(self._render(env.from_string(content), context))
         return hide(super().render_template(content, context, jinja_env, seen_oids))
+
+    def resolve_template_files(self) -> None:
+        """Leave files alone while the Dag is parsed: they are read when the task runs."""
+        self.prepare_template()
+
+    def _do_render_template_fields(
+        self,
+        parent: Any,
+        template_fields: Iterable[str],
+        context: Context,
+        jinja_env: jinja2.Environment,
+        seen_oids: set[int],
+    ) -> None:
+        """Put what a file holds in the place of its name, and render it as if it stood there."""
+        for name in FIELDS if parent is self else ():
+            value = getattr(self, name, None)
+            words = source_of(str(value), jinja_env) if names_file(value) else None
+            if words is not None:
+                setattr(self, name, words)
+        super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
 
     def request_values(self) -> dict[str, Any]:
         """
@@ -66,92 +146,235 @@ class KlingOperator(BaseOperator):
         The word ``None`` counts as not given: it is what a template makes of a value that an upstream task did not
         return, and to have it spoken or filmed would cost money.
         """
-        values = {name: reveal(getattr(self, name)) for name in self.request_fields}
-        return {
-            name: None if isinstance(value, str) and value.strip() == "None" else value
-            for name, value in values.items()
-        }
+        values = {name: self.given(name) for name in self.request_fields}
+        for name in FIELDS:
+            if isinstance(values.get(name), str):
+                values[name] = _given(words_of(name, values[name], open_storage))
+        return values
+
+    def given(self, field: str) -> Any:
+        """Return one of the request's fields as it rendered, without reading the file that it may name."""
+        return _given(reveal(getattr(self, field)))
 
     def hook(self) -> KlingAvatarHook:
         """Return a hook for this task's connection."""
         return KlingAvatarHook(self.kling_conn_id)
 
 
-class _Memory:
-    """What Airflow 3.3's task state store keeps of a submission; it survives retries and clears."""
-
-    KEY = "kling_submission"
-
-    def __init__(self, store: StateStore) -> None:
-        self._store = store
-
-    def recall(self) -> dict[str, Any]:
-        record = self._store.get(self.KEY)
-        return record if isinstance(record, dict) else {}
-
-    def remember(self, record: dict[str, Any]) -> None:
-        self._store.set(self.KEY, record)
-
-
 class KlingSubmitOperator(KlingOperator):
     """
     Create one video task and hand on its id. Subclasses say which fields it is made from.
 
-    A retry finds the task that an earlier try created, and pays for nothing.
+    A retry finds the task that an earlier try created, and pays for nothing. While the account is full, the task
+    waits for a slot without using up a retry.
 
-    :param on_unknown_submission: what to do where neither Airflow's state store (3.3+) nor the vendor can tell
-        whether an earlier try has paid: ``fail`` (default), or ``resubmit`` and risk paying twice.
+    :param deferrable: wait in the triggerer (default). ``False`` holds the worker, for those without a triggerer.
+    :param poll_interval: seconds between two questions while it waits in the triggerer. By default as often as costs
+        little: every 1.8 s by one list for all who wait, or every 10 s for each where there is no list.
+    :param slot_timeout: seconds to wait for a free slot while the account is full.
+    :param on_unknown_submission: what to do where neither a store nor the vendor can tell whether an earlier try has
+        paid: ``fail`` (default), or ``resubmit`` and risk paying twice.
+    :param on_changed_input: what to do if the inputs differ from those that an earlier try submitted: ``submit_new``
+        (default) pays for another clip, ``fail`` stops. ``fail`` needs Airflow 3.3 or a ``state_path``.
+    :param on_rerun: what to do if the task has succeeded and is cleared: ``reuse`` its clip (default, free), or
+        ``regenerate`` a new one.
+    :param state_path: a folder in any storage (``/shared/state``, ``s3://conn_id@bucket/prefix``) where submissions
+        are noted down, in place of Airflow's task state store; for Airflow before 3.3, which has none.
+    :param max_cost: what the clip may cost at most, in the currency of its price, such as ``"1.50"``; more is refused
+        before it is paid. If the connection has a ``max_cost`` too, the smaller one counts.
+    :param max_cost_per_run: what all rows of this mapped task may cost together in this run.
     """
 
     operator_extra_links = (KlingTaskLink(),)
     request_class: ClassVar[type[AvatarRequest | ImageToVideoRequest]]
     endpoint: ClassVar[EndpointName]
+    transcode_audio: bool = False
 
-    def __init__(self, *, on_unknown_submission: OnUnknownSubmission = "fail", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        deferrable: bool = True,
+        poll_interval: float | timedelta | None = None,
+        slot_timeout: float | timedelta = DEFAULT_SLOT_TIMEOUT,
+        on_unknown_submission: OnUnknownSubmission = "fail",
+        on_changed_input: OnChangedInput = "submit_new",
+        on_rerun: OnRerun = "reuse",
+        state_path: str | None = None,
+        max_cost: str | float | Decimal | None = None,
+        max_cost_per_run: str | float | Decimal | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self.slot_timeout = slot_timeout
         self.on_unknown_submission = on_unknown_submission
+        self.on_changed_input = on_changed_input
+        self.on_rerun = on_rerun
+        self.state_path = state_path
+        self.max_cost = max_cost
+        self.max_cost_per_run = max_cost_per_run
+        self._task_id: str | None = None
 
     def execute(self, context: Context) -> Any:
-        """Create the task; return its id, also under ``task_id``, with ``external_task_id`` beside it."""
+        """Create the task and do what has to be done with it; return that."""
+        return self._begin(context)
+
+    def _begin(self, context: Context) -> Any:
+        """Do what `execute` does; Airflow wants that one to be called by itself alone."""
         with airflow_errors():
-            return self.submit(context, self.hook()).task.task_id
+            return self.carry_out(context, self.hook(), None)
 
-    def submit(self, context: Context, hook: KlingAvatarHook) -> Submission:
+    def submit_again(self, context: Context, event: dict[str, Any] | None = None) -> Any:
+        """Resume after waiting for a slot: create the task and do what has to be done with it."""
+        queueing = Queueing.from_event(event)
+        # Airflow overwrites the triggerer's part of the log at the next deferral: this line tells what it told.
+        self.log.info("sending again after waiting for a free slot for %.0f s", time.time() - queueing.since)
+        with airflow_errors():
+            return self.carry_out(context, self.hook(), queueing)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume after a deferral of this try; what is left over from an earlier one is thrown away."""
+        if is_left_over(context):
+            self.log.info("resumed with what an earlier try was waiting for: beginning anew")
+            return self._begin(context)
+        return super().resume_execution(next_method, next_kwargs, context)
+
+    def carry_out(self, context: Context, hook: KlingAvatarHook, queueing: Queueing | None) -> Any:
+        """Create the task; return its id, also under ``task_id``, with ``external_task_id`` beside it."""
+        submission = self.submit(context, hook, queueing)
+        self.note_delivery(context)
+        return submission.task.task_id
+
+    def submit(self, context: Context, hook: KlingAvatarHook, queueing: Queueing | None) -> Submission:
         """
-        Bring the request to the vendor exactly once over all tries.
+        Bring the request to the vendor exactly once over all tries, waiting for a slot if the account is full.
 
+        :param queueing: how long this try has been waiting for a slot, if it has.
         :raises KlingError: nothing was sent, or nobody can say whether the vendor took it.
+        :raises TaskDeferred: the account is full.
         """
-        from airflow_provider_kling_avatar.kling.submission import Submitter
+        from airflow_provider_kling_avatar.spending import Spending, cap, declared_length
 
+        seconds("slot_timeout", self.slot_timeout)  # wrong ones are said before anything is paid
+        interval(self.poll_interval)
+        for name in ("max_cost", "max_cost_per_run"):
+            cap(name, getattr(self, name))
         request: VideoRequest = self.request_class.from_fields(**self.request_values())
-        prepared = hook.prepare(request, validate=self.validate)
+        request, declared = declared_length(request, hook.config.dialect)
+        try:
+            prepared = hook.prepare(
+                request, validate=self.validate, transcode_audio=self.transcode_audio is True
+            )
+        except InvalidRequestError:
+            self._tell_what_is_bought(context)
+            raise
         self.log.info(
-            "sending to %s at %s%s",
+            "a clip from %s at %s: %s",
             hook.config.dialect.title,
             hook.config.base_url,
-            f": {prepared.audio_seconds:.1f} s of audio" if prepared.audio_seconds else "",
+            _inputs_told(request, prepared.audio_seconds),
         )
+        spending = Spending(
+            context,
+            hook.config,
+            request,
+            prepared,
+            declared=declared,
+            max_cost=self.max_cost,
+            max_cost_per_run=self.max_cost_per_run,
+        )
+        while True:
+            submitter = self._submitter(context, hook, prepared, queueing, spending)
+            try:
+                submission = submitter.run()
+            except KlingError as error:
+                if not (submitter.was_refused and is_not_now(error)):
+                    if submitter.was_refused:
+                        spending.release()
+                    raise
+                if submitter.audio_id:
+                    push(context, **{SPEECH_XCOM_KEY: [prepared.fingerprint, submitter.audio_id]})
+                # Airflow asks for the link after each run and logs an error if there is none.
+                push(context, **{LINK_XCOM_KEY: ""})
+                queueing = self.wait_for_slot(context, hook, error, queueing)
+            else:
+                self._hand_on(context, hook, submission)
+                if not submission.is_new:
+                    spending.note_bought()
+                return submission
+
+    def wait_for_slot(
+        self, context: Context, hook: KlingAvatarHook, error: KlingError, queueing: Queueing | None
+    ) -> Queueing:
+        """
+        Wait until the vendor may take one more; uses up no retry.
+
+        :param error: how the vendor said that it takes none.
+        :raises NoFreeSlotError: ``slot_timeout`` has passed.
+        :raises TaskDeferred: waiting goes on in the triggerer.
+        """
+        if queueing is None:  # a clip of this try may have been taken and failed for want of a slot before
+            queueing = self._queued_before(context) or Queueing.begin(
+                seconds("slot_timeout", self.slot_timeout)
+            )
+        queueing.check(error)
+        push(context, **{QUEUEING_XCOM_KEY: [context["ti"].try_number, queueing.since, queueing.deadline]})
+        if self.deferrable:
+            trigger, backstop = slot_trigger(
+                hook, self.endpoint, error, queueing, interval(self.poll_interval)
+            )
+            note_deferral(context)
+            self.log.info(
+                "%s: waiting for a free slot in the triggerer, no worker and no retry is used", error
+            )
+            self.defer(trigger=trigger, method_name="submit_again", timeout=backstop)
+        pause = queueing.pause(error)
+        self.log.info("%s: sending again in %.0f s, no retry is used", error, pause)
+        time.sleep(pause)
+        return queueing
+
+    def _submitter(
+        self,
+        context: Context,
+        hook: KlingAvatarHook,
+        prepared: Prepared,
+        queueing: Queueing | None,
+        spending: Spending,
+    ) -> Submitter:
+        from airflow_provider_kling_avatar.kling.submission import Submitter
+
         ti = context["ti"]
-        store = state_store(context)
-        submission = Submitter(
+        retries = self.retries or 0
+        return Submitter(
             hook.get_conn(),
             prepared,
-            Work(
-                ti.dag_id,
-                ti.task_id,
-                ti.run_id,
-                -1 if ti.map_index is None else ti.map_index,
-                self.kling_conn_id,
-            ),
-            memory=_Memory(store) if store is not None else None,
-            first_try=ti.try_number <= 1,
-            asked_anew=is_asked_anew(context, self.retries or 0),
+            self._work(context),
+            memory=self._memory(context),
+            first_try=ti.try_number <= 1 and queueing is None,
+            asked_anew=is_asked_anew(context, retries),
+            round_number=round_of(context, retries),
+            refused=queueing is not None,
+            audio_id=self._spoken(context, prepared) if queueing else None,
             on_unknown_submission=self.on_unknown_submission,
-        ).run()
+            on_changed_input=self.on_changed_input,
+            on_rerun=self.on_rerun,
+            approval=spending,
+        )
+
+    def _hand_on(self, context: Context, hook: KlingAvatarHook, submission: Submission) -> None:
+        """Tell everybody who may want to know which task it is. The state store knows already."""
         task = submission.task
-        push(context, task_id=task.task_id, external_task_id=submission.external_task_id)
-        push_link(context, hook, self.endpoint, task.task_id)
+        self._task_id = task.task_id
+        metrics.submitted(hook.config.dialect.name, self.endpoint, is_new=submission.is_new)
+        try:
+            push(context, task_id=task.task_id, external_task_id=submission.external_task_id)
+            push_link(context, hook, self.endpoint, task.task_id)
+            if submission.is_new:
+                push(context, **{SUBMIT_REQUEST_XCOM_KEY: task.request_id})
+        except Exception:
+            self.log.exception("task %s is paid for, but its id could not be handed on", task.task_id)
+            raise
         self.log.info(
             "task %s %s (%s), external id %s, request id %s",
             task.task_id,
@@ -160,4 +383,62 @@ class KlingSubmitOperator(KlingOperator):
             submission.external_task_id,
             task.request_id,
         )
-        return submission
+
+    def _tell_what_is_bought(self, context: Context) -> None:
+        """Name the clip that an earlier try has paid for, when its inputs can no longer be read."""
+        with suppress(KlingError):
+            memory = self._memory(context)
+            task_id = memory.recall().get("task_id") if memory else None
+            if task_id:
+                self.log.warning(
+                    "an earlier try has paid for task %s; a KlingAvatarSensor fetches it by this id without the inputs",
+                    task_id,
+                )
+
+    def _spoken(self, context: Context, prepared: Prepared) -> str | None:
+        """Return the audio id that this try got before it began to wait for a slot."""
+        left = own_xcom(context, SPEECH_XCOM_KEY)
+        return str(left[1]) if left and left[0] == prepared.fingerprint else None
+
+    def _queued_before(self, context: Context) -> Queueing | None:
+        """Return how long this try has waited for a slot already."""
+        left = own_xcom(context, QUEUEING_XCOM_KEY)
+        return Queueing(left[1], left[2]) if left and left[0] == context["ti"].try_number else None
+
+    def _work(self, context: Context) -> Work:
+        return work_of(context, self.kling_conn_id)
+
+    def _memory(self, context: Context) -> Memory | None:
+        return memory_of(context, self.state_path, self._work(context))
+
+    def note_delivery(self, context: Context) -> None:
+        """Note that the task has done its work, so that a clear after this is known as a wish for another run."""
+        try:
+            memory = self._memory(context)
+            record = memory.recall() if memory else {}
+            if memory and record:
+                memory.remember({**record, "delivered_in": round_of(context, self.retries or 0)})
+        except Exception as error:  # noqa: BLE001  # the clip is there: nothing may fail the task now
+            self.log.warning("could not note down that the clip was delivered: %s", type(error).__name__)
+
+    def on_kill(self) -> None:
+        """Say that the vendor goes on: Kling has no way to cancel a task."""
+        if self._task_id:
+            self.log.warning(
+                "killed; Kling cannot cancel: task %s runs on and is billed. A new try picks it up again",
+                self._task_id,
+            )
+
+
+def _inputs_told(request: VideoRequest, audio_seconds: float | None) -> str:
+    """Say what a clip is made from, without a payload or a permission in it."""
+    told = [
+        f"{name} {hide(str(value))}" for name in ("image", "audio") if (value := getattr(request, name, None))
+    ]
+    if text := getattr(request, "text", None):
+        told.append(f"text of {len(text)} characters")
+    if getattr(request, "audio_id", None):
+        told.append("a voice that was spoken before")
+    if audio_seconds:
+        told.append(f"{audio_seconds:.1f} s of audio")
+    return ", ".join(told)

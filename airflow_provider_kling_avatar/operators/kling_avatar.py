@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
+from airflow_provider_kling_avatar.compat import note_deferral, own_xcom, round_of
 from airflow_provider_kling_avatar.exceptions import airflow_errors
 from airflow_provider_kling_avatar.kling.errors import KlingError
 from airflow_provider_kling_avatar.kling.model import (
@@ -16,21 +17,30 @@ from airflow_provider_kling_avatar.kling.model import (
     ImageToVideoRequest,
     SpeechRequest,
 )
-from airflow_provider_kling_avatar.kling.polling import Finished, decide
+from airflow_provider_kling_avatar.kling.polling import Finished, Watch
 from airflow_provider_kling_avatar.kling.waiting import wait_for_task
-from airflow_provider_kling_avatar.operators.base import KlingOperator, KlingSubmitOperator
+from airflow_provider_kling_avatar.memory import memory_of
+from airflow_provider_kling_avatar.operators.base import (
+    SUBMIT_REQUEST_XCOM_KEY,
+    KlingOperator,
+    KlingSubmitOperator,
+    work_of,
+)
 from airflow_provider_kling_avatar.outcome import (
     DEFAULT_MAX_FAILED_POLLS,
-    DEFAULT_POLL_INTERVAL,
     DEFAULT_TIMEOUT,
+    Order,
     budget,
     collect,
+    landing_of,
     look_once_more,
     push,
     push_link,
     read_event,
+    tell_spans,
     trigger_for,
 )
+from airflow_provider_kling_avatar.slots import failed_for_want_of_slot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,12 +48,19 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
+    from airflow_provider_kling_avatar.kling.model import EndpointName, VideoTask
     from airflow_provider_kling_avatar.kling.polling import Budget
-    from airflow_provider_kling_avatar.results import VideoResult
+    from airflow_provider_kling_avatar.kling.recovery import OnRerun
+    from airflow_provider_kling_avatar.kling.speaking import Speaker
+    from airflow_provider_kling_avatar.landing import Landing, OnExisting
+    from airflow_provider_kling_avatar.results import VideoManifest
+    from airflow_provider_kling_avatar.slots import Queueing
 
 AVATAR_FIELDS = AvatarRequest.names()
 IMAGE_TO_VIDEO_FIELDS = ImageToVideoRequest.names()
 SPEECH_FIELDS = SpeechRequest.names()
+LIMITS = ("max_cost", "max_cost_per_run")
 
 
 class KlingAvatarSubmitOperator(KlingSubmitOperator):
@@ -55,23 +72,27 @@ class KlingAvatarSubmitOperator(KlingSubmitOperator):
 
     :param image: the face: an http(s) URL, a path, a storage URI (``s3://conn_id@bucket/key``) or base64.
     :param audio: the voice as a file, like ``image``. Exactly one of ``audio``, ``audio_id`` and ``text``.
-    :param audio_id: the voice as an id from text-to-speech, 30 days old at most.
+    :param audio_id: the voice as an id from text-to-speech, 30 days old at most; or what `KlingTextToSpeechOperator`
+        pushes under ``speech``, whose age and length are checked before anything is paid.
     :param text: the voice as words, together with ``voice_id``; spoken first where the API does not speak itself.
+        The name of a ``.txt`` or ``.md`` file stands for what the file holds.
     :param voice_id: the vendor's id of the speaking voice.
     :param voice_language: ``zh`` or ``en``; read from the text when left out.
     :param voice_speed: 0.8 to 2.0.
-    :param prompt: actions, emotion, camera; 2500 characters at most.
+    :param prompt: actions, emotion, camera; 2500 characters at most; or a file, as ``text``.
     :param mode: ``std`` (default) or ``pro``.
     :param aspect_ratio: such as ``16:9``, where the API has it.
     :param watermark: also make a watermarked result.
     :param callback_url: the vendor POSTs here at each change of status.
     :param external_task_id: your own id, unique per account; without one a stable id is made.
     :param audio_duration_seconds: what ``generations`` bills; measured when left out.
+    :param transcode_audio: re-encode ``audio`` that is too large or of a format that is not taken; needs the extra
+        ``media``. Never done unasked.
     :param extra: further fields, passed to the vendor as they are.
     :param validate: ``False`` skips the limits, for a vendor that changed its own.
     """
 
-    template_fields: Sequence[str] = ("kling_conn_id", *AVATAR_FIELDS)
+    template_fields: Sequence[str] = ("kling_conn_id", "state_path", *LIMITS, *AVATAR_FIELDS)
     template_fields_renderers: ClassVar[dict[str, str]] = {"extra": "json"}
     request_fields = AVATAR_FIELDS
     request_class = AvatarRequest
@@ -82,7 +103,7 @@ class KlingAvatarSubmitOperator(KlingSubmitOperator):
         *,
         image: str | None = None,
         audio: str | None = None,
-        audio_id: str | None = None,
+        audio_id: str | dict[str, Any] | None = None,
         text: str | None = None,
         voice_id: str | None = None,
         voice_language: str | None = None,
@@ -94,6 +115,7 @@ class KlingAvatarSubmitOperator(KlingSubmitOperator):
         callback_url: str | None = None,
         external_task_id: str | None = None,
         audio_duration_seconds: float | str | None = None,
+        transcode_audio: bool = False,
         extra: dict[str, Any] | str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -112,6 +134,7 @@ class KlingAvatarSubmitOperator(KlingSubmitOperator):
         self.callback_url = callback_url
         self.external_task_id = external_task_id
         self.audio_duration_seconds = audio_duration_seconds
+        self.transcode_audio = transcode_audio
         self.extra = extra
 
 
@@ -139,7 +162,7 @@ class KlingImageToVideoSubmitOperator(KlingSubmitOperator):
     :param validate: ``False`` skips the limits, for a vendor that changed its own.
     """
 
-    template_fields: Sequence[str] = ("kling_conn_id", *IMAGE_TO_VIDEO_FIELDS)
+    template_fields: Sequence[str] = ("kling_conn_id", "state_path", *LIMITS, *IMAGE_TO_VIDEO_FIELDS)
     template_fields_renderers: ClassVar[dict[str, str]] = {
         "dynamic_masks": "json",
         "camera_control": "json",
@@ -195,17 +218,24 @@ class KlingTextToSpeechOperator(KlingOperator):
     """
     Speak a text. Returns the ``audio_id`` that an avatar takes for 30 days.
 
-    Pushes ``audio_id``, ``duration`` (seconds) and ``units`` to XCom. The vendor answers at once: nothing waits.
+    Pushes ``audio_id``, ``duration`` (seconds), ``units`` and ``speech`` to XCom: the last is an object with
+    ``audio_id``, ``spoken_at`` (Unix seconds) and ``duration``, which the avatar operators take as ``audio_id`` and
+    check. The vendor answers at once: nothing waits. A retry, and a clear within 29 days, hands on the same speech
+    and pays nothing, where Airflow remembers it (3.3 and newer) or a ``state_path`` does.
 
-    :param text: 1000 characters at most; under 2 seconds of speech is too short for an avatar.
+    :param text: 1000 characters at most; or the name of a ``.txt`` or ``.md`` file that holds them.
     :param voice_id: the vendor's id of the voice; it must exist in ``voice_language``.
     :param voice_language: ``zh`` or ``en``; read from the text when left out.
     :param voice_speed: 0.8 to 2.0.
+    :param for_avatar: fail if the speech is shorter or longer than a clip takes; by default only warn, since it may be
+        for something else.
+    :param on_rerun: what to do if the task has succeeded and is cleared: ``reuse`` the speech, or ``regenerate`` it.
+    :param state_path: a folder in any storage where the speech is noted down, in place of Airflow's task state store.
     :param extra: further fields, passed to the vendor as they are.
     :param validate: ``False`` skips the limits, for a vendor that changed its own.
     """
 
-    template_fields: Sequence[str] = ("kling_conn_id", *SPEECH_FIELDS)
+    template_fields: Sequence[str] = ("kling_conn_id", "state_path", *SPEECH_FIELDS)
     template_fields_renderers: ClassVar[dict[str, str]] = {"extra": "json"}
     request_fields = SPEECH_FIELDS
 
@@ -216,10 +246,16 @@ class KlingTextToSpeechOperator(KlingOperator):
         voice_id: str | None = None,
         voice_language: str | None = None,
         voice_speed: float | str | None = None,
+        for_avatar: bool = False,
+        on_rerun: OnRerun = "reuse",
+        state_path: str | None = None,
         extra: dict[str, Any] | str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.for_avatar = for_avatar
+        self.on_rerun = on_rerun
+        self.state_path = state_path
         self.text = text
         self.voice_id = voice_id
         self.voice_language = voice_language
@@ -227,97 +263,192 @@ class KlingTextToSpeechOperator(KlingOperator):
         self.extra = extra
 
     def execute(self, context: Context) -> str:
-        """Speak the text; return the audio id."""
+        """Speak the text, or find what an earlier try spoke; return the audio id."""
+        from airflow_provider_kling_avatar.kling.speaking import length_problem
+
         with airflow_errors():
             request = SpeechRequest.from_fields(**self.request_values())
-            speech = self.hook().synthesize_speech(request, validate=self.validate)
+            hook = self.hook()
+            speaker = self._speaker(context, hook)
+            spoken = speaker.say(hook.prepare_speech(request, validate=self.validate))
+            if problem := length_problem(spoken.duration, hook.config.dialect):
+                if self.for_avatar is True:
+                    raise problem
+                self.log.warning("no voice for a clip: %s", problem.message)
         push(
             context,
-            task_id=speech.task_id,
-            audio_id=speech.audio_id,
-            duration=speech.duration,
-            units=speech.units,
+            task_id=spoken.task_id,
+            audio_id=spoken.audio_id,
+            duration=spoken.duration,
+            units=spoken.units,
+            speech={
+                "audio_id": spoken.audio_id,
+                "spoken_at": spoken.spoken_at,
+                "duration": spoken.duration,
+            },
         )
         self.log.info(
-            "text spoken: audio %s, %s s, %s units deducted, request id %s",
-            speech.audio_id,
-            speech.duration,
-            speech.units or "unknown",
-            speech.request_id,
+            "speech handed on: audio %s, %s s, %s units deducted, request id %s",
+            spoken.audio_id,
+            spoken.duration,
+            spoken.units or "unknown",
+            spoken.request_id,
         )
-        return speech.audio_id
+        speaker.note_delivery()
+        return spoken.audio_id
+
+    def _speaker(self, context: Context, hook: KlingAvatarHook) -> Speaker:
+        from airflow_provider_kling_avatar.kling.speaking import Speaker
+
+        work = work_of(context, self.kling_conn_id)
+        return Speaker(
+            hook.get_conn(),
+            work,
+            memory=memory_of(context, self.state_path, work),
+            round_number=round_of(context, self.retries or 0),
+            on_rerun=self.on_rerun,
+        )
 
 
 class KlingAvatarOperator(KlingAvatarSubmitOperator):
     """
     Make a talking-head video: submit, wait without a worker, return the result, in one task.
 
-    Takes the fields of `KlingAvatarSubmitOperator`. Returns a dict with ``task_id``, ``video_url``, ``video_id``,
-    ``duration`` (seconds), ``units`` and more; ``video_url`` is pushed under its own key too.
+    Takes the fields of `KlingAvatarSubmitOperator`. Returns the manifest (`results.VideoManifest`): ``task_id``,
+    ``video_url``, ``file``, ``duration`` (seconds) and more; ``video_url`` is pushed under its own key too.
 
-    :param deferrable: wait in the triggerer (default). ``False`` holds the worker, for those without a triggerer.
-    :param poll_interval: seconds between two questions.
-    :param timeout: seconds to wait in all. The task stays findable: a retry picks it up again.
+    :param output_path: where the file goes: a path, or a storage URI such as ``s3://conn_id@bucket/key``. Ending in
+        ``/``: a folder, in which it is called ``<the vendor's task id>.mp4``. With ``watermark=True`` the watermarked
+        variant lies beside it. Without it the file stays at the vendor's, for 30 days at most.
+    :param on_existing: what to do if another file is at that path: ``fail`` (default) or ``replace``.
+    :param timeout: seconds to wait for the clip in all. It stays findable: a retry picks it up again.
+    :param queue_timeout: seconds of them that it may spend in the vendor's queue; no limit of its own by default.
+    :param render_timeout: seconds of them that it may be rendered; no limit of its own by default.
     :param max_failed_polls: so many failed questions in a row end the waiting.
     """
+
+    template_fields: Sequence[str] = (
+        *KlingAvatarSubmitOperator.template_fields,
+        "output_path",
+        "on_existing",
+    )
 
     def __init__(
         self,
         *,
-        deferrable: bool = True,
-        poll_interval: float | timedelta = DEFAULT_POLL_INTERVAL,
+        output_path: str | None = None,
+        on_existing: OnExisting = "fail",
         timeout: float | timedelta = DEFAULT_TIMEOUT,
+        queue_timeout: float | timedelta | None = None,
+        render_timeout: float | timedelta | None = None,
         max_failed_polls: int = DEFAULT_MAX_FAILED_POLLS,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.deferrable = deferrable
-        self.poll_interval = poll_interval
+        self.output_path = output_path
+        self.on_existing = on_existing
         self.timeout = timeout
+        self.queue_timeout = queue_timeout
+        self.render_timeout = render_timeout
         self.max_failed_polls = max_failed_polls
-        self._task_id: str | None = None
 
-    def execute(self, context: Context) -> VideoResult:
+    def carry_out(self, context: Context, hook: KlingAvatarHook, queueing: Queueing | None) -> VideoManifest:
         """Submit, look once, then wait; return the result."""
-        with airflow_errors():
-            hook = self.hook()
-            limits = budget(self.timeout, self.poll_interval, self.max_failed_polls)
-            task_id = self._task_id = self.submit(context, hook).task.task_id
+        self._limits()  # wrong ones are said before anything is paid
+        if landing := self._landing():
+            landing.check()
+        while True:
+            task_id = self.submit(context, hook, queueing).task.task_id
+            limits = self._limits()
+            finished, task = self._first_look(hook, task_id, limits)
+            if finished is None:
+                if self.deferrable:
+                    self._defer(context, task_id, limits)
+                finished = wait_for_task(lambda: hook.get_task(task_id, self.endpoint), limits, self.log)  # noqa: B023
             try:
-                task = hook.get_task(task_id, self.endpoint)
+                return self._collect(context, hook, self.endpoint, task_id, finished, task)
             except KlingError as error:
-                self.log.info("first look failed, waiting all the same: %s", error)
-            else:
-                decision = decide(task, now=time.time(), budget=limits)
-                if isinstance(decision, Finished):
-                    return collect(context, hook, self.endpoint, task_id, decision, task)
-            if self.deferrable:
-                self._defer(task_id, limits)
-            finished = wait_for_task(lambda: hook.get_task(task_id, self.endpoint), limits, self.log)
-            return collect(context, hook, self.endpoint, task_id, finished)
+                if not failed_for_want_of_slot(error):
+                    raise
+                queueing = self.wait_for_slot(context, hook, error, queueing)
 
-    def _defer(self, task_id: str, limits: Budget) -> NoReturn:
-        trigger, backstop = trigger_for(task_id, self.endpoint, self.kling_conn_id, limits)
+    def _limits(self) -> Budget:
+        """Return a budget that starts now."""
+        return budget(
+            self.timeout,
+            self.poll_interval,
+            self.max_failed_polls,
+            self.queue_timeout,
+            self.render_timeout,
+        )
+
+    def _first_look(
+        self, hook: KlingAvatarHook, task_id: str, limits: Budget
+    ) -> tuple[Finished | None, VideoTask | None]:
+        try:
+            task = hook.get_task(task_id, self.endpoint)
+        except KlingError as error:
+            self.log.info("first look failed, waiting all the same: %s", error)
+            return None, None
+        decision = Watch(limits).look(task, now=time.time())
+        return (decision, task) if isinstance(decision, Finished) else (None, None)
+
+    def _defer(self, context: Context, task_id: str, limits: Budget) -> NoReturn:
+        trigger, backstop = trigger_for(
+            task_id, self.endpoint, self.kling_conn_id, limits, self.poll_interval
+        )
         self.log.info("waiting for task %s in the triggerer, no worker is held", task_id)
+        note_deferral(context)
         self.defer(trigger=trigger, method_name="execute_complete", timeout=backstop)
         raise AssertionError("defer() raises")  # pragma: no cover
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> VideoResult:
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> VideoManifest:
         """Resume after the trigger; return the result or raise what went wrong."""
         with airflow_errors():
             task_id, endpoint, finished = read_event(event)
+            tell_spans(self.log, task_id, finished)
+            self._task_id = task_id
             hook = self.hook()
             push_link(context, hook, endpoint, task_id)
             finished, task = look_once_more(hook, endpoint, task_id, finished)
-            return collect(context, hook, endpoint, task_id, finished, task)
+            try:
+                return self._collect(context, hook, endpoint, task_id, finished, task)
+            except KlingError as error:
+                if not failed_for_want_of_slot(error):
+                    raise
+                # The vendor took the clip and then failed it for want of a slot: waiting for it would not help.
+                return self.carry_out(context, hook, self.wait_for_slot(context, hook, error, None))
 
-    def on_kill(self) -> None:
-        """Say that the vendor goes on: Kling has no way to cancel a task."""
-        if self._task_id:
-            self.log.warning(
-                "killed; Kling cannot cancel: task %s runs on and is billed. A new try picks it up again",
-                self._task_id,
-            )
+    def _landing(self) -> Landing | None:
+        request = AvatarRequest.from_fields(watermark=self.given("watermark"))
+        return landing_of(self.output_path, self.on_existing, watermarked=bool(request.watermark))
+
+    def _mode(self, hook: KlingAvatarHook) -> str | None:
+        """Return the mode that was asked for, or the one that the API is asked for otherwise."""
+        mode = self.given("mode") or hook.config.dialect.endpoint(self.endpoint).defaults.get("mode")
+        return None if mode is None else str(mode)
+
+    def _collect(
+        self,
+        context: Context,
+        hook: KlingAvatarHook,
+        endpoint: EndpointName,
+        task_id: str,
+        finished: Finished,
+        task: VideoTask | None,
+    ) -> VideoManifest:
+        from airflow_provider_kling_avatar.spending import told_estimate
+
+        order = Order(
+            self._mode(hook),
+            own_xcom(context, SUBMIT_REQUEST_XCOM_KEY),
+            self._landing(),
+            inputs=(self.given("image"), self.given("audio")),
+            estimate=told_estimate(context),
+        )
+        result = collect(context, hook, endpoint, task_id, finished, task, order=order)
+        self.note_delivery(context)
+        return result
 
 
 __all__ = [

@@ -10,43 +10,54 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_kling_avatar import metrics
+from airflow_provider_kling_avatar.announcing import LineageMixin
 from airflow_provider_kling_avatar.compat import (
+    AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
     BaseSensorOperator,
     PokeReturnValue,
+    is_left_over,
+    known_arguments,
+    note_deferral,
 )
 from airflow_provider_kling_avatar.exceptions import as_final
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
 from airflow_provider_kling_avatar.kling.errors import ConfigurationError, InvalidRequestError, KlingError
+from airflow_provider_kling_avatar.kling.pace import SINGLE_SECONDS
 from airflow_provider_kling_avatar.kling.polling import Finished, Verdict, Watch, error_of
 from airflow_provider_kling_avatar.links.kling_avatar import KlingTaskLink
 from airflow_provider_kling_avatar.outcome import (
     DEFAULT_MAX_FAILED_POLLS,
-    DEFAULT_POLL_INTERVAL,
     DEFAULT_TIMEOUT,
+    Order,
     budget,
     collect,
+    landing_of,
     look_once_more,
     push_link,
     read_event,
+    tell_spans,
     trigger_for,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import timedelta
 
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import Context, RetryPolicy
 
     from airflow_provider_kling_avatar.kling.model import EndpointName, VideoTask
-    from airflow_provider_kling_avatar.results import VideoResult
+    from airflow_provider_kling_avatar.landing import Landing, OnExisting
+    from airflow_provider_kling_avatar.results import VideoManifest
 
 
-class KlingAvatarSensor(BaseSensorOperator):
+class KlingAvatarSensor(LineageMixin, BaseSensorOperator):
     """
-    Wait until a Kling task has its video; return a dict with ``video_url`` and all that belongs to it.
+    Wait until a Kling task has its video; land the file where it is wanted and return the manifest.
 
-    The dict has ``task_id``, ``video_url``, ``video_id``, ``duration`` (seconds), ``units`` and more;
+    The manifest (`results.VideoManifest`) has ``task_id``, ``video_url``, ``file``, ``duration`` (seconds) and more;
     ``video_url`` is pushed under its own key too. Looks once before it defers.
 
     With ``soft_fail`` the task is skipped, not failed, when the vendor failed the clip, when time ran out, or when
@@ -55,14 +66,30 @@ class KlingAvatarSensor(BaseSensorOperator):
     :param kling_task_id: the vendor's id of the task (or your ``external_task_id``, where the API can be asked by it).
     :param kling_conn_id: the connection.
     :param endpoint: what kind of task it is: ``avatar`` (default) or ``image_to_video``.
+    :param output_path: where the file goes: a path, or a storage URI such as ``s3://conn_id@bucket/key``. Ending in
+        ``/``: a folder, in which it is called ``<the vendor's task id>.mp4``. Without it the file stays at the
+        vendor's, for 30 days at most.
+    :param on_existing: what to do if another file is at that path: ``fail`` (default) or ``replace``.
+    :param watermarked: land the watermarked variant too, as ``<stem>.watermarked.mp4``.
     :param deferrable: wait in the triggerer (default). ``False`` waits on a worker, by ``mode``.
-    :param poke_interval: seconds between two questions, in every mode.
+    :param poke_interval: seconds between two questions, in every mode. By default 10 on a worker, and as often as costs
+        little in the triggerer: every 1.8 s by one list for all who wait, or every 10 s where there is no list.
     :param timeout: seconds to wait in all.
+    :param queue_timeout: seconds of them that the task may spend in the vendor's queue; no limit of its own by
+        default. Not in mode ``reschedule``, which starts a new process for each question.
+    :param render_timeout: seconds of them that the task may be rendered; otherwise like ``queue_timeout``.
     :param max_failed_polls: so many failed questions in a row end the waiting. Mode ``reschedule`` starts a new
         process for each question and so cannot count them: there only ``timeout`` ends it.
+    :param retry_policy: such as `retry_policies.kling_retry_policy`; for Airflow 3.3 and newer.
     """
 
-    template_fields: Sequence[str] = ("kling_task_id", "kling_conn_id", "endpoint")
+    template_fields: Sequence[str] = (
+        "kling_task_id",
+        "kling_conn_id",
+        "endpoint",
+        "output_path",
+        "on_existing",
+    )
     operator_extra_links = (KlingTaskLink(),)
     ui_color = "#d7f0e5"
 
@@ -72,33 +99,55 @@ class KlingAvatarSensor(BaseSensorOperator):
         kling_task_id: str | int,
         kling_conn_id: str = KlingAvatarHook.default_conn_name,
         endpoint: EndpointName = "avatar",
+        output_path: str | None = None,
+        on_existing: OnExisting = "fail",
+        watermarked: bool = False,
         deferrable: bool = True,
+        queue_timeout: float | timedelta | None = None,
+        render_timeout: float | timedelta | None = None,
         max_failed_polls: int = DEFAULT_MAX_FAILED_POLLS,
+        retry_policy: RetryPolicy | None = None,
+        poke_interval: float | timedelta | None = None,
+        timeout: float | timedelta = DEFAULT_TIMEOUT,
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("poke_interval", DEFAULT_POLL_INTERVAL)
-        kwargs.setdefault("timeout", DEFAULT_TIMEOUT)
-        super().__init__(**kwargs)
+        # Named above although they are Airflow's: it fills in `default_args` only by the names of the signature.
+        kwargs["poke_interval"] = SINGLE_SECONDS if poke_interval is None else poke_interval
+        kwargs["timeout"] = timeout
+        super().__init__(**known_arguments({**kwargs, "retry_policy": retry_policy}))
         self.kling_task_id = kling_task_id
         self.kling_conn_id = kling_conn_id
         self.endpoint = endpoint
+        self.output_path = output_path
+        self.on_existing = on_existing
+        self.watermarked = watermarked
         self.deferrable = deferrable
+        self.queue_timeout = queue_timeout
+        self.render_timeout = render_timeout
         self.max_failed_polls = max_failed_polls
+        self.poll_interval = poke_interval
         self._watch: Watch | None = None
 
     def execute(self, context: Context) -> Any:
         """Look once; then wait where ``deferrable`` and ``mode`` say."""
+        if self.deferrable:
+            return self._look_and_defer(context)
         with self._same_end_in_every_mode():
-            if not self.deferrable:
-                return super().execute(context)
+            return super().execute(context)
+
+    def _look_and_defer(self, context: Context) -> Any:
+        with self._same_end_in_every_mode():
             looked = self.poke(context)
             if looked.is_done:
                 return looked.xcom_value
             if self._watch is None:
                 raise AssertionError("poke() makes the watch")  # says so to the type checker
             task_id = self._given_id()
-            trigger, backstop = trigger_for(task_id, self.endpoint, self.kling_conn_id, self._watch.budget)
+            trigger, backstop = trigger_for(
+                task_id, self.endpoint, self.kling_conn_id, self._watch.budget, self.poll_interval
+            )
             self.log.info("waiting for task %s in the triggerer, no worker is held", task_id)
+            note_deferral(context)
             return self.defer(trigger=trigger, method_name="execute_complete", timeout=backstop)
 
     def poke(self, context: Context) -> PokeReturnValue:
@@ -109,7 +158,17 @@ class KlingAvatarSensor(BaseSensorOperator):
             if self.endpoint not in ("avatar", "image_to_video"):
                 raise ConfigurationError(f"endpoint must be avatar or image_to_video, not {self.endpoint!r}")
             hook.get_conn()  # a wrong connection is said at once, not after max_failed_polls
-            self._watch = Watch(budget(self.timeout, self.poke_interval, self.max_failed_polls))
+            if landing := self._landing():
+                landing.check()
+            self._watch = Watch(
+                budget(
+                    self.timeout,
+                    self.poke_interval,
+                    self.max_failed_polls,
+                    self.queue_timeout,
+                    self.render_timeout,
+                )
+            )
             push_link(context, hook, self.endpoint, task_id)
         seen: VideoTask | KlingError
         try:
@@ -127,16 +186,20 @@ class KlingAvatarSensor(BaseSensorOperator):
         result = self._collect(context, hook, self.endpoint, task_id, decision, task)
         return PokeReturnValue(is_done=True, xcom_value=result)
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> VideoResult:
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> VideoManifest:
         """Resume after the trigger; return the result or raise what went wrong."""
         task_id, endpoint, finished = read_event(event)
+        tell_spans(self.log, task_id, finished)
         hook = KlingAvatarHook(self.kling_conn_id)
         push_link(context, hook, endpoint, task_id)
         finished, task = look_once_more(hook, endpoint, task_id, finished)
         return self._collect(context, hook, endpoint, task_id, finished, task)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume, with the same end as in the other modes."""
+        """Resume, with the same end as in the other modes; what is left over from an earlier try is thrown away."""
+        if is_left_over(context):
+            self.log.info("resumed with what an earlier try was waiting for: beginning anew")
+            return self._look_and_defer(context)
         with self._same_end_in_every_mode():
             try:
                 return super().resume_execution(next_method, next_kwargs, context)
@@ -172,9 +235,11 @@ class KlingAvatarSensor(BaseSensorOperator):
         task_id: str,
         finished: Finished,
         task: VideoTask | None,
-    ) -> VideoResult:
+    ) -> VideoManifest:
         if finished.verdict is not Verdict.SUCCEEDED:
             error = error_of(task_id, finished)
+            if self.soft_fail or finished.verdict in (Verdict.TIMEOUT, Verdict.FAILED):
+                metrics.failed(error)  # leaves as an exception of Airflow's, which is not counted further up
             if self.soft_fail:
                 raise AirflowSkipException(str(error))
             if finished.verdict is Verdict.TIMEOUT:
@@ -182,7 +247,10 @@ class KlingAvatarSensor(BaseSensorOperator):
             if finished.verdict is Verdict.FAILED:
                 raise as_final(error)  # asking again does not change it
             raise error
-        return collect(context, hook, endpoint, task_id, finished, task)
+        return collect(context, hook, endpoint, task_id, finished, task, order=Order(landing=self._landing()))
+
+    def _landing(self) -> Landing | None:
+        return landing_of(self.output_path, self.on_existing, watermarked=self.watermarked)
 
     @contextmanager
     def _same_end_in_every_mode(self) -> Iterator[None]:
@@ -195,6 +263,8 @@ class KlingAvatarSensor(BaseSensorOperator):
         try:
             yield
         except KlingError as error:
+            if not isinstance(error, AirflowFailException):  # counted where it was made one
+                metrics.failed(error)
             if not error.permanent:
                 raise
             raise as_final(error) from error

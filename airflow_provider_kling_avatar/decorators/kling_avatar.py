@@ -1,0 +1,263 @@
+"""
+``@task.kling_avatar``: a function says what to film, the operator does the rest.
+
+The function is asked once, as far as that can be kept: one that asks a model for a script says something else each
+time, and other inputs are another clip, which is paid for again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import ChainMap
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import fields as dataclass_fields
+from dataclasses import is_dataclass
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeAlias, overload
+
+from airflow.providers.common.compat.sdk import DecoratedOperator, determine_kwargs, task_decorator_factory
+
+from airflow_provider_kling_avatar.compat import own_xcom, round_of
+from airflow_provider_kling_avatar.kling.errors import InvalidRequestError
+from airflow_provider_kling_avatar.memory import memory_of
+from airflow_provider_kling_avatar.operators.kling_avatar import AVATAR_FIELDS, KlingAvatarOperator
+from airflow_provider_kling_avatar.outcome import push
+from airflow_provider_kling_avatar.rendering import hide, reveal
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context, XComArg
+
+    from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
+    from airflow_provider_kling_avatar.kling.recovery import Memory
+    from airflow_provider_kling_avatar.results import VideoManifest
+    from airflow_provider_kling_avatar.slots import Queueing
+
+ANSWER_XCOM_KEY = "kling_answer"
+"""Where a try leaves what the function answered, for itself after a deferral."""
+SHOWN_XCOM_KEY = "kling_answer_shown"
+"""Where it leaves what may be shown of an answer that may not be kept: enough to deliver the clip."""
+ANSWER_MEMORY_KEY = "kling_answer"
+"""Under which the answer is remembered for later tries."""
+MOST_CHARACTERS = 16_000
+"""Of an answer, as JSON, that is kept."""
+
+Answer: TypeAlias = Mapping[str, Any] | str
+"""What a function returns: the request's fields, or a text to be spoken."""
+
+P = ParamSpec("P")
+
+
+class AvatarTask(Protocol[P]):
+    """A decorated function."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> XComArg:
+        """Add the task to the Dag."""
+        ...
+
+    def expand(self, **mapped: Any) -> XComArg:
+        """Add one task for each value."""
+        ...
+
+    def expand_kwargs(self, kwargs: Any, *, strict: bool = True) -> XComArg:
+        """Add one task for each set of arguments."""
+        ...
+
+    def partial(self, **kwargs: Any) -> AvatarTask[...]:
+        """Give the arguments that all mapped tasks have in common."""
+        ...
+
+    def override(self, **kwargs: Any) -> AvatarTask[P]:
+        """Use the function with other arguments of the decorator."""
+        ...
+
+
+class KlingAvatarDecoratedOperator(DecoratedOperator, KlingAvatarOperator):
+    """
+    Asks a function what to film, then does what `KlingAvatarOperator` does.
+
+    :param python_callable: returns the request's fields, or a text to be spoken.
+    :param op_args: its arguments.
+    :param op_kwargs: its named arguments.
+    """
+
+    template_fields: Sequence[str] = (*KlingAvatarOperator.template_fields, "op_args", "op_kwargs")
+    template_fields_renderers = {  # noqa: RUF012 - as in Airflow's own
+        **KlingAvatarOperator.template_fields_renderers,
+        "op_args": "py",
+        "op_kwargs": "py",
+    }
+    shallow_copy_attrs: Sequence[str] = ("python_callable",)
+    custom_operator_name = "@task.kling_avatar"
+
+    op_args: Collection[Any]
+    op_kwargs: Mapping[str, Any]
+    python_callable: Callable[..., Any]
+
+    def execute(self, context: Context) -> Any:
+        """Ask the function, create the task and wait for it; return the manifest."""
+        return self._begin(context)
+
+    def carry_out(self, context: Context, hook: KlingAvatarHook, queueing: Queueing | None) -> VideoManifest:
+        """Put the function's answer in place, then go on as usual."""
+        self._apply(self._answer(context))
+        return super().carry_out(context, hook, queueing)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> VideoManifest:
+        """Resume after the trigger; the function is not asked again."""
+        self._apply(own_xcom(context, ANSWER_XCOM_KEY) or own_xcom(context, SHOWN_XCOM_KEY) or {})
+        return super().execute_complete(context, event)
+
+    def note_delivery(self, context: Context) -> None:
+        """Note it beside the answer too: a clear with ``on_rerun="regenerate"`` asks the function again."""
+        super().note_delivery(context)
+        try:
+            memory = self._answers(context)
+            record = memory.recall() if memory else {}
+            if memory and record:
+                memory.remember({**record, "delivered_in": round_of(context, self.retries or 0)})
+        except Exception as error:  # noqa: BLE001  # the clip is there: nothing may fail the task now
+            self.log.warning("could not note down that the answer was used: %s", type(error).__name__)
+
+    def _apply(self, answer: Mapping[str, Any]) -> None:
+        for name, value in answer.items():
+            setattr(self, name, value)
+
+    def _answer(self, context: Context) -> dict[str, Any]:
+        """Return what the function answered in this try or an earlier one; ask it if nothing was kept."""
+        kept: dict[str, Any] | None = own_xcom(context, ANSWER_XCOM_KEY)
+        if kept is not None:
+            return kept
+        memory, arguments = self._answers(context), self._fingerprint()
+        record = memory.recall() if memory else {}
+        if record.get("arguments") == arguments and self._is_wanted(context, record):
+            self.log.info("the function was asked by an earlier try: going on with its answer")
+            answer: dict[str, Any] = record["answer"]
+            push(context, **{ANSWER_XCOM_KEY: answer})
+            return answer
+        answer = self._ask(context)
+        if not _may_be_kept(answer):
+            self.log.warning(
+                "the function's answer is not kept (a payload, a signed URL or more than %s characters): "
+                "it is asked again if this task waits for a slot or is tried again",
+                MOST_CHARACTERS,
+            )
+            shown = {name: value for name, value in answer.items() if _may_be_kept({name: value})}
+            push(context, **{SHOWN_XCOM_KEY: shown})
+            return answer
+        push(context, **{ANSWER_XCOM_KEY: answer})
+        if memory:
+            memory.remember({"arguments": arguments, "answer": answer})
+        return answer
+
+    def _is_wanted(self, context: Context, record: Mapping[str, Any]) -> bool:
+        now = round_of(context, self.retries or 0)
+        return self.on_rerun != "regenerate" or record.get("delivered_in", now) == now
+
+    def _ask(self, context: Context) -> dict[str, Any]:
+        """
+        Call the function.
+
+        :raises InvalidRequestError: its answer is no request. Nothing was sent.
+        """
+        arguments = reveal(list(self.op_args))
+        named: Mapping[str, Any] = ChainMap(reveal(dict(self.op_kwargs)), context)  # type: ignore[arg-type]
+        named = determine_kwargs(self.python_callable, arguments, named)
+        return fields_of(self.python_callable(*arguments, **named), self.python_callable)
+
+    def _answers(self, context: Context) -> Memory | None:
+        return memory_of(context, self.state_path, self._work(context), key=ANSWER_MEMORY_KEY)
+
+    def _fingerprint(self) -> str:
+        """Return what stands for the function's arguments: others are another question."""
+        given = [reveal(list(self.op_args)), reveal(dict(self.op_kwargs))]
+        return hashlib.sha256(_stable(given).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _stable(value: object) -> str:
+    """Write a value so that it reads the same in every process: no order of a set, no address in memory."""
+    if value is None or isinstance(value, str | int | float | bool):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(sorted(f'{_stable(key)}: {_stable(entry)}' for key, entry in value.items()))}}}"
+    if isinstance(value, set | frozenset):
+        return f"{{{', '.join(sorted(map(_stable, value)))}}}"
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        return f"[{', '.join(map(_stable, value))}]"
+    if is_dataclass(value) and not isinstance(value, type):
+        entries = {field.name: getattr(value, field.name) for field in dataclass_fields(value)}
+        return f"{type(value).__name__}{_stable(entries)}"
+    has_words = type(value).__str__ is not object.__str__ or type(value).__repr__ is not object.__repr__
+    return f"{type(value).__name__} {value}" if has_words else type(value).__name__
+
+
+def _may_be_kept(answer: dict[str, Any]) -> bool:
+    """Tell whether an answer is small JSON without a payload or a permission in it."""
+    try:
+        text = json.dumps(answer)
+    except (TypeError, ValueError):
+        return False
+    return len(text) <= MOST_CHARACTERS and bool(hide(answer) == answer)
+
+
+def fields_of(answer: object, function: Callable[..., Any]) -> dict[str, Any]:
+    """
+    Return a function's answer as the request's fields.
+
+    :raises InvalidRequestError: it is none.
+    """
+    name = getattr(function, "__name__", "the function")
+    if isinstance(answer, str):
+        if not answer.strip():
+            raise InvalidRequestError(f"{name} returned an empty text: nothing was sent", field="text")
+        return {"text": answer}
+    if not isinstance(answer, Mapping):
+        raise InvalidRequestError(
+            f"{name} returned {'nothing' if answer is None else type(answer).__name__}: it has to return a dict of the "
+            "request's fields, or a text to be spoken; nothing was sent"
+        )
+    if unknown := sorted(str(key) for key in answer if key not in AVATAR_FIELDS):
+        raise InvalidRequestError(
+            f"{name} returned {', '.join(unknown)}, which no request has; there are {', '.join(AVATAR_FIELDS)}; "
+            "nothing was sent"
+        )
+    return dict(answer)
+
+
+@overload
+def kling_avatar_task(python_callable: Callable[P, Answer], /) -> AvatarTask[P]: ...
+
+
+@overload
+def kling_avatar_task(
+    python_callable: None = None,
+    /,
+    *,
+    image: str | None = None,
+    voice_id: str | None = None,
+    output_path: str | None = None,
+    **kwargs: Any,
+) -> Callable[[Callable[P, Answer]], AvatarTask[P]]: ...
+
+
+def kling_avatar_task(
+    python_callable: Callable[..., Answer] | None = None, /, **kwargs: Any
+) -> AvatarTask[...] | Callable[[Callable[..., Answer]], AvatarTask[...]]:
+    """
+    Make a function a task that films what the function returns: a dict of fields, or a text to be spoken.
+
+    :param python_callable: the function.
+    :param kwargs: whatever `KlingAvatarOperator` takes. Fields that the function returns go first.
+    :raises TypeError: ``multiple_outputs`` was asked for: a manifest has values that are ``None``.
+    """
+    if kwargs.pop("multiple_outputs", None):
+        raise TypeError("@task.kling_avatar returns one manifest: leave multiple_outputs out")
+    decorated: Any = task_decorator_factory(
+        python_callable=python_callable,
+        multiple_outputs=False,
+        decorated_operator_class=KlingAvatarDecoratedOperator,
+        **kwargs,
+    )
+    return decorated  # type: ignore[no-any-return]
+
+
+__all__ = ["Answer", "AvatarTask", "KlingAvatarDecoratedOperator", "kling_avatar_task"]

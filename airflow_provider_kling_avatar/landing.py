@@ -1,0 +1,317 @@
+"""
+The landing of a finished clip: from the vendor's link to a verified file in the user's storage, whole or not at all.
+
+Knows the order of things: what is there is looked at first, the clip is collected and checked on this machine, and
+only then published. Never asks for anything to be made, so nothing here can be paid twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+from airflow_provider_kling_avatar.kling.errors import (
+    InvalidRequestError,
+    LandingError,
+    NoWatermarkError,
+    OutputExistsError,
+    TaskLostError,
+)
+from airflow_provider_kling_avatar.places import place_of, reader, sibling
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
+    from airflow_provider_kling_avatar.kling.landing.fetch import Clip, Fetched
+    from airflow_provider_kling_avatar.kling.media.boxes import Reader
+    from airflow_provider_kling_avatar.kling.model import EndpointName, Video, VideoTask
+    from airflow_provider_kling_avatar.places import Place
+
+OnExisting = Literal["fail", "replace"]
+"""What to do with another file at ``output_path``."""
+
+MAX_BYTES = 4 << 30
+"""Bytes of a clip at most; the same as in `kling.landing.fetch`, which is too heavy to import while Dags are parsed."""
+
+WATERMARKED = "watermarked"
+
+_READ = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """
+    What lies in the storage.
+
+    :param file: its URI, with the connection id as ``output_path`` named it.
+    :param size: bytes.
+    :param sha256: of the file, in hexadecimal digits.
+    :param seconds: how long the landing took, both variants together.
+    :param duration: of the film, in seconds, by its own header; the vendor's word if that has none.
+    :param watermark_file: URI of the watermarked variant, if asked for.
+    :param was_there: the same file was there already, and nothing was written.
+    """
+
+    file: str
+    size: int
+    sha256: str
+    seconds: float
+    duration: float | None
+    watermark_file: str | None = None
+    was_there: bool = False
+
+
+class Landing:
+    """
+    Lands clips at one place.
+
+    **Names.** ``output_path`` is a path or any URI that ``ObjectStoragePath`` takes. One that ends in ``/``, or an
+    existing folder of this machine, is a folder: there the file is called by the vendor's id of the task,
+    ``<task_id>.mp4``, the same on every try. The watermarked variant lies beside it as ``<stem>.watermarked.mp4``.
+
+    **Equal.** What is there counts as this clip if the size is the same, and, of a clip up to 8 MB, every byte; of a
+    larger one, the first and last megabyte and 14 pieces in between, fetched from the vendor. If the vendor's server
+    gives no pieces, the clip is fetched whole and its SHA-256 compared. Then nothing is written, and ``sha256`` is
+    that of the file that is there.
+
+    :param output_path: where to.
+    :param on_existing: ``fail`` (default) or ``replace``, if another file is there.
+    :param watermarked: land the watermarked variant too; it has to have been asked for when the clip was made.
+    :param max_bytes: of a clip, at most.
+    :param sleep: pauses between attempts to fetch, for so many seconds.
+    """
+
+    def __init__(
+        self,
+        output_path: str,
+        *,
+        on_existing: OnExisting = "fail",
+        watermarked: bool = False,
+        max_bytes: int = MAX_BYTES,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.output_path = output_path
+        self.on_existing = on_existing
+        self.watermarked = watermarked
+        self.max_bytes = max_bytes
+        self._sleep = sleep
+
+    def check(self) -> None:
+        """
+        Say what is wrong with the place before anything is paid, as far as it shows without writing.
+
+        :raises InvalidRequestError: a parameter has an unknown value.
+        :raises OutputPathError: the scheme is unknown, the connection or the bucket is missing, the path is a folder
+            without ``/`` at its end, a file stands where a folder should, or there is no right to write.
+        :raises StorageError: the storage cannot be asked.
+        """
+        self._check_parameters()
+        try:
+            for output_path, suffix in self._paths():
+                place_of(output_path, f"x{suffix}").check()
+        except LandingError as error:
+            raise error.before_sending() from error
+
+    def land(self, hook: KlingAvatarHook, endpoint: EndpointName, task: VideoTask) -> Landed:
+        """
+        Land a finished clip.
+
+        :param hook: of the account; asked for new links when those at hand have expired.
+        :param endpoint: ``avatar`` or ``image_to_video``.
+        :param task: succeeded, as it was just seen.
+        :raises LandingError: it is not there, and nothing half-written either; the children say why. Another try
+            lands it without paying.
+        """
+        begin = time.monotonic()
+        self._check_parameters()
+        if self.watermarked and not _video(task).watermark_url:
+            raise NoWatermarkError(
+                f"task {task.task_id} has no watermarked variant: it is made only if watermark=True was set when "
+                "the clip was ordered"
+            )
+        name = _safe_name(task.task_id)
+        links = [_plain_link, _watermarked_link][: 1 + self.watermarked]
+        landed = []
+        for (output_path, suffix), link in zip(self._paths(), links, strict=True):
+            place = place_of(output_path, f"{name}{suffix}")
+            landed.append(_Variant(self, hook, endpoint, task, place, link, self._sleep).land())
+        main = landed[0]
+        return Landed(
+            file=main.file,
+            size=main.size,
+            sha256=main.sha256,
+            seconds=round(time.monotonic() - begin, 3),
+            duration=main.duration,
+            watermark_file=landed[1].file if self.watermarked else None,
+            was_there=main.was_there,
+        )
+
+    def _paths(self) -> list[tuple[str, str]]:
+        """Return where each variant goes, and how its name ends in a folder."""
+        paths = [(self.output_path, ".mp4")]
+        if self.watermarked:
+            place_of(self.output_path, "x.mp4")  # says what is wrong with a path that is none
+            paths.append((sibling(self.output_path, WATERMARKED), f".{WATERMARKED}.mp4"))
+        return paths
+
+    def _check_parameters(self) -> None:
+        if self.on_existing not in get_args(OnExisting):
+            raise InvalidRequestError(
+                f"on_existing must be one of {', '.join(get_args(OnExisting))}, not {self.on_existing!r}",
+                field="on_existing",
+            )
+        if isinstance(self.max_bytes, bool) or not isinstance(self.max_bytes, int) or self.max_bytes < 1:
+            raise InvalidRequestError(
+                f"max_bytes must be a number of bytes above 0, not {self.max_bytes!r}", field="max_bytes"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Variant:
+    """One file's way."""
+
+    landing: Landing
+    hook: KlingAvatarHook
+    endpoint: EndpointName
+    task: VideoTask
+    place: Place
+    link: Callable[[VideoTask], str]
+    sleep: Callable[[float], None]
+
+    def land(self) -> Landed:
+        """Look at what is there; else fetch, check and publish."""
+        from airflow_provider_kling_avatar.kling.landing.fetch import Clip
+        from airflow_provider_kling_avatar.kling.landing.reach import Reach
+
+        config = self.hook.config
+        begin = time.monotonic()
+        with Clip(
+            self.link(self.task),
+            refresh=self._new_link,
+            reach=Reach(config.base_url, private=config.allow_private_addresses),
+            connect_timeout=config.connect_timeout,
+            read_timeout=config.read_timeout,
+            sleep=self.sleep,
+        ) as clip:
+            there = self._there_already(clip)
+            landed = there or self._fetch_and_publish(clip)
+        self.hook.log.info(
+            "task %s %s at %s: %s bytes, sha256 %s, after %.1f s",
+            self.task.task_id,
+            "was already" if landed.was_there else "landed",
+            self.place.shown,
+            landed.size,
+            landed.sha256,
+            time.monotonic() - begin,
+        )
+        return landed
+
+    def _new_link(self) -> str:
+        self.hook.log.info("the link to task %s has expired: asking for a new one", self.task.task_id)
+        return self.link(self.hook.get_task(self.task.task_id, self.endpoint))
+
+    def _there_already(self, clip: Clip) -> Landed | None:
+        """
+        Return what is there if it is this clip; ``None`` if the clip has to be fetched.
+
+        :raises OutputExistsError: it is another file, which must stay.
+        """
+        from airflow_provider_kling_avatar.kling.landing.same import is_same
+
+        size = self.place.size()
+        if size is None:
+            return None
+        with self.place.open() as read:
+            same = is_same(clip, read, size)
+            if same:
+                return self._described(read, size, None, was_there=True)
+        if same is None or self.landing.on_existing == "replace":
+            return None
+        raise self._exists(size)
+
+    def _fetch_and_publish(self, clip: Clip) -> Landed:
+        with self.place.partial() as (file, path):
+            fetched = clip.fetch(file, self.landing.max_bytes)
+            landed = self._described(reader(file), fetched.size, fetched.sha256, was_there=False)
+            if self._publish(file, path, fetched):
+                return landed
+            return Landed(landed.file, landed.size, landed.sha256, 0.0, landed.duration, was_there=True)
+
+    def _publish(self, file: BinaryIO, path: Path, fetched: Fetched) -> bool:
+        """Publish; ``False`` if the same content was there."""
+        size = self.place.size()
+        if size is not None and self._is_equal(size, fetched):
+            return False
+        replace = self.landing.on_existing == "replace"
+        if self.place.publish(file, path, replace=replace):
+            return True
+        size = self.place.size()  # somebody was faster, perhaps another try of this task
+        if size is not None and self._is_equal(size, fetched):
+            return False
+        raise self._exists(size)
+
+    def _is_equal(self, size: int, fetched: Fetched) -> bool:
+        if size != fetched.size:
+            return False
+        with self.place.open() as read:
+            return _sha256(read, size) == fetched.sha256
+
+    def _described(self, read: Reader, size: int, sha256: str | None, *, was_there: bool) -> Landed:
+        """Check that a file is a film, and describe it."""
+        from airflow_provider_kling_avatar.kling.landing.mp4 import check_film
+
+        expected = _video(self.task).duration
+        film = check_film(read, size, expected)
+        return Landed(
+            file=self.place.uri,
+            size=size,
+            sha256=sha256 or _sha256(read, size),
+            seconds=0.0,
+            duration=round(film.duration, 3) if film.duration else expected,
+            was_there=was_there,
+        )
+
+    def _exists(self, size: int | None) -> OutputExistsError:
+        return OutputExistsError(
+            f"{self.place.shown} holds another file already ({size} bytes), which is not task "
+            f"{self.task.task_id}: give each clip a path of its own (a path that ends in / does), or set "
+            "on_existing='replace'"
+        )
+
+
+def _video(task: VideoTask) -> Video:
+    if task.video is None:
+        raise TaskLostError(f"task {task.task_id} has no video URL: it cannot be landed")
+    return task.video
+
+
+def _plain_link(task: VideoTask) -> str:
+    return _video(task).url
+
+
+def _watermarked_link(task: VideoTask) -> str:
+    link = _video(task).watermark_url
+    if not link:
+        raise NoWatermarkError(f"task {task.task_id} has no watermarked variant any more")
+    return link
+
+
+def _safe_name(task_id: str) -> str:
+    """Return a task's id as a file name: the same for the same id, and never the same for another."""
+    if re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}", task_id):
+        return task_id
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", task_id).strip("-")[:60]
+    return f"{readable}-{hashlib.sha256(task_id.encode()).hexdigest()[:16]}"
+
+
+def _sha256(read: Reader, size: int) -> str:
+    digest = hashlib.sha256()
+    for position in range(0, size, _READ):
+        digest.update(read(position, min(_READ, size - position)))
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Who is told when a clip fails, and in which words."""

@@ -1,0 +1,124 @@
+"""
+What a task does while the vendor takes no more: how long it waits, when it sends again, what it defers to.
+
+Waiting costs no retry. What room there is, is decided in `kling.slots`; here is what operators need of it.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Self
+
+from airflow_provider_kling_avatar.kling.errors import (
+    KlingError,
+    NoFreeSlotError,
+    RateLimitedError,
+    TaskFailedError,
+)
+from airflow_provider_kling_avatar.kling.polling import NO_SLOT
+from airflow_provider_kling_avatar.outcome import BACKSTOP_SECONDS
+
+if TYPE_CHECKING:
+    from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
+    from airflow_provider_kling_avatar.kling.model import EndpointName
+    from airflow_provider_kling_avatar.triggers.kling_slot import KlingSlotTrigger
+
+DEFAULT_SLOT_TIMEOUT = 86400.0
+"""Seconds. A queue of clips takes as long as it takes; nothing is paid while waiting."""
+SHORTEST_PAUSE = 10.0
+LONGEST_PAUSE = 60.0
+"""Seconds between two submissions of a task that waits on its worker."""
+SLOW_DOWN_SECONDS = 30.0
+"""How long to wait after "too many requests" (1302), if the vendor does not say."""
+
+
+def is_not_now(error: KlingError) -> bool:
+    """Tell whether the vendor refused a submission only for now: no free slot (1303), or too many requests (1302)."""
+    return isinstance(error, NoFreeSlotError | RateLimitedError)
+
+
+def failed_for_want_of_slot(error: KlingError) -> bool:
+    """Tell whether the vendor took a task and then failed it because the account was full."""
+    return isinstance(error, TaskFailedError) and error.code == NO_SLOT
+
+
+@dataclass(slots=True)
+class Queueing:
+    """
+    A try that waits for a slot.
+
+    :param since: Unix seconds when it began: who waits longest goes first.
+    :param deadline: Unix seconds, absolute: it survives restarts.
+    :param is_over: the triggerer has waited until the deadline.
+    :param refusals: how often the vendor has refused it on this worker.
+    """
+
+    since: float
+    deadline: float
+    is_over: bool = False
+    refusals: int = 0
+
+    @classmethod
+    def begin(cls, slot_timeout: float) -> Self:
+        """Begin to wait now, for so many seconds at most."""
+        now = time.time()
+        return cls(now, now + slot_timeout)
+
+    @classmethod
+    def from_event(cls, event: dict[str, Any] | None) -> Self:
+        """Go on with what the trigger reported; without a report, with one last submission."""
+        now = time.time()
+        event = event or {}
+        return cls(event.get("since") or now, event.get("deadline") or now, event.get("verdict") != "room")
+
+    def check(self, error: KlingError) -> None:
+        """
+        Note one more refusal.
+
+        :raises NoFreeSlotError: the time is over.
+        """
+        self.refusals += 1
+        now = time.time()
+        if self.is_over or now >= self.deadline:
+            raise NoFreeSlotError(
+                f"no slot became free in {now - self.since:.0f} s (slot_timeout): give the tasks of this account an "
+                f"Airflow pool of the size of its pack, buy more slots, or wait longer ({error.message})",
+                code=error.code,
+                http_status=error.http_status,
+                request_id=error.request_id,
+                retry_after=error.retry_after,
+            ) from error
+
+    def pause(self, error: KlingError) -> float:
+        """Return the seconds to wait on this worker before the next submission."""
+        pause = min(SHORTEST_PAUSE * 2.0 ** (self.refusals - 1), LONGEST_PAUSE)
+        pause = max(pause * random.uniform(0.8, 1.2), error.retry_after or 0.0)  # noqa: S311  # spreads load
+        return max(min(pause, self.deadline - time.time()), 0.0)
+
+
+def slot_trigger(
+    hook: KlingAvatarHook,
+    endpoint: EndpointName,
+    error: KlingError,
+    queueing: Queueing,
+    poll_interval: float | None,
+) -> tuple[KlingSlotTrigger, timedelta]:
+    """Return the trigger to defer to, and Airflow's own time-out behind the trigger's deadline."""
+    from airflow_provider_kling_avatar.kling.slots import count_in_flight
+    from airflow_provider_kling_avatar.triggers.kling_slot import KlingSlotTrigger
+
+    slow_down = isinstance(error, RateLimitedError)
+    now = time.time()
+    trigger = KlingSlotTrigger(
+        kling_conn_id=hook.kling_conn_id,
+        endpoint=endpoint,
+        deadline=queueing.deadline,
+        since=queueing.since,
+        busy=None if slow_down else count_in_flight(hook.get_conn(), endpoint),
+        not_before=now + (error.retry_after or (SLOW_DOWN_SECONDS if slow_down else 0.0)),
+        poll_interval=poll_interval,
+    )
+    return trigger, timedelta(seconds=max(queueing.deadline - now, 0) + BACKSTOP_SECONDS)

@@ -1,0 +1,298 @@
+"""
+What a task may spend: the estimate before it pays, the limit of a clip, and that of all rows of a mapped task.
+
+Knows operators, connections and XCom. Prices are in `kling.money`, how rows share a budget in `kling.shares`.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_kling_avatar.compat import own_xcom, xcoms_of_all_rows
+from airflow_provider_kling_avatar.kling.errors import CostLimitError, InvalidRequestError, KlingError
+from airflow_provider_kling_avatar.kling.model import AvatarRequest, ImageToVideoRequest
+from airflow_provider_kling_avatar.kling.money import (
+    Cost,
+    Estimate,
+    Length,
+    actual_cost,
+    decimal_of,
+    estimate,
+    guessed,
+    measured,
+    plain,
+    shown,
+)
+from airflow_provider_kling_avatar.kling.shares import Share, claim
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_kling_avatar.kling.config import KlingConfig
+    from airflow_provider_kling_avatar.kling.dialects import Dialect
+    from airflow_provider_kling_avatar.kling.model import VideoRequest, VideoTask
+    from airflow_provider_kling_avatar.kling.preparation import Prepared
+
+log = logging.getLogger(__name__)
+
+ESTIMATE_XCOM_KEY = "kling_estimate"
+"""``{"amount", "currency", "seconds", "rough"}``: what the clip was thought to cost before it was paid for."""
+SHARE_XCOM_KEY = "kling_share_of_run"
+"""What this row has claimed of ``max_cost_per_run``; its siblings read it."""
+DEFAULT_VIDEO_SECONDS = "5"
+"""The vendor's default length of an image-to-video clip."""
+
+
+def cap(name: str, value: object) -> Decimal | None:
+    """
+    Read a limit of cost; ``None`` stands for no limit.
+
+    :param name: of the parameter it was given as.
+    :raises InvalidRequestError: it is no amount of money. A limit must not vanish because a template gave nothing.
+    """
+    if value is None:
+        return None
+    amount = decimal_of(value)
+    if amount is None:
+        hint = "; its template gave nothing" if str(value).strip() in ("", "None") else ""
+        raise InvalidRequestError(
+            f"{name} is {value!r}; it must be a number, not negative, with a point and without a currency, such as "
+            f'"1.50"{hint}',
+            field=name,
+        )
+    return amount
+
+
+def declared_length(request: VideoRequest, dialect: Dialect) -> tuple[VideoRequest, float | None]:
+    """
+    Take ``audio_duration_seconds`` beside ``audio_id`` as a word to us, where the API itself does not want it.
+
+    :return: the request as the API wants it, and the seconds.
+    """
+    if not isinstance(request, AvatarRequest) or request.audio_duration_seconds is None:
+        return request, None
+    if request.audio_id and not dialect.takes("avatar", "audio_duration_seconds"):
+        return replace(request, audio_duration_seconds=None), request.audio_duration_seconds
+    return request, request.audio_duration_seconds
+
+
+class Spending:
+    """
+    Approves what a task is about to pay for; see `kling.submission.Approval`.
+
+    :param context: of the running task.
+    :param config: the account.
+    :param request: what is wanted.
+    :param prepared: the same, checked and measured.
+    :param declared: seconds of audio, in the user's word.
+    :param max_cost: what the clip may cost, in the user's word.
+    :param max_cost_per_run: what all rows of this task may cost in this run, in the user's word.
+    :raises InvalidRequestError: a limit is no amount of money.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        config: KlingConfig,
+        request: VideoRequest,
+        prepared: Prepared,
+        *,
+        declared: float | None,
+        max_cost: object,
+        max_cost_per_run: object,
+    ) -> None:
+        self.context = context
+        self.config = config
+        self.request = request
+        self.prepared = prepared
+        self.declared = declared
+        own, common = cap("max_cost", max_cost), config.max_cost
+        self.max_cost = min((limit for limit in (own, common) if limit is not None), default=None)
+        self.max_cost_per_run = cap("max_cost_per_run", max_cost_per_run)
+        self.mode = self._mode()
+
+    def before_speech(self) -> None:
+        """
+        Let a text be spoken, unless the clip made from it is sure to cost too much.
+
+        :raises CostLimitError: it is, or its price is not known.
+        """
+        expected = self.estimate(None)
+        if expected is None:
+            self._check_known(expected, length_follows=True)
+        elif self._limit is not None and expected.at_least > self._limit:
+            raise self._too_much(expected, expected.at_least)
+
+    def before_clip(self, spoken_seconds: float | None) -> None:
+        """
+        Let the clip be paid for, with the estimate logged and pushed.
+
+        :raises CostLimitError: it may cost more than it may, or nobody can say.
+        :raises CostUndecidedError: other rows do not decide; see `kling.shares`.
+        """
+        expected = self.estimate(spoken_seconds)
+        self._check_known(expected)
+        self._tell(expected)
+        if expected is None:
+            return
+        if self.max_cost is not None and expected.at_most > self.max_cost:
+            raise self._too_much(expected, expected.at_most)
+        if self.max_cost_per_run is not None:
+            self._claim(expected)
+
+    def note_bought(self) -> None:
+        """Tell of a clip that an earlier try has paid for: it counts for the others, and is never refused."""
+        expected = self.estimate(None)
+        self._tell(expected)
+        if expected is not None and self.max_cost_per_run is not None:
+            _Rows(self.context).tell(Share(_place(self.context), expected.at_most, "granted"))
+
+    def release(self) -> None:
+        """Give back what was claimed: the vendor has certainly refused the clip."""
+        if self.max_cost_per_run is None:
+            return
+        share = Share.from_json(own_xcom(self.context, SHARE_XCOM_KEY))
+        if share and share.stage == "granted":
+            _Rows(self.context).tell(replace(share, stage="withdrawn"))
+
+    def estimate(self, spoken_seconds: float | None) -> Estimate | None:
+        """Return what the clip will cost, ``None`` if its price or its length is not known."""
+        model = self.request.model_name if isinstance(self.request, ImageToVideoRequest) else None
+        price = self.config.prices.price(self.prepared.endpoint, self.mode, model)
+        return estimate(price, self._length(spoken_seconds) if price else None)
+
+    # ------------------------------------------------------------- parts of it
+
+    @property
+    def _limit(self) -> Decimal | None:
+        """The smallest limit there is."""
+        limits = (limit for limit in (self.max_cost, self.max_cost_per_run) if limit is not None)
+        return min(limits, default=None)
+
+    def _mode(self) -> str:
+        """Return the mode that is paid for, in our word: as it was sent, where the vendor has the same words."""
+        endpoint = self.config.dialect.endpoint(self.prepared.endpoint)
+        sent = self.prepared.body.get(endpoint.fields["mode"].name) if "mode" in endpoint.fields else None
+        if sent in ("std", "pro"):
+            return str(sent)
+        return str(self.request.mode or endpoint.defaults.get("mode") or "std")
+
+    def _length(self, spoken_seconds: float | None) -> Length | None:
+        request = self.request
+        if isinstance(request, ImageToVideoRequest):
+            return measured(float(request.duration or DEFAULT_VIDEO_SECONDS))
+        known = spoken_seconds or self.declared or self.prepared.audio_seconds
+        if known:
+            return measured(known)
+        if request.text:
+            told = own_xcom(self.context, ESTIMATE_XCOM_KEY)  # by this try, when it had just been spoken
+            if told and not told["rough"]:
+                return measured(float(told["seconds"]))
+            return guessed(request.text, request.voice_speed)
+        if self._limit is not None and request.audio:
+            return self._fetched(str(request.audio))
+        return None
+
+    def _fetched(self, url: str) -> Length | None:
+        """Measure audio that only the vendor was to fetch: with a limit, its length matters to us too."""
+        from airflow_provider_kling_avatar.kling import media
+        from airflow_provider_kling_avatar.kling.preparation import LONGEST_AUDIO_DOWNLOAD_BYTES
+
+        if not url.lower().startswith(("http://", "https://")):
+            return None
+        try:
+            data = media.fetch_url(url, max_bytes=LONGEST_AUDIO_DOWNLOAD_BYTES)
+            return measured(media.measure_audio(data).seconds)
+        except KlingError as error:
+            log.info("the length of the audio could not be measured: %s", error)
+            return None
+
+    def _tell(self, expected: Estimate | None) -> None:
+        if expected is None:
+            log.info("cost: not known, since %s", self._what_is_missing())
+            return
+        log.info("cost: %s", expected)
+        self.context["ti"].xcom_push(key=ESTIMATE_XCOM_KEY, value=expected.as_json())
+
+    def _check_known(self, expected: Estimate | None, *, length_follows: bool = False) -> None:
+        """Refuse where there is a limit and nobody can say whether it is kept."""
+        if expected is not None or self._limit is None:
+            return
+        raise CostLimitError(
+            f"there is a limit of {plain(self._limit)} on what this may cost, but nobody can say what it will: "
+            f"{self._what_is_missing(length_follows=length_follows)}. Nothing was sent"
+        )
+
+    def _what_is_missing(self, *, length_follows: bool = False) -> str:
+        model = self.request.model_name if isinstance(self.request, ImageToVideoRequest) else None
+        endpoint = self.prepared.endpoint
+        if length_follows or self.config.prices.price(endpoint, self.mode, model) is None:
+            return (
+                f"no price is known for {endpoint}.{self.mode} on the api {self.config.dialect.name!r}; put it into "
+                f'the extra of the connection, such as "prices": {{"{endpoint}.{self.mode}": "0.05", '
+                '"currency": "USD"}'
+            )
+        return "the length of the voice is not known; give audio or text, or audio_duration_seconds beside audio_id"
+
+    def _too_much(self, expected: Estimate, amount: Decimal) -> CostLimitError:
+        name = "max_cost" if self._limit == self.max_cost else "max_cost_per_run"
+        return CostLimitError(
+            f"this clip may cost {shown(amount)} {expected.currency}, more than {name} allows, "
+            f"{plain(self._limit or Decimal(0))} ({expected}); nothing was sent for it. "
+            f"Shorten it, take a cheaper mode, or raise {name}"
+        )
+
+    def _claim(self, expected: Estimate) -> None:
+        limit = self.max_cost_per_run
+        if limit is None:
+            return
+        held = Share.from_json(own_xcom(self.context, SHARE_XCOM_KEY))
+        if held and held.stage == "granted" and held.amount >= expected.at_most:
+            return  # this try has claimed it before it began to wait for a slot
+        total = claim(_place(self.context), expected.at_most, limit, _Rows(self.context))
+        log.info(
+            "with this clip %s of max_cost_per_run %s %s are spoken for",
+            shown(total),
+            plain(limit),
+            expected.currency,
+        )
+
+
+class _Rows:
+    """The rows of this mapped task in this run, as a `kling.shares.Board`."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    def tell(self, share: Share) -> None:
+        self.context["ti"].xcom_push(key=SHARE_XCOM_KEY, value=share.as_json())
+
+    def others(self) -> Iterable[Share]:
+        own = _place(self.context)
+        shares = [Share.from_json(value) for value in xcoms_of_all_rows(self.context, SHARE_XCOM_KEY)]
+        return [share for share in shares if share and share.place != own]
+
+
+def _place(context: Context) -> int:
+    map_index = context["ti"].map_index
+    return -1 if map_index is None else int(map_index)
+
+
+def told_estimate(context: Context) -> dict[str, Any] | None:
+    """
+    Return what this try has told of the clip's cost, also after a deferral.
+
+    :return: ``{"amount", "currency", "seconds", "rough"}``, or ``None`` if it is not known.
+    """
+    told: dict[str, Any] | None = own_xcom(context, ESTIMATE_XCOM_KEY)
+    return told
+
+
+def cost_of(task: VideoTask, config: KlingConfig) -> Cost | None:
+    """Return what a task did cost (``amount``, ``currency``), as far as the vendor says; see `money.actual_cost`."""
+    return actual_cost(task, config.prices)

@@ -1,0 +1,107 @@
+"""
+From a connection id to the account that all triggers on an event loop share.
+
+Knows how a connection is looked up without blocking the loop, how seldom that is enough, and when to look again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from math import inf
+from typing import TYPE_CHECKING
+
+from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
+from airflow_provider_kling_avatar.kling.errors import KlingError
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from airflow_provider_kling_avatar.kling.watcher import Account
+
+FRESH_SECONDS = 60.0
+"""A connection that was read so lately is not read again for another trigger: thousands may start together."""
+RETRY_SECONDS = 1.0
+"""The same for one that could not be read, or whose key was refused."""
+
+
+async def account_of(kling_conn_id: str, *, newer_than: float = -inf) -> Account:
+    """
+    Return the account of a connection.
+
+    :param kling_conn_id: the connection.
+    :param newer_than: seconds of the loop's clock; what was read before then is read again.
+    :raises KlingError: the connection cannot be used.
+    """
+    return await _here().account_of(kling_conn_id, newer_than)
+
+
+class _Known:
+    """What was last read of one connection."""
+
+    def __init__(self) -> None:
+        self.door = asyncio.Lock()
+        """The first one reads for all."""
+        self.read_at = -inf
+        self.found: Account | KlingError | None = None
+
+    def is_fresh(self, newer_than: float) -> bool:
+        """Tell whether nobody needs to read it again."""
+        age = asyncio.get_running_loop().time() - self.read_at
+        is_good = not isinstance(self.found, KlingError) and self.read_at > newer_than
+        return self.found is not None and age < (FRESH_SECONDS if is_good else RETRY_SECONDS)
+
+
+class _Accounts:
+    """The accounts of one event loop."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, _Known] = {}
+        self._accounts: dict[Hashable, Account] = {}
+
+    async def account_of(self, kling_conn_id: str, newer_than: float) -> Account:
+        known = self._known.get(kling_conn_id)
+        if known is None:
+            known = self._known[kling_conn_id] = _Known()
+        if not known.is_fresh(newer_than):
+            async with known.door:
+                if not known.is_fresh(newer_than):
+                    try:
+                        known.found = await self._read(kling_conn_id)
+                    except KlingError as error:
+                        known.found = error
+                    known.read_at = asyncio.get_running_loop().time()
+        if isinstance(known.found, KlingError):
+            raise known.found
+        if known.found is None:
+            raise AssertionError("what was read is an account or an error")  # says so to the type checker
+        return known.found
+
+    async def _read(self, kling_conn_id: str) -> Account:
+        try:
+            # In a thread: the first trigger of a triggerer reads these modules from disk.
+            await asyncio.to_thread(importlib.import_module, "airflow_provider_kling_avatar.kling.watcher")
+            client = await KlingAvatarHook(kling_conn_id).get_async_conn()
+        except KlingError:
+            raise
+        except Exception as error:
+            raise KlingError(
+                f"connection {kling_conn_id!r} cannot be used: {type(error).__name__}"
+            ) from error
+        from airflow_provider_kling_avatar.kling.watcher import Account
+
+        return self._accounts.setdefault(client.config.account, Account(client.config))
+
+
+# By event loop: who waits on one cannot be woken from another.
+_BY_LOOP: dict[asyncio.AbstractEventLoop, _Accounts] = {}
+
+
+def _here() -> _Accounts:
+    loop = asyncio.get_running_loop()
+    accounts = _BY_LOOP.get(loop)
+    if accounts is None:
+        for closed in [other for other in _BY_LOOP if other.is_closed()]:
+            del _BY_LOOP[closed]
+        accounts = _BY_LOOP[loop] = _Accounts()
+    return accounts

@@ -1,0 +1,204 @@
+"""
+Waits in the triggerer for a free slot of a full account. Only lists tasks: nothing in here can create one or pay.
+
+All who wait for one account in one triggerer share a room (`kling.slots`), whose view is that of those who wait for
+clips of the same account (`kling.watcher`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_kling_avatar.compat import SETTLE_SECONDS, BaseTrigger, TriggerEvent
+from airflow_provider_kling_avatar.kling.errors import KlingError
+from airflow_provider_kling_avatar.triggers.accounts import account_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from airflow_provider_kling_avatar.kling.model import EndpointName
+    from airflow_provider_kling_avatar.kling.slots import Place, Room
+    from airflow_provider_kling_avatar.kling.watcher import Account
+
+ROOM, TIMEOUT = "room", "timeout"
+"""The verdicts of the event: submit now, or the deadline is over."""
+HEARTBEAT_SECONDS = 300.0
+"""A log line at least so often, when nothing changes."""
+CHECK_SECONDS = 10.0
+"""Between two looks at whether there is anything to tell, or another key in the connection."""
+
+
+class KlingSlotTrigger(BaseTrigger):
+    """
+    Wait until this task may be sent to an account that was full, or until the deadline; then yield one event.
+
+    The arguments are stored in Airflow's database while tasks wait, also over upgrades of this package: they are
+    only ever added to, with a default, never renamed or removed.
+
+    :param kling_conn_id: the connection; read again after the vendor has refused its key.
+    :param deadline: Unix seconds, absolute, so that a restart of the triggerer does not start it anew.
+    :param endpoint: ``avatar`` or ``image_to_video``; their slots are counted apart.
+    :param since: Unix seconds when this task's waiting began, the same in each deferral: first come, first served.
+    :param busy: how many tasks of the endpoint ran when the vendor refused; ``None`` if nobody can tell, and after
+        a refusal for another reason than a full account.
+    :param not_before: Unix seconds; never submitted earlier, as the vendor asked.
+    :param poll_interval: seconds between two looks at the account's list, however many tasks wait; ``None`` for as
+        often as costs little: 1.8.
+    """
+
+    def __init__(
+        self,
+        *,
+        kling_conn_id: str,
+        deadline: float,
+        endpoint: EndpointName = "avatar",
+        since: float = 0.0,
+        busy: int | None = None,
+        not_before: float = 0.0,
+        poll_interval: float | None = None,
+        **_: object,  # an argument of a later version, after a downgrade
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's trigger base is not typed
+        self.kling_conn_id = kling_conn_id
+        self.deadline = deadline
+        self.endpoint = endpoint
+        self.since = since
+        self.busy = busy
+        self.not_before = not_before
+        self.poll_interval = poll_interval
+        self._trouble: str | None = None
+        self._told_at = 0.0
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments, all JSON scalars."""
+        return (
+            "airflow_provider_kling_avatar.triggers.kling_slot.KlingSlotTrigger",
+            {
+                "kling_conn_id": self.kling_conn_id,
+                "deadline": self.deadline,
+                "endpoint": self.endpoint,
+                "since": self.since,
+                "busy": self.busy,
+                "not_before": self.not_before,
+                "poll_interval": self.poll_interval,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and yield one event: ``room`` or ``timeout``, and what the next deferral needs."""
+        settled = time.time() + SETTLE_SECONDS
+        since = self.since or time.time()
+        verdict = await self._wait(since, settled)
+        yield TriggerEvent(
+            {"verdict": verdict, "endpoint": self.endpoint, "deadline": self.deadline, "since": since}
+        )
+        return  # a trigger that lingers after its event is killed as if a user had done it
+
+    async def _wait(self, since: float, settled: float) -> str:
+        """
+        Wait for a verdict, on whichever account the connection names by then.
+
+        :param since: Unix seconds when the waiting began.
+        :param settled: Unix seconds; nothing is reported before.
+        """
+        deadline = max(self.deadline, settled)
+        self._told_at = time.time()
+        self.log.info("%s, no worker and no retry is used", self._reason())
+        while True:
+            try:
+                account = await account_of(self.kling_conn_id)
+                verdict = await self._queue_up(account, since, settled, deadline)
+            except KlingError as error:
+                left = deadline - time.time()
+                if left <= 0:
+                    return self._late()
+                self._tell_trouble(str(error))
+                await asyncio.sleep(min(CHECK_SECONDS, left))
+            else:
+                if verdict is not None:
+                    return verdict
+
+    async def _queue_up(self, account: Account, since: float, settled: float, deadline: float) -> str | None:
+        """
+        Wait on one account.
+
+        :returns: ``None`` if the connection names another account by now.
+        """
+        board = account.board(self.endpoint)
+        woken = asyncio.Event()
+        now = time.time()
+        place = board.room.enter(
+            since=since,
+            now=now,
+            wake=woken.set,
+            busy=self.busy,
+            not_before=max(self.not_before, settled) if self.deadline > settled else inf,
+            slowed_down=self.not_before > now,
+        )
+        board.enter(place, self.poll_interval)
+        verdict = None
+        try:
+            verdict = await self._until_let_go(account, board.room, place, woken, deadline)
+        finally:
+            if verdict != ROOM:  # late or cancelled: whatever it had been given is the next one's
+                board.room.leave(place)
+            board.exit(place)
+            await account.leave()
+        return verdict
+
+    async def _until_let_go(
+        self, account: Account, room: Room, place: Place, woken: asyncio.Event, deadline: float
+    ) -> str | None:
+        refused_at = account.refused_at
+        while not place.let_go:
+            left = deadline - time.time()
+            if left <= 0:
+                return self._late()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(CHECK_SECONDS, left)):
+                    await woken.wait()
+            if not place.let_go:
+                self._tell(room, place)
+            if account.refused_at > refused_at:  # the key may have been rotated
+                refused_at = account.refused_at
+                if await account_of(self.kling_conn_id, newer_than=refused_at) is not account:
+                    return None
+        self.log.info(
+            "submitting again on a worker: %s",
+            "it is time to try"
+            if place.blind or room.in_flight is None
+            else f"{room.in_flight} of {room.capacity} slots were taken at the last look",
+        )
+        return ROOM
+
+    def _reason(self) -> str:
+        pause = self.not_before - time.time()
+        if pause > 0:
+            return f"the vendor asked for a pause of {pause:.0f} s: waiting"
+        running = f" ({self.busy} running)" if self.busy else ""
+        return f"the account is full{running}: waiting for a free slot"
+
+    def _late(self) -> str:
+        self.log.info("no slot became free until the deadline")
+        return TIMEOUT
+
+    def _tell(self, room: Room, place: Place) -> None:
+        """Log what changed, and a sign of life now and then."""
+        self._tell_trouble(room.trouble)
+        if time.time() - self._told_at >= HEARTBEAT_SECONDS:
+            self._told_at = time.time()
+            self.log.info(
+                "still waiting for a free slot, as number %d in line, for up to %.0f s more",
+                room.ahead_of(place) + 1,
+                max(self.deadline - time.time(), 0),
+            )
+
+    def _tell_trouble(self, trouble: str | None) -> None:
+        if trouble != self._trouble:
+            self._trouble, self._told_at = trouble, time.time()
+            hidden = f"free slots cannot be seen, so one task tries now and then: {trouble}"
+            self.log.info("%s", hidden if trouble else "free slots can be seen again")
