@@ -117,6 +117,40 @@ class AirflowApi:
         found: list[dict[str, Any]] = self.request("GET", path)["task_instances"]
         return found
 
+    def clear(self, dag_id: str, run_id: str, task_ids: list[str]) -> None:
+        """Clear tasks of a Dag run, whatever state they are in: they run again."""
+        body = {
+            "dry_run": False,
+            "dag_run_id": run_id,
+            "task_ids": task_ids,
+            "only_failed": False,
+            "reset_dag_runs": True,
+        }
+        self.request("POST", f"/dags/{quote(dag_id)}/clearTaskInstances", body)
+
+    def create_pool(self, name: str, slots: int) -> None:
+        """Create a pool in which deferred tasks keep their slots."""
+        body = {"name": name, "slots": slots, "include_deferred": True}
+        self.request("POST", "/pools", body)
+
+    def pause(self, dag_id: str) -> None:
+        """Have nothing start a Dag any more but a person."""
+        self.request("PATCH", f"/dags/{quote(dag_id)}", {"is_paused": True})
+
+    def answer_person(self, dag_id: str, run_id: str, task_id: str, option: str) -> None:
+        """Answer a task that asks a person, unless that was done before; Airflow 3.1 and newer."""
+        path = f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id)}/taskInstances/{quote(task_id)}/-1/hitlDetails"
+        try:
+            self.request("PATCH", path, {"chosen_options": [option]})
+        except ApiError as error:
+            if error.status != 409:
+                raise
+
+    def run_ids(self, dag_id: str) -> dict[str, str]:
+        """Return the runs of a Dag and their states."""
+        runs = self.request("GET", f"/dags/{quote(dag_id)}/dagRuns?limit=100")["dag_runs"]
+        return {run["dag_run_id"]: run["state"] for run in runs}
+
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str, map_index: int) -> Any:
         """Return the value of an XCom."""
         path = f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id)}/taskInstances/{quote(task_id)}/xcomEntries/{quote(key)}"

@@ -95,3 +95,46 @@ def airflow_settings(
             "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
         }
     return {"AIRFLOW_HOME": str(home)} | {f"AIRFLOW__{name}": value for name, value in settings.items()}
+
+
+def distributed_settings(*, major: int, database: str, broker: str, prefix: str) -> dict[str, str]:
+    """
+    Return what differs for Celery workers on PostgreSQL and Redis, as environment variables.
+
+    What has died is noticed within half a minute, not five: somebody waits for it.
+
+    :param major: major version of Airflow.
+    :param database: URL of the database, ``postgresql://...``.
+    :param broker: URL of the Redis database, ``redis://...``.
+    :param prefix: begins the name of every key in Redis, so that several Airflows can share it.
+    """
+    # The driver has to be named: plain `postgresql://` wants psycopg 3 in Celery's result store.
+    database = database.replace("postgresql://", "postgresql+psycopg2://", 1)
+    settings = {
+        "CELERY__BROKER_URL": broker,
+        "CELERY__RESULT_BACKEND": f"db+{database}",
+        "CELERY_BROKER_TRANSPORT_OPTIONS__GLOBAL_KEYPREFIX": prefix,
+        "CORE__EXECUTOR": "CeleryExecutor",
+        "DATABASE__SQL_ALCHEMY_CONN": database,
+        # A message that a killed worker had taken, but not begun, is sent again.
+        "SCHEDULER__TASK_QUEUED_TIMEOUT": "60",
+        "SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "5",
+        "TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+        "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
+    }
+    if major == 2:
+        settings |= {
+            "SCHEDULER__LOCAL_TASK_JOB_HEARTBEAT_SEC": "2",
+            "SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": "20",
+            # 2.11 reports a dead task at each look until the report has been worked off, which takes the Dag file's
+            # next turn; a report that is late fails the next try, even one that has succeeded.
+            "SCHEDULER__ZOMBIE_DETECTION_INTERVAL": "15",
+            "SCHEDULER__MIN_FILE_PROCESS_INTERVAL": "5",
+        }
+    else:
+        settings |= {
+            "SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
+            "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
+            "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+        }
+    return {f"AIRFLOW__{name}": value for name, value in settings.items()}

@@ -21,10 +21,14 @@ FOLDER = ROOT / "dev" / "constraints"
 
 
 def own_providers() -> list[str]:
-    """Return the Airflow provider packages we depend on: always today's, whatever day the rest is of."""
+    """Return the Airflow provider packages of which we need a version: always today's, whatever day the rest is of."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
-    return [line.split(">=")[0] for line in wanted if line.startswith("apache-airflow-providers-")]
+    return [
+        line.split(">=")[0]
+        for line in wanted
+        if line.startswith("apache-airflow-providers-") and ">=" in line
+    ]
 
 
 def resolve(entry: Supported) -> None:

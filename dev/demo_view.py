@@ -23,8 +23,8 @@ _MEANING_OF = {
     ("submit", "success"): "the vendor's task id is in XCom",
     ("wait", "deferred"): "no worker is held, the triggerer asks the vendor",
     ("wait", "success"): "the video is ready",
-    ("save", "running"): "downloads the video",
-    ("save", "success"): "the file is on disk",
+    ("note", "running"): "works with the file",
+    ("note", "success"): "the facts lie beside it",
 }
 
 

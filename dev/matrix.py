@@ -1,7 +1,7 @@
 """
 Run the test suite on every supported Airflow, two versions side by side, and print one table.
 
-    python dev/matrix.py [--jobs 2] [--airflow VERSION ...] [-- PYTEST_ARGUMENT ...]
+    python dev/matrix.py [--jobs 2] [--airflow VERSION ...] [--older] [--lean] [--label WORD] [-- PYTEST_ARGUMENT ...]
 
 Each version has an environment in `.venvs/`, an AIRFLOW_HOME of its own and a report in `build/reports/`. The output
 of a version is shown when it fails.
@@ -21,10 +21,12 @@ from pathlib import Path
 import totals
 from environment import ROOT, ensure, python_for
 from processes import ManagedProcess, interruptible, stop_all, tail
-from versions import SUPPORTED, Supported, supported
+from versions import NEWEST, SUPPORTED, Supported, supported
 
 REPORTS = ROOT / "build" / "reports"
 LIMIT = 30 * 60  # seconds one version may take
+WITHOUT_AIRFLOW = ("tests/kling", "tests/simulator")
+"""What imports no Airflow differs between versions only by the age of the libraries, of which the oldest is enough."""
 
 
 @dataclass
@@ -50,12 +52,13 @@ class Job:
         return True
 
 
-def start(entry: Supported, home: Path, arguments: list[str]) -> Job:
-    """Start the test suite on one version."""
+def start(entry: Supported, home: Path, arguments: list[str], label: str) -> Job:
+    """Start the test suite on one version; ``label`` is added to the names of what it leaves."""
     python = ensure(ROOT / ".venvs" / f"airflow-{entry.airflow}", entry.airflow)
-    report = REPORTS / f"airflow-{entry.airflow}.xml"
+    name = f"airflow-{entry.airflow}{label and '-'}{label}"
+    report = REPORTS / f"{name}.xml"
     report.unlink(missing_ok=True)  # an old one must not pass for this run's
-    log = REPORTS / f"airflow-{entry.airflow}.log"
+    log = REPORTS / f"{name}.log"
     log.unlink(missing_ok=True)
     own_home = home / entry.airflow
     own_home.mkdir()
@@ -73,14 +76,19 @@ def start(entry: Supported, home: Path, arguments: list[str]) -> Job:
     return Job(entry, process, report, time.monotonic())
 
 
-def run(entries: list[Supported], jobs: int, arguments: list[str]) -> list[Job]:
-    """Run the suite on all versions, so many at a time."""
+def run(
+    entries: list[Supported], jobs: int, arguments: list[str], label: str, *, is_lean: bool = False
+) -> list[Job]:
+    """Run the suite on all versions, so many at a time; ``is_lean``: of most only what has to do with Airflow."""
+    left_out = [f"--ignore={folder}" for folder in WITHOUT_AIRFLOW] if is_lean else []
     waiting, running, done = list(entries), list[Job](), list[Job]()
     with tempfile.TemporaryDirectory(prefix="matrix-") as home:
         try:
             while waiting or running:
                 while waiting and len(running) < jobs:
-                    running.append(start(waiting.pop(0), Path(home), arguments))
+                    entry = waiting.pop(0)
+                    more = [] if entry is SUPPORTED[0] else left_out
+                    running.append(start(entry, Path(home), [*arguments, *more], label))
                 for job in [job for job in running if job.check()]:
                     stop_all([job.process])
                     running.remove(job)
@@ -99,13 +107,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0].strip())
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--airflow", action="append", metavar="VERSION", help="may be repeated; default: all")
+    parser.add_argument(
+        "--older", action="store_true", help="all versions but the newest, which make test covers"
+    )
+    parser.add_argument(
+        "--lean", action="store_true", help="tests that import no Airflow only on the oldest version"
+    )
+    parser.add_argument("--label", default="", help="added to the names of the reports")
     parser.add_argument("pytest", nargs="*", metavar="PYTEST_ARGUMENT")
     options = parser.parse_args()
     entries = [supported(version) for version in options.airflow] if options.airflow else list(SUPPORTED)
+    if options.older:
+        entries.remove(NEWEST)
     for entry in entries:
         python_for(entry)  # no suitable Python is better known now than after twenty minutes
     REPORTS.mkdir(parents=True, exist_ok=True)
-    done = run(entries, options.jobs, options.pytest)
+    done = run(entries, options.jobs, options.pytest, options.label, is_lean=options.lean)
     for job in done:
         if job.verdict != "ok":
             print(f"\n===== Airflow {job.entry.airflow}: {job.verdict} =====\n{tail(job.process.log, 150)}")

@@ -184,6 +184,8 @@ class ManagedProcess:
         self.env = dict(env) if env is not None else None
         self.cwd = cwd
         self.stop_signal = stop_signal
+        self.ended_by_us = False
+        """Whether it was told to end since it was last started: nobody needs to wonder why it is gone."""
         self._popen: subprocess.Popen[bytes] | None = None
 
     @property
@@ -207,6 +209,7 @@ class ManagedProcess:
         """Start the process. A process that ran before and has ended may be started again."""
         if self.running:
             raise RuntimeError(f"{self.name} is running already")
+        self.ended_by_us = False
         with signals_held(), self.log.open("ab") as log:
             self._popen = subprocess.Popen(
                 self.command,
@@ -245,11 +248,13 @@ class ManagedProcess:
 
     def terminate(self) -> None:
         """Ask the leader, and only it, to end: a good leader takes its children along."""
+        self.ended_by_us = True
         if self._popen is not None and self.running:
             self._popen.send_signal(self.stop_signal)
 
     def kill(self) -> None:
         """End the whole session at once, as a power cut would."""
+        self.ended_by_us = True
         deadline = time.monotonic() + 5
         # Twice or more: a process that was forking while it was listed leaves a child behind.
         while self.survivors() and time.monotonic() < deadline:

@@ -1,0 +1,268 @@
+"""
+What can go wrong, as data: a schedule says what becomes of each request and at which steps a process is killed.
+
+A schedule is made from a dialect and a seed, so that any line of a table can be run again. Knows nothing of how a
+fate is carried out or of who meets it.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, Final, Literal
+
+from airflow_provider_kling_avatar.simulator.faults import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from airflow_provider_kling_avatar.simulator.settings import DuplicatePolicy
+
+Ending = Literal["answer", "killed", "no connection", "dropped", "silence", "half", "cut", "proxy", "page"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """
+    What becomes of one request.
+
+    :param effect: when the vendor carries it out; ``later`` is after the client has given up.
+    :param ending: what the client gets.
+    :param fault: for the simulator to carry out: its own refusal, or a task that will fail.
+    :param status: HTTP status of a proxy's own answer.
+    :param freezes: the worker stands still before the request leaves, and Airflow starts the next try meanwhile.
+    """
+
+    name: str
+    effect: Literal["now", "later", "never"]
+    ending: Ending
+    fault: Fault | None = None
+    status: int = 502
+    freezes: bool = False
+
+
+FINE: Final = Fate("arrives", "now", "answer")
+
+
+def _table(*fates: Fate) -> dict[str, Fate]:
+    return {fate.name: fate for fate in fates}
+
+
+def _code(code: int, *, accept: bool = False) -> Fate:
+    name = f"code {code}{' though taken' if accept else ''}"
+    return Fate(name, "now", "answer", Fault(kind="error_code", code=code, accept=accept))
+
+
+_TROUBLE = Fault(kind="fail_task", reason="render node lost")
+_NO_SLOT = Fault(kind="fail_task", reason="parallel task over resource pack limit")
+_REJECTED = Fault(kind="fail_task", reason="Failure to pass the risk control system")
+
+POSTS: Final = _table(
+    Fate("connection refused", "never", "no connection"),
+    Fate("dropped", "never", "dropped"),
+    Fate("dropped though taken", "now", "dropped"),
+    Fate("time-out", "never", "silence"),
+    Fate("time-out though taken", "now", "silence"),
+    Fate("502", "never", "proxy"),
+    Fate("502 though taken", "now", "proxy"),
+    Fate("html", "never", "page"),
+    Fate("html though taken", "now", "page"),
+    Fate("half an answer", "now", "half"),
+    Fate("answer cut off", "now", "cut"),
+    Fate("killed before sending", "never", "killed"),
+    Fate("killed before the answer", "now", "killed"),
+    Fate("task fails", "now", "answer", _TROUBLE),
+    Fate("task fails, dropped", "now", "dropped", _TROUBLE),
+    Fate("task rejected", "now", "answer", _REJECTED),
+    Fate("task fails for want of a slot", "now", "answer", _NO_SLOT),
+    *(_code(code) for code in (1302, 1303, 5000, 5001, 5002)),
+    *(_code(code, accept=True) for code in (5000, 5001, 5002)),
+)
+"""For the paid call, on every API."""
+
+LATE_POSTS: Final = _table(
+    Fate("time-out, taken later", "later", "silence"),
+    Fate("time-out, taken later, task fails", "later", "silence", _TROUBLE),
+    Fate("frozen while the next try runs", "now", "answer", freezes=True),
+)
+"""Further, where there are names. Where the vendor does not refuse a taken one, nobody could be safe from these."""
+NAMED_POSTS: Final = POSTS | LATE_POSTS
+
+GETS: Final = _table(
+    Fate("connection refused", "never", "no connection"),
+    Fate("dropped", "never", "dropped"),
+    Fate("time-out", "never", "silence"),
+    Fate("502", "never", "proxy"),
+    Fate("404 of a proxy", "never", "proxy", status=404),
+    Fate("html", "never", "page"),
+    Fate("half an answer", "now", "half"),
+    Fate("answer cut off", "now", "cut"),
+    Fate("without its URL", "now", "answer", Fault(kind="no_url")),
+    Fate("killed before sending", "never", "killed"),
+    Fate("killed before the answer", "now", "killed"),
+    *(_code(code) for code in (1302, 5000, 5001, 5002)),
+)
+"""For questions."""
+
+STORE_AWAY: Final = "store cannot be reached"
+"""Not a kill: Airflow's state store refuses to be read or written this time."""
+STEPS: Final = (
+    STORE_AWAY,
+    "before remembering",
+    "after remembering",
+    "submitted",
+    "id in XCom",
+    "deferring",
+    "waiting",
+    "resuming",
+    "collected",
+)
+"""Where something may happen to a process between its requests; it is killed, unless said otherwise."""
+TRIGGER_FAILS: Final = "Airflow ends the waiting"
+"""Not a kill: Airflow's own time-out for a deferral, or a triggerer that cannot run the trigger; fails the try."""
+CLEARED: Final = "cleared while waiting"
+"""Somebody clears the task while it waits: its trigger is gone and the next try starts."""
+
+LATE_SECONDS: Final = (0.0, 3.0, 45.0)
+"""How long a new task cannot be seen by its name: not at all, less than one try looks for it, longer than that."""
+
+NAMED: Final = ("kling", "kling-broadcast", "cometapi", "relay")
+APIS: Final = (*NAMED, "generations")
+FORGETFUL: Final = "relay-v3"
+"""A relay that takes a name only once, but finds no task by it and lists none."""
+ACCEPT: Final = "-accept"
+ACCEPTING: Final = ("kling-broadcast-accept", "relay-accept")
+"""The same schedules for the vendors whose pages do not say that a name is unique, with one who takes it twice."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """
+    One story to be lived through.
+
+    :param api: name of the dialect.
+    :param posts: fate of each POST in turn; those after the last are fine.
+    :param gets: fate of each GET in turn.
+    :param kills: ``(step, n)``: the process is killed when it comes to the step for the n-th time, from 0.
+    :param retries: of the Airflow task, until a person clears it.
+    :param deferrable: wait in the triggerer; a kill while waiting hits the triggerer then.
+    :param duplicates: what a taken name gets.
+    :param late_seconds: how long a new task cannot be found by its name.
+    :param keeps_event: as in Airflow 3.0, a retry is resumed with the event of the try before, instead of executed.
+    :param runs_again: Airflow runs the task again though it has succeeded: nobody wants a second clip.
+    :param wanted: clips that are wanted in all: after each but the last somebody clears the task, with
+        ``on_rerun="regenerate"``. A `runs_again` is then a try that nobody asked for.
+    """
+
+    api: str
+    posts: tuple[str, ...] = ()
+    gets: tuple[str, ...] = ()
+    kills: tuple[tuple[str, int], ...] = ()
+    retries: int = 2
+    deferrable: bool = True
+    duplicates: DuplicatePolicy = "refuse"
+    late_seconds: float = 0.0
+    keeps_event: bool = False
+    runs_again: bool = False
+    wanted: int = 1
+
+    def punctual(self) -> Schedule:
+        """Return the same without anything that comes late: against that only names that are unique help."""
+        posts = tuple(FINE.name if name in LATE_POSTS else name for name in self.posts)
+        return replace(self, posts=posts, late_seconds=0.0)
+
+    def troubles(self) -> list[Callable[[Schedule], Schedule]]:
+        """Return one function for each trouble in this schedule, which takes it away."""
+        return list(self._troubles())
+
+    def _troubles(self) -> Iterator[Callable[[Schedule], Schedule]]:
+        for index, name in enumerate(self.posts):
+            if name != FINE.name:
+                yield lambda s, i=index: replace(s, posts=_calm(s.posts, i))  # type: ignore[misc]
+        for index, name in enumerate(self.gets):
+            if name != FINE.name:
+                yield lambda s, i=index: replace(s, gets=_calm(s.gets, i))  # type: ignore[misc]
+        for kill in self.kills:
+            yield lambda s, k=kill: replace(s, kills=tuple(x for x in s.kills if x != k))  # type: ignore[misc]
+        plain = Schedule(self.api)
+        for name in ("retries", "deferrable", "duplicates", "late_seconds", "keeps_event", "runs_again"):
+            if getattr(self, name) != getattr(plain, name):
+                yield lambda s, n=name: replace(s, **{n: getattr(plain, n)})  # type: ignore[misc]
+
+
+def _calm(fates: tuple[str, ...], index: int) -> tuple[str, ...]:
+    calmer = [FINE.name if at == index else name for at, name in enumerate(fates)]
+    while calmer and calmer[-1] == FINE.name:
+        calmer.pop()
+    return tuple(calmer)
+
+
+def schedule_of(api: str, seed: int) -> Schedule:
+    """Return the schedule with a number: always the same one."""
+    strict = api.removesuffix(ACCEPT)
+    schedule = draw(strict, random.Random(f"{strict} {seed}"))
+    return schedule if api == strict else replace(schedule, duplicates="accept")
+
+
+def draw(api: str, dice: random.Random) -> Schedule:
+    """Throw the dice for one schedule."""
+    named = api in (*NAMED, FORGETFUL)
+    posts = NAMED_POSTS if named else POSTS
+    return Schedule(
+        api,
+        posts=_fates(dice, posts, most=5, share=0.6),
+        gets=_fates(dice, GETS, most=12, share=0.3),
+        kills=tuple(
+            sorted(
+                {
+                    (dice.choice((*STEPS, CLEARED, TRIGGER_FAILS)), dice.randrange(3))
+                    for _ in range(dice.randrange(4))
+                }
+            )
+        ),
+        retries=dice.randrange(4),
+        deferrable=dice.random() < 0.7,
+        duplicates=dice.choice(("refuse", "return-first")) if named else "refuse",
+        late_seconds=dice.choice(LATE_SECONDS) if named else 0.0,
+        runs_again=dice.random() < 0.1,
+        keeps_event=dice.random() < 0.2,
+    )
+
+
+def _fates(dice: random.Random, table: dict[str, Fate], *, most: int, share: float) -> tuple[str, ...]:
+    """Throw the dice for a row of fates; a trouble often lasts as long as a client has patience."""
+    names, row = list(table), list[str]()
+    length = dice.randrange(most + 1)
+    while len(row) < length:
+        trouble = dice.random() < share
+        row += [dice.choice(names)] * dice.choice((1, 1, 1, 3)) if trouble else [FINE.name]
+    return tuple(row)
+
+
+def smallest(schedule: Schedule, is_bad: Callable[[Schedule], bool]) -> Schedule:
+    """Return a schedule with as few of the troubles as still end badly; hypothesis does the searching."""
+    from hypothesis import HealthCheck, find, settings
+    from hypothesis import strategies as st
+    from hypothesis.errors import NoSuchExample
+
+    troubles = schedule.troubles()
+
+    def with_only(kept: tuple[bool, ...]) -> Schedule:
+        left = schedule
+        for keep, take_away in zip(kept, troubles, strict=True):
+            left = left if keep else take_away(left)
+        return left
+
+    search = settings(
+        max_examples=1000, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    try:
+        return find(
+            st.tuples(*[st.booleans()] * len(troubles)).map(with_only),
+            cache(is_bad),  # the same few subsets come again and again
+            settings=search,
+            random=random.Random(0),
+        )
+    except NoSuchExample:
+        return schedule
