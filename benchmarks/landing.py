@@ -1,0 +1,307 @@
+"""
+How fast a clip of 500 MB lands on disk beside ``curl -o`` into the same folder, and what memory it takes.
+
+    python -m benchmarks.landing [--rounds 5] [--megabytes 500]
+
+The film comes from a server in a process of its own, which hands it to the kernel (``sendfile``) and so costs little.
+Each landing is a fresh process; rounds are interleaved, curl first and ours first by turns. Curl's time is its own
+``time_total``, ours all of `Landing.land`: fetching, hashing, the check of the film, ``fsync`` and publishing, of which
+curl does the first only. Memory is the growth of the resident set at its peak, after a small clip was landed.
+
+Knows curl, our landing and a server of one film. It must not know what a landing does inside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RESULTS = Path(__file__).with_name("landing.md")
+GOAL_RATE = 0.9
+GOAL_MEGABYTES = 64
+SECONDS = 5
+SMALL = 3_000_000
+MEGABYTE = 1_000_000
+
+
+def make_film(path: Path, size: int) -> None:
+    """Write a film that plays, with a box of nothing behind it, so that the file has so many bytes."""
+    from PIL import Image
+
+    from airflow_provider_kling_avatar.simulator.video import Film, render
+
+    picture = path.with_suffix(".png")
+    Image.new("RGB", (640, 480), (90, 120, 160)).save(picture)
+    render(Film(image=picture, audio=None, seconds=Decimal(SECONDS), mode="std"), path)
+    pad = size - path.stat().st_size
+    with path.open("ab") as file:
+        file.write(pad.to_bytes(4, "big") + b"free")
+        left = pad - 8
+        noise = os.urandom(MEGABYTE)
+        while left:
+            left -= file.write(noise[: min(left, MEGABYTE)])
+
+
+def serve(folder: Path) -> None:
+    """Serve the films in a folder until killed; the port is printed."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            with (folder / Path(self.path.partition("?")[0]).name).open("rb") as film:
+                size = os.fstat(film.fileno()).st_size
+                wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("range", ""))
+                start = int(wanted[1]) if wanted else 0
+                stop = min(int(wanted[2]) + 1, size) if wanted and wanted[2] else size
+                self.send_response(206 if wanted else 200)
+                self.send_header("Content-Length", str(stop - start))
+                self.send_header("ETag", '"film"')
+                if wanted:
+                    self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{size}")
+                self.end_headers()
+                while start < stop:
+                    start += os.sendfile(self.connection.fileno(), film.fileno(), start, stop - start)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    print(server.server_address[1], flush=True)
+    server.serve_forever()
+
+
+def land(url: str, output_path: str, small: str) -> None:
+    """Land one film in this process, a small one before it; print what it took."""
+    import airflow  # noqa: F401 - as on a worker
+
+    from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
+    from airflow_provider_kling_avatar.kling.model import TaskState, Video, VideoTask
+    from airflow_provider_kling_avatar.landing import Landing
+    from benchmarks.loop_watch import MemoryWatch, processor_seconds
+
+    hook = KlingAvatarHook("kling_bench")
+
+    def task(of: str) -> VideoTask:
+        return VideoTask("1", TaskState.SUCCEEDED, videos=(Video(of, duration=float(SECONDS)),))
+
+    warm = Landing(small)
+    warm.land(hook, "avatar", task(f"{url}/small.mp4"))
+    memory, cpu = MemoryWatch(), processor_seconds()
+    landed = Landing(output_path).land(hook, "avatar", task(f"{url}/large.mp4"))
+    found = {
+        "seconds": landed.seconds,
+        "size": landed.size,
+        "memory": memory.peak_added(),
+        "cpu": processor_seconds() - cpu,
+    }
+    print(json.dumps(found))
+
+
+@contextlib.contextmanager
+def running(*command: str, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+    """Keep a process running meanwhile."""
+    with subprocess.Popen(  # noqa: S603 - our own commands
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def curl(url: str, target: Path) -> float:
+    """Fetch a film with curl; return its own time in seconds."""
+    command = ["curl", "--silent", "--fail", "--output", str(target), "--write-out", "%{time_total}"]
+    done = subprocess.run([*command, f"{url}/large.mp4"], capture_output=True, text=True, check=True)  # noqa: S603
+    target.unlink()
+    return float(done.stdout)
+
+
+def ours(url: str, output_path: str, folder: Path, env: dict[str, str]) -> dict[str, Any]:
+    """Land a film in a fresh process; return what it took."""
+    small = folder / "small-landed.mp4"
+    command = [sys.executable, "-m", "benchmarks.landing", "--land", url, output_path, str(small)]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)  # noqa: S603
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    small.unlink()
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def environment(url: str, folder: Path, s3_url: str) -> dict[str, str]:
+    """Return the environment of a worker that knows the film's server and the S3 server."""
+    storage = {"endpoint_url": s3_url, "region_name": "us-east-1"}
+    return {
+        **os.environ,
+        "AIRFLOW_HOME": str(folder / "airflow"),
+        "AIRFLOW__CORE__UNIT_TEST_MODE": "True",
+        "NO_PROXY": "127.0.0.1",
+        "AIRFLOW_CONN_KLING_BENCH": json.dumps(
+            {"conn_type": "kling_avatar", "host": url, "password": "sk-bench"}
+        ),
+        "AIRFLOW_CONN_S3_BENCH": json.dumps(
+            {"conn_type": "aws", "login": "test", "password": "test", "extra": storage}
+        ),
+    }
+
+
+def measure(rounds: int, size: int) -> dict[str, Any]:
+    """Measure all rounds; return the figures."""
+    folder = Path(tempfile.mkdtemp(prefix="kling-landing-bench-"))
+    try:
+        films, out = folder / "films", folder / "out"
+        films.mkdir()
+        out.mkdir()
+        make_film(films / "large.mp4", size)
+        make_film(films / "small.mp4", SMALL)
+        with running(sys.executable, "-m", "benchmarks.landing", "--serve", str(films)) as server:
+            url = f"http://127.0.0.1:{_first_line(server)}"
+            port = _free_port()
+            env = environment(url, folder, f"http://127.0.0.1:{port}")
+            figures = _disk(rounds, url, out, env)
+            with running(
+                sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port), env=dict(os.environ)
+            ):
+                _make_bucket(port)
+                figures["s3"] = ours(url, "s3://s3_bench@clips/large.mp4", out, env)
+        return figures
+    finally:
+        shutil.rmtree(folder)
+
+
+def _disk(rounds: int, url: str, out: Path, env: dict[str, str]) -> dict[str, Any]:
+    curl(url, out / "warm-up.mp4")  # the server's file comes from the page cache from now on
+    curls, landings = [], []
+    for number in range(rounds):
+        target = out / "ours.mp4"
+
+        def do_ours(target: Path = target) -> None:
+            landings.append(ours(url, str(target), out, env))
+            target.unlink()
+
+        def do_curl() -> None:
+            curls.append(curl(url, out / "curl.mp4"))
+
+        for step in (do_curl, do_ours) if number % 2 == 0 else (do_ours, do_curl):
+            os.sync()  # nobody pays for writing what another one left
+            step()
+        print(f"round {number + 1}: curl {curls[-1]:.2f} s, ours {landings[-1]['seconds']:.2f} s", flush=True)
+    return {"curl": curls, "disk": landings}
+
+
+def _first_line(process: subprocess.Popen[str]) -> str:
+    if process.stdout is None:
+        raise RuntimeError("the server has no output")
+    return process.stdout.readline().strip()
+
+
+def _free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+def _make_bucket(port: int) -> None:
+    import requests
+
+    for _ in range(300):
+        with contextlib.suppress(requests.ConnectionError):
+            requests.put(f"http://127.0.0.1:{port}/clips", timeout=60).raise_for_status()
+            return
+        time.sleep(0.2)
+    raise RuntimeError("the S3 server did not start")
+
+
+def report(figures: dict[str, Any], size: int) -> str:
+    """Write down the figures, and whether they reach the goals."""
+    landings = figures["disk"]
+    curl_seconds = statistics.median(figures["curl"])
+    our_seconds = statistics.median(landing["seconds"] for landing in landings)
+    ratio = curl_seconds / our_seconds
+    pairs = [c / landing["seconds"] for c, landing in zip(figures["curl"], landings, strict=True)]
+    memory = max(landing["memory"] for landing in landings) / MEGABYTE
+    s3_memory = figures["s3"]["memory"] / MEGABYTE
+    cpu = statistics.median(landing["cpu"] for landing in landings)
+
+    def verdict(good: bool) -> str:
+        return "reached" if good else "**missed**"
+
+    rows = "\n".join(
+        f"| {number} | {c:.2f} | {landing['seconds']:.2f} | {c / landing['seconds']:.2f} | "
+        f"{landing['memory'] / MEGABYTE:.1f} |"
+        for number, (c, landing) in enumerate(zip(figures["curl"], landings, strict=True), 1)
+    )
+    return f"""# Landing a clip
+
+Made by `make bench-landing` on {time.strftime("%Y-%m-%d", time.gmtime())}, on {os.cpu_count()} processors, Python \
+{sys.version.split()[0]}. A film of {size / MEGABYTE:.0f} MB from a server on this machine to a folder of this \
+machine, by `curl -o` and by `Landing.land`, {len(pairs)} times each by turns. Ours is all of it: fetched, hashed, \
+checked, `fsync`, published. Curl only writes. Others used the machine too: a load of {_load()} at the end.
+
+| | curl | ours | goal | |
+|---|---|---|---|---|
+| median, s | {curl_seconds:.2f} | {our_seconds:.2f} | | |
+| rate, MB/s | {size / MEGABYTE / curl_seconds:.0f} | {size / MEGABYTE / our_seconds:.0f} | | |
+| ratio of the medians | | {ratio:.2f} | at least {GOAL_RATE} | {verdict(ratio >= GOAL_RATE)} |
+| ratio round by round, least to most | | {min(pairs):.2f} to {max(pairs):.2f} | | |
+| peak memory above idle, MB | | {memory:.1f} | below {GOAL_MEGABYTES} | {verdict(memory < GOAL_MEGABYTES)} |
+| the same to an S3 server, MB | | {s3_memory:.1f} | below {GOAL_MEGABYTES} | {verdict(s3_memory < GOAL_MEGABYTES)} |
+| processor time, s | | {cpu:.2f} | | |
+
+| round | curl, s | ours, s | ratio | memory, MB |
+|---|---|---|---|---|
+{rows}
+
+Idle is after a clip of 3 MB was landed, when everything is loaded. `sync` runs before each, so that nobody waits for \
+the disk on another's behalf.
+"""
+
+
+def _load() -> str:
+    """Return the machine's load over the last five minutes; as many as there are processors is full."""
+    return f"{os.getloadavg()[1]:.1f} for {os.cpu_count()} processors"
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description="Measure the landing of a clip")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--megabytes", type=int, default=500)
+    parser.add_argument("--serve", metavar="FOLDER", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--land", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--dry", action="store_true", help="print, and write nothing")
+    options = parser.parse_args()
+    if options.serve:
+        serve(options.serve)
+    elif options.land:
+        land(*options.land)
+    else:
+        size = options.megabytes * MEGABYTE
+        text = report(measure(options.rounds, size), size)
+        print(text)
+        if not options.dry:
+            RESULTS.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
