@@ -43,3 +43,27 @@ def test_every_api_has_a_connection_line():
 def test_every_page_the_readme_links_to_is_there():
     links = re.findall(r"\]\(((?!http)[^)#]+)", README)
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_figures_of_waiting_are_those_of_the_benchmark():
+    """Rounded, but the same: CPU and requests of each who waits."""
+    results = (
+        (ROOT / "benchmarks" / "results.md")
+        .read_text("utf-8")
+        .partition("## 1,000 tasks")[2]
+        .partition("\n## ")[0]
+    )
+    measured = {
+        row[1].strip(" *"): row for row in (line.split("|") for line in results.splitlines()) if len(row) > 5
+    }
+    section = README.partition("## What waiting costs")[2].partition("\n## ")[0]
+    told = [row for row in (line.split("|") for line in section.splitlines()) if len(row) > 5][2:]
+    names = {"ours": "ours, list", "ours, APIs without a list": "ours, no list"}
+    names["ours, at its default interval"] = "ours, list, default interval"
+
+    assert len(told) == 6
+    for row in told:
+        name = row[1].strip(" *")
+        there = measured[names.get(name, name)]
+        assert abs(float(row[2]) - float(there[2])) < 0.051
+        assert row[3].strip() == there[3].strip()

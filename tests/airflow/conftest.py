@@ -19,6 +19,7 @@ import wave
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 from PIL import Image
 
@@ -113,10 +114,34 @@ def no_connection(monkeypatch):
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch) -> list[float]:
     """Nobody sleeps between attempts; what would have been slept is listed."""
+    from airflow_provider_kling_avatar.landing import Landing
+
     slept: list[float] = []
     monkeypatch.setitem(KlingClient.__init__.__kwdefaults__, "sleep", slept.append)
     monkeypatch.setitem(Submitter.__init__.__kwdefaults__, "sleep", slept.append)
+    monkeypatch.setitem(Landing.__init__.__kwdefaults__, "sleep", slept.append)
     return slept
+
+
+@pytest.fixture(autouse=True)
+def events_at_once(monkeypatch):
+    """Triggers report at once: there is no scheduler here that could be overtaken."""
+    for module in ("kling_avatar", "kling_slot"):
+        monkeypatch.setattr(f"airflow_provider_kling_avatar.triggers.{module}.SETTLE_SECONDS", 0.0)
+
+
+@pytest.fixture
+def sessions(monkeypatch):
+    """The HTTP sessions that are opened from now on."""
+    opened = []
+    make = aiohttp.ClientSession.__init__
+
+    def note(session, *arguments, **options):
+        opened.append(session)
+        make(session, *arguments, **options)
+
+    monkeypatch.setattr(aiohttp.ClientSession, "__init__", note)
+    return opened
 
 
 # ---------------------------------------------------------------------------------------------- the task

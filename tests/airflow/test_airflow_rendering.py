@@ -147,7 +147,12 @@ def test_a_hidden_value_can_be_copied_and_pickled():
 
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_every_field_of_a_request_is_a_template(operator):
-    assert set(operator.template_fields) == {"kling_conn_id", *operator.request_fields}
+    own = {"kling_conn_id", "state_path"}
+    if hasattr(operator, "submit"):
+        own |= {"max_cost", "max_cost_per_run"}
+    if issubclass(operator, KlingAvatarOperator):
+        own |= {"output_path", "on_existing"}
+    assert set(operator.template_fields) == {*own, *operator.request_fields}
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
@@ -160,15 +165,10 @@ def test_every_template_is_rendered(operator, render):
 
 
 def test_the_sensors_fields_are_templates(render):
-    sensor = KlingAvatarSensor(
-        task_id="wait", kling_task_id=pulled("a"), kling_conn_id=pulled("b"), endpoint=pulled("c")
-    )
+    fields = ("kling_task_id", "kling_conn_id", "endpoint", "output_path", "on_existing")
+    sensor = KlingAvatarSensor(task_id="wait", **{name: pulled(name) for name in fields})
 
-    assert render(sensor, a="831", b="conn", c="avatar") == {
-        "kling_task_id": "831",
-        "kling_conn_id": "conn",
-        "endpoint": "avatar",
-    }
+    assert render(sensor, **{name: f"<{name}>" for name in fields}) == {name: f"<{name}>" for name in fields}
 
 
 @pytest.mark.parametrize("operator", [KlingAvatarSubmitOperator, KlingAvatarOperator])

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import (
+    DAG,
     AirflowException,
     AirflowFailException,
     AirflowSensorTimeout,
@@ -22,25 +23,12 @@ from airflow_provider_kling_avatar.operators.kling_avatar import (
     KlingAvatarSubmitOperator,
     KlingImageToVideoSubmitOperator,
 )
+from airflow_provider_kling_avatar.results import manifest_schema
 from airflow_provider_kling_avatar.sensors.kling_avatar import KlingAvatarSensor
 
 AIRFLOW_2 = airflow_version.startswith("2.")
 
-RESULT = {
-    "task_id",
-    "external_task_id",
-    "video_url",
-    "video_id",
-    "duration",
-    "units",
-    "watermark_url",
-    "status",
-    "api",
-    "endpoint",
-    "created_at",
-    "updated_at",
-    "request_id",
-}
+RESULT = set(manifest_schema()["required"])
 
 
 @pytest.fixture(autouse=True)
@@ -117,13 +105,15 @@ def test_it_looks_once_before_it_defers(order, sim, context):
     (look,) = sim.requests[before:]
     assert (look.method, look.path.rpartition("/")[2]) == ("GET", task_id)
     kwargs = deferred.value.trigger.serialize()[1]
-    assert kwargs.pop("deadline") == pytest.approx(time.time() + 300, abs=30)
+    assert kwargs.pop("deadline") - kwargs.pop("since") == 300
     assert kwargs == {
         "kling_task_id": task_id,
         "kling_conn_id": "kling_avatar_default",
         "endpoint": "avatar",
         "poll_interval": 7.0,
         "max_failed_polls": 3,
+        "queue_deadline": None,
+        "render_timeout": None,
     }
     assert deferred.value.method_name == "execute_complete"
     assert timedelta(seconds=290) < deferred.value.timeout < timedelta(seconds=600)
@@ -427,3 +417,11 @@ def test_a_passing_problem_does_not_end_the_wait(start_vendor, connect, face, vo
     result = run_through(sensor(task_id, deferrable=deferrable, max_failed_polls=9), context)
 
     assert result["task_id"] == task_id
+
+
+def test_default_args_of_the_dag_reach_airflows_own_parameters(connect):
+    with DAG("defaults", schedule=None, default_args={"poke_interval": 30, "timeout": 600}):
+        wait = KlingAvatarSensor(task_id="wait", kling_task_id="831")
+
+    assert (wait.poke_interval, wait.poll_interval, wait.timeout) == (30, 30, 600)
+    assert KlingAvatarSensor(task_id="alone", kling_task_id="831").poll_interval is None

@@ -54,13 +54,13 @@ def airflow(tmp_path_factory):
         begin = time.monotonic()
         running.stop()
         assert running.survivors() == []
-        assert time.monotonic() - begin < 30
+        assert time.monotonic() - begin < 120
 
 
 def test_a_deferred_task_succeeds_and_its_xcom_comes_back_as_it_was(airflow):
     run_id = airflow.trigger("live_good", conf={"seconds": 1}, run_id="run:1+1")
 
-    assert airflow.wait_for_run("live_good", run_id, timeout=60) == "success"
+    assert airflow.wait_for_run("live_good", run_id, timeout=240) == "success"
     assert airflow.task_states("live_good", run_id) == {"greet": "success"}
     assert airflow.xcom("live_good", run_id, "greet") == {
         "word": "hello",
@@ -75,7 +75,7 @@ def test_a_deferred_task_succeeds_and_its_xcom_comes_back_as_it_was(airflow):
 def test_a_failing_task_is_told_apart_and_its_log_says_why(airflow):
     run_id = airflow.trigger("live_bad", conf={"seconds": 0})
 
-    assert airflow.wait_for_run("live_bad", run_id, timeout=60) == "failed"
+    assert airflow.wait_for_run("live_bad", run_id, timeout=240) == "failed"
     assert airflow.task_states("live_bad", run_id) == {"greet": "failed"}
     assert "failed as told" in airflow.task_log("live_bad", run_id, "greet")
 
@@ -101,7 +101,7 @@ def test_grandchildren_that_ignore_signals_are_ended_too(tmp_path):
     shell = "trap '' TERM INT; (trap '' TERM INT; sleep 60) & echo ready; wait; sleep 60"
     process = ManagedProcess("stubborn", ["sh", "-c", shell], log=tmp_path / "log")
     process.start()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while "ready" not in Path(process.log).read_text():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -10,9 +10,11 @@ import functools
 import http.server
 import json
 import re
+import shutil
 import sqlite3
 import textwrap
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,13 @@ from airflow_provider_kling_avatar.simulator.server import SimulatorServer
 from airflow_provider_kling_avatar.simulator.settings import Account, SimulatorSettings
 
 ASSETS = Path(__file__).parents[2] / "airflow_provider_kling_avatar" / "simulator" / "assets"
+EXAMPLES = ASSETS.parents[2] / "example_dags"
 RENDER_SECONDS = 600
+PERSON_SECONDS = 15
+"""A person takes that long to answer. Airflow fails a task that is resumed before its scheduler has heard that it was
+parked, see `compat.SETTLE_SECONDS`."""
+LINEAGE = "openlineage.jsonl"
+"""In Airflow's home: what OpenLineage was told."""
 """By the simulator's clock, which the tests move on: nothing finishes before it was seen to wait."""
 KEY = "sk-live-0f3b9c2d7e5a4816"
 ACCESS_KEY, SECRET_KEY = "live-access-key", "live-secret-key-0123456789abcdef0123456789"  # of a simulator
@@ -86,6 +94,18 @@ DAG = """
             poll_interval=0.5,
         )
 
+    with DAG("live_flow", schedule=None, default_args=PATIENCE):
+
+        @task.kling_avatar(kling_conn_id="live_cometapi", image=FACE, poll_interval=1)
+        def film(topic):
+            return {"audio": VOICE, "prompt": f"A calm presenter talks about {topic}.", "mode": "pro"}
+
+        @task
+        def count(manifests):
+            return len([manifest["mode"] for manifest in manifests])
+
+        count(film.expand(topic=["rain", "snow"]))
+
     with DAG("live_rejected", schedule=None, default_args=PATIENCE):
         KlingAvatarOperator(
             task_id="avatar", kling_conn_id="live_cometapi", image=FACE, audio=VOICE, poll_interval=1
@@ -122,6 +142,8 @@ def simulator():
 def airflow(simulator, media_server, tmp_path_factory):
     dags = tmp_path_factory.mktemp("dags")
     (dags / "live.py").write_text(textwrap.dedent(DAG))
+    for example in ("example_kling_news.py", "example_kling_news.csv", "example_kling_on_new_video.py"):
+        shutil.copy(EXAMPLES / example, dags)
     env = {
         "LIVE_APIS": json.dumps(list(DIALECTS)),
         "LIVE_FACE": str(ASSETS / "presenter.jpg"),
@@ -134,7 +156,13 @@ def airflow(simulator, media_server, tmp_path_factory):
         extra = {"api": api} | ({"path_prefix": "/relay/kling"} if api == "relay" else {})
         connection = {"conn_type": "kling_avatar", "host": simulator.url, "extra": extra, **account}
         env[f"AIRFLOW_CONN_LIVE_{api.upper()}"] = json.dumps(connection)
-    with LocalAirflow(dags, home=tmp_path_factory.mktemp("home"), env=env) as running:
+    default = {"conn_type": "kling_avatar", "host": simulator.url, "password": KEY}
+    env["AIRFLOW_CONN_KLING_AVATAR_DEFAULT"] = json.dumps(default)
+    home = tmp_path_factory.mktemp("home")
+    transport = {"type": "file", "log_file_path": str(home / LINEAGE), "append": True}
+    env["AIRFLOW__OPENLINEAGE__TRANSPORT"] = json.dumps(transport)
+    with LocalAirflow(dags, home=home, env=env) as running:
+        running.api.create_pool("kling", 5)
         yield running
 
 
@@ -178,10 +206,25 @@ def runs(airflow, simulator):
 @pytest.fixture(scope="module")
 def more_runs(airflow, simulator, runs):
     """Mapped rows with a bad one among them, and a picture that a template renders to base64."""
-    started = {dag_id: airflow.trigger(dag_id) for dag_id in ("live_rows", "live_inline")}
+    started = {dag_id: airflow.trigger(dag_id) for dag_id in ("live_rows", "live_inline", "live_flow")}
     return {
         dag_id: (run_id, finish(airflow, simulator, dag_id, run_id)) for dag_id, run_id in started.items()
     }
+
+
+@pytest.fixture(scope="module")
+def news(airflow, simulator, more_runs, tmp_path_factory):
+    """The example Dag of the daily news as it is, approved where this Airflow can ask a person."""
+    folder = tmp_path_factory.mktemp("news")
+    run_id, state = airflow.trigger("kling_news", {"output": str(folder)}), ""
+    asked_at = time.monotonic()
+    for state, tasks in airflow.watch("kling_news", run_id, 600):  # noqa: B007  # the last one counts
+        simulator.advance(RENDER_SECONDS / 4)
+        if tasks.get("approve") not in ("awaiting_input", "deferred"):
+            asked_at = time.monotonic()
+        elif time.monotonic() - asked_at > PERSON_SECONDS:
+            airflow.api.answer_person("kling_news", run_id, "approve", "Approve")
+    return run_id, state, folder
 
 
 @pytest.mark.parametrize("api", DIALECTS)
@@ -226,6 +269,67 @@ def test_a_picture_rendered_to_base64_is_sent_while_a_worker_waits(airflow, more
     assert airflow.xcom("live_inline", run_id, "avatar")["video_url"]
 
 
+def test_functions_say_what_is_filmed(airflow, more_runs):
+    run_id, state = more_runs["live_flow"]
+
+    assert state == "success", airflow.task_log("live_flow", run_id, "film", map_index=0)
+    assert airflow.xcom("live_flow", run_id, "count") == 2
+    assert airflow.xcom("live_flow", run_id, "film", map_index=1)["mode"] == "pro"
+
+
+def test_openlineage_is_told_of_inputs_file_and_cost_after_a_deferral(airflow, news):
+    _, _, folder = news
+    file = str(next(folder.rglob("weather.mp4")))
+    deadline = time.monotonic() + 60  # the event is sent when the task is over, by a process of its own
+    while not (told := _lineage(airflow, file)) and time.monotonic() < deadline:
+        time.sleep(1)
+
+    event = told[-1]
+    assert (event["eventType"], event["job"]["name"].partition(".")[0]) == ("COMPLETE", "kling_news")
+    assert event["outputs"][0]["namespace"] == "file"
+    assert any("presenter.jpg" in dataset["name"] for dataset in event["inputs"])
+    facet = event["run"]["facets"]["kling_avatar"]
+    assert float(facet["actual_cost"]) > 0
+    assert facet["currency"] == "USD"
+
+
+def _lineage(airflow, file):
+    """Return the events of a run's end that name a file as made."""
+    path = airflow.home / LINEAGE
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    ends = [event for event in map(json.loads, lines) if event["eventType"] == "COMPLETE"]
+    return [event for event in ends if file in json.dumps(event["outputs"])]
+
+
+def test_the_daily_news_of_the_examples_become_stored_videos(airflow, news):
+    run_id, state, folder = news
+    tasks = airflow.task_states("kling_news", run_id)
+
+    assert state == "success", {name: airflow.task_log("kling_news", run_id, name) for name in tasks}
+    assert sorted(path.name for path in folder.rglob("*")) == sorted(
+        [run_id, "weather.mp4", "market.mp4", "greeting.mp4"]
+    )
+    assert airflow.xcom("kling_news", run_id, "publish") == 3
+    assert ("approve" in tasks) is (tuple(map(int, airflow.version.split(".")[:2])) >= (3, 1))
+
+
+def test_new_videos_set_off_the_dag_that_waits_for_them(airflow, news):
+    """
+    As many as Airflow tells of: 3.1.8 was seen to drop an event that came while it was making a run of those before.
+    """
+    _, _, folder = news
+    deadline = time.monotonic() + 240
+    while not (run_ids := airflow.api.run_ids("kling_on_new_video")) and time.monotonic() < deadline:
+        time.sleep(1)
+
+    assert run_ids
+    for run_id in run_ids:
+        assert airflow.wait_for_run("kling_on_new_video", run_id, 240) == "success"
+        announced = {Path(file).name for file in airflow.xcom("kling_on_new_video", run_id, "announce")}
+        assert announced
+        assert announced <= {path.name for path in folder.rglob("*.mp4")}
+
+
 def test_a_clip_that_moderation_rejects_is_paid_once_and_fails_with_the_vendors_reason(
     airflow, more_runs, simulator
 ):
@@ -239,7 +343,7 @@ def test_a_clip_that_moderation_rejects_is_paid_once_and_fails_with_the_vendors_
     assert len([name for name in names if name.startswith("live-rejected-")]) == 1
 
 
-def test_no_key_no_signed_url_and_no_payload_is_left_anywhere_but_in_the_result(airflow, more_runs):
+def test_no_key_no_signed_url_and_no_payload_is_left_anywhere_but_in_the_result(airflow, news):
     payload = base64.b64encode((ASSETS / "presenter.jpg").read_bytes()).decode()
     forbidden = [KEY, SECRET_KEY, payload[:80], payload[4000:4080], "Bearer ey", "&sig="]
     allowed = re.compile(r"xcom\.value\b.*key=(return_value|video_url)$")

@@ -7,16 +7,20 @@ import io
 import wave
 
 import pytest
+from desk import Desk, Notebook
 from fake_vendor import FakeVendor
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from airflow_provider_kling_avatar.kling.client import AsyncKlingClient, KlingClient
 from airflow_provider_kling_avatar.kling.config import KlingConfig
+from airflow_provider_kling_avatar.kling.model import AvatarRequest
+from airflow_provider_kling_avatar.kling.preparation import prepare
 from airflow_provider_kling_avatar.simulator.server import SimulatorServer
 from airflow_provider_kling_avatar.simulator.settings import SimulatorSettings
 
-settings.register_profile("busy-machine", deadline=None)  # a slow example is no wrong one
+# A slow example is no wrong one, and one that was slowly thought of neither.
+settings.register_profile("busy-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy-machine")
 
 KEY = "sk-0123456789abcdefghij"
@@ -125,3 +129,20 @@ def ask_async(config_of):
             return await client.get_task(task_id, endpoint)
 
     return ask
+
+
+@pytest.fixture
+def desk(sim, client_of, face, voice):
+    def build(api="kling", *, memory=False, relay=None, **changes):
+        prefix = {"path_prefix": f"/relay/{relay}/kling"} if relay else {}
+        if api == "relay" and not relay:
+            prefix = {"path_prefix": "/relay/kling"}
+        client = client_of(sim.url, api, password="sk-simulator", **prefix)
+        dialect = client.config.dialect
+        sound = voice if dialect.accepts_files("avatar", "audio") else "https://sounds.test/voice.mp3"
+        picture = face if dialect.accepts_files("avatar", "image") else "https://pictures.test/face.png"
+        fields = {"image": picture, "audio": sound, "audio_duration_seconds": 12} | changes
+        request = AvatarRequest(**{name: value for name, value in fields.items() if value is not None})
+        return Desk(sim, client, prepare(request, dialect), Notebook() if memory else None)
+
+    return build

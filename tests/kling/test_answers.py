@@ -194,10 +194,12 @@ def test_a_token_of_the_wrong_time_is_signed_anew_once_by_the_vendors_clock(vend
     import jwt
 
     late = refusal(code)
-    vendor_now = int(time.time()) + 5 * 3600
+    now = 1_800_000_000
+    vendor_now = now + 5 * 3600
     late.headers["Date"] = formatdate(vendor_now, usegmt=True)
     vendor.answers(late, GOOD)
     client = client_of(vendor.url, login="ak", password=SECRET)
+    client.config.credentials.clock = lambda: now
     assert client.submit("avatar", BODY).task_id == "t-1"
     tokens = [request.headers["authorization"].removeprefix("Bearer ") for request in vendor.seen]
     assert len(set(tokens)) == 2
@@ -205,8 +207,8 @@ def test_a_token_of_the_wrong_time_is_signed_anew_once_by_the_vendors_clock(vend
         tokens[1], SECRET, algorithms=["HS256"], options={"verify_exp": False, "verify_nbf": False}
     )
     assert claims["iss"] == "ak"
-    assert abs(claims["exp"] - vendor_now - 1800) <= 3
-    assert abs(claims["nbf"] - vendor_now + 5) <= 3
+    assert claims["exp"] == vendor_now + 1800
+    assert claims["nbf"] == vendor_now - 5
     assert jwt.get_unverified_header(tokens[1]) == {"alg": "HS256", "typ": "JWT"}
 
 
@@ -227,7 +229,7 @@ async def test_a_clock_that_is_hours_wrong_is_survived_by_both_clients(sim, conf
     client.config.credentials.clock = wrong
     with pytest.raises(e.NotFoundError):
         client.get_task("nobody")
-    assert abs(client.config.credentials.skew_seconds + hours * 3600) < 5
+    assert abs(client.config.credentials.skew_seconds + hours * 3600) < 300
     config = config_of(sim.url, login=DEFAULT_ACCESS_KEY, password=DEFAULT_SECRET_KEY)
     config.credentials.clock = wrong
     async with AsyncKlingClient(config) as other:
@@ -879,11 +881,18 @@ def test_an_endless_error_is_told_in_few_words():
         assert len(str(caught.value)) < 3000
 
 
-def test_an_error_of_many_addresses_is_cleaned_in_no_time():
-    started = time.monotonic()
-    with pytest.raises(e.KlingError):
-        read_task(answer({"code": 1201, "message": "http://" * 200_000}))
-    assert time.monotonic() - started < 2
+def test_the_time_to_clean_an_error_of_many_addresses_does_not_grow_with_its_square():
+    def took(addresses):
+        """In processor time of this thread, which a busy machine hardly changes; the least of three."""
+        tries = []
+        for _ in range(3):
+            started = time.thread_time()
+            with pytest.raises(e.KlingError):
+                read_task(answer({"code": 1201, "message": "http://" * addresses}))
+            tries.append(time.thread_time() - started)
+        return min(tries)
+
+    assert took(160_000) < 50 * took(10_000), "sixteen times as long, not 256 times"
 
 
 # ----------------------------------------------------------------- finding a name

@@ -679,7 +679,7 @@ def test_a_session_of_the_caller_is_used_and_left_open(site):
     with requests.Session() as session:
         session.headers["X-Mine"] = "1"
         assert fetch_url(site + "/face.png", max_bytes=MIB, session=session) == picture()
-        assert session.get(site + "/face.png", timeout=5).content == picture()
+        assert session.get(site + "/face.png", timeout=60).content == picture()
 
 
 @pytest.mark.parametrize(

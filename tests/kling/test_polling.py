@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +20,7 @@ from airflow_provider_kling_avatar.kling.errors import (
 )
 from airflow_provider_kling_avatar.kling.model import TaskState, Video, VideoTask
 from airflow_provider_kling_avatar.kling.polling import (
-    HEARTBEAT_POLLS,
+    HEARTBEAT_SECONDS,
     Budget,
     Finished,
     Verdict,
@@ -31,7 +29,7 @@ from airflow_provider_kling_avatar.kling.polling import (
     decide,
     error_of,
 )
-from airflow_provider_kling_avatar.kling.waiting import await_task, wait_for_task
+from airflow_provider_kling_avatar.kling.waiting import wait_for_task
 
 BUDGET = Budget(deadline=1000.0, poll_interval=10.0, max_failed_polls=3)
 
@@ -65,31 +63,21 @@ class World:
             raise seen
         return seen
 
-    async def look_async(self):
-        return self.look()
-
     def sleep(self, seconds):
         assert seconds > 0
         self.naps.append(seconds)
         self.now += seconds
 
-    async def sleep_async(self, seconds):
-        self.sleep(seconds)
-
     def info(self, event, *args):
         self.lines.append(event % args)
 
 
-@pytest.fixture(params=["worker", "trigger"])
-def wait(request):
-    """Both loops, driven the same way."""
+@pytest.fixture
+def wait():
+    """A worker's loop in a world with a clock of its own."""
 
     def run(world, budget=BUDGET):
-        if request.param == "worker":
-            return wait_for_task(world.look, budget, world, clock=lambda: world.now, sleep=world.sleep)
-        return asyncio.run(
-            await_task(world.look_async, budget, world, clock=lambda: world.now, sleep=world.sleep_async)
-        )
+        return wait_for_task(world.look, budget, world, clock=lambda: world.now, sleep=world.sleep)
 
     return run
 
@@ -220,7 +208,7 @@ def test_an_unknown_word_is_told_once(wait):
 
 
 def test_the_story_has_a_line_per_change_and_a_sign_of_life_now_and_then(wait):
-    world = World(QUEUED, *[RUNNING] * (2 * HEARTBEAT_POLLS + 1), DONE)
+    world = World(QUEUED, *[RUNNING] * int(2.5 * HEARTBEAT_SECONDS / BUDGET.poll_interval), DONE)
     wait(world)
     assert len(world.lines) == 5  # submitted, processing, two signs of life, succeed
     for words in ("t-1", "submitted", "1000 s"):
@@ -315,3 +303,128 @@ def test_a_watch_counts_as_decide_does(looks, budget):
         failed = decision.failed_polls
         assert watch.failed_polls == failed
         now += decision.seconds
+
+
+# ------------------------------------------------------------------ two kinds of waiting
+
+
+SPLIT = Budget(deadline=1000.0, poll_interval=10.0, max_failed_polls=3, queue_deadline=100.0, since=0.0)
+
+
+def test_a_task_that_the_vendor_does_not_begin_in_time_is_given_up_earlier():
+    assert decide(QUEUED, now=99.0, budget=SPLIT) == Wait(1.0, 0), (
+        "the last look falls on the queue's deadline"
+    )
+    assert decide(QUEUED, now=100.0, budget=SPLIT) == Finished(Verdict.TIMEOUT)
+    assert decide(RUNNING, now=100.0, budget=SPLIT) == Wait(10.0, 0)
+    assert decide(RUNNING, now=1000.0, budget=SPLIT) == Finished(Verdict.TIMEOUT)
+    assert decide(DOWN, now=500.0, budget=SPLIT) == Wait(10.0, 1), "nobody knows that it is still queued"
+
+
+def test_a_task_that_is_rendered_too_long_is_given_up_however_long_it_was_queued():
+    watch = Watch(Budget(1e9, 10.0, 3, render_timeout=60.0, since=0.0))
+    watch.look(QUEUED, now=5000.0)
+    assert watch.look(RUNNING, now=6000.0) == Wait(10.0, 0)
+    assert watch.look(DOWN, now=6055.0) == Wait(5.0, 1)
+    finished = watch.look(RUNNING, now=6060.0)
+    assert (finished.verdict, finished.reason) == (
+        Verdict.TIMEOUT,
+        "6000 s in the vendor's queue, 60 s rendering",
+    )
+
+
+def test_without_a_limit_of_its_own_the_queue_has_the_whole_time():
+    assert isinstance(decide(QUEUED, now=999.0, budget=BUDGET), Wait)
+
+
+def test_a_timeout_tells_how_long_the_task_was_queued_and_how_long_rendered():
+    watch = Watch(SPLIT)
+    for now in (0.0, 20.0, 40.0):
+        watch.look(QUEUED, now=now)
+    for now in (60.0, 500.0):
+        watch.look(RUNNING, now=now)
+    finished = watch.look(RUNNING, now=1000.0)
+    assert finished == Finished(Verdict.TIMEOUT, "60 s in the vendor's queue, 940 s rendering")
+    assert "60 s in the vendor's queue" in str(error_of("t-1", finished))
+
+
+def test_a_task_that_never_began_was_queued_all_the_time():
+    watch = Watch(SPLIT)
+    assert watch.look(QUEUED, now=100.0).reason == "100 s in the vendor's queue, 0 s rendering"
+
+
+def test_a_triggerer_that_takes_over_in_the_middle_believes_the_vendors_own_times():
+    running = task(TaskState.RUNNING, "processing", created_at=5000.0, updated_at=5030.0)
+    watch = Watch(SPLIT)
+    watch.look(running, now=400.0)
+    assert watch.look(running, now=1000.0).reason == "30 s in the vendor's queue, 970 s rendering"
+    odd = task(TaskState.RUNNING, "processing", created_at=5000.0, updated_at=9000.0)
+    watch = Watch(SPLIT)
+    watch.look(odd, now=400.0)
+    assert watch.times(400.0) == "400 s in the vendor's queue, 0 s rendering", "never more than has passed"
+
+
+def test_the_story_ends_with_both_times_if_it_was_seen_to_wait():
+    watch = Watch(SPLIT)
+    lines = []
+    for now, seen in ((0.0, QUEUED), (20.0, RUNNING), (80.0, DONE)):
+        watch.look(seen, now=now)
+        lines += watch.story(seen, now=now)
+    assert lines[0].endswith("submitted, waiting for up to 100 s more")
+    assert lines[1].endswith("processing after 20 s, waiting for up to 980 s more")
+    assert lines[2].endswith("succeed, 20 s in the vendor's queue, 60 s rendering")
+    already = Watch(SPLIT)
+    already.look(DONE, now=5.0)
+    assert [*already.story(DONE, now=5.0)] == ["task t-1: succeed"]
+
+
+def test_the_story_says_what_is_expected_where_the_accounts_clips_are_known():
+    watch = Watch(SPLIT)
+    watch.look(RUNNING, now=20.0)
+
+    assert [*watch.story(RUNNING, now=20.0, typical=lambda: 61.7)] == [
+        "task t-1: processing after 20 s, about 62 s expected, waiting for up to 980 s more"
+    ]
+
+
+def test_the_verdict_carries_both_times():
+    watch = Watch(SPLIT)
+    watch.look(QUEUED, now=0.0)
+    watch.look(RUNNING, now=20.0)
+
+    finished = watch.look(DONE, now=80.0)
+
+    assert (finished.queued, finished.rendering) == (20.0, 60.0)
+
+
+# ------------------------------------------------------------------ in the triggerer
+
+
+def test_between_two_workers_the_story_is_of_what_happens_in_between():
+    watch = Watch(SPLIT, told_at=0.0)
+    lines = []
+    for now, seen in ((0.0, QUEUED), (20.0, RUNNING), (30.0, RUNNING), (50.0, DONE)):
+        watch.look(seen, now=now)
+        lines += watch.story(seen, now=now)
+
+    assert lines == ["task t-1: processing after 20 s, waiting for up to 980 s more"]
+    assert watch.spans(50.0) == (20.0, 30.0)
+
+
+def test_a_bad_end_is_told_in_the_triggerer_too():
+    watch = Watch(SPLIT, told_at=0.0)
+    watch.look(RUNNING, now=0.0)
+    failed = task(TaskState.FAILED, "failed")
+
+    assert [*watch.story(RUNNING, now=0.0)] == []
+    assert [*watch.story(failed, now=20.0)] == ["task t-1: failed, 0 s in the vendor's queue, 20 s rendering"]
+
+
+def test_who_hears_nothing_wakes_for_a_sign_of_life_and_for_the_deadline():
+    watch = Watch(SPLIT, told_at=100.0)
+
+    assert watch.wake_at(130.0) == 100.0 + HEARTBEAT_SECONDS
+    assert [*watch.story(None, now=100.0 + HEARTBEAT_SECONDS)] == [], "nobody knows anything yet"
+    assert watch.wake_at(170.0) == 100.0 + 2 * HEARTBEAT_SECONDS
+    watch.look(QUEUED, now=99.0)
+    assert watch.wake_at(99.0) == SPLIT.queue_deadline

@@ -3,80 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import pytest
+from desk import WORK, Desk
 from fake_vendor import Reply
 
 from airflow_provider_kling_avatar.kling import errors as e
-from airflow_provider_kling_avatar.kling.identity import Work
 from airflow_provider_kling_avatar.kling.model import AvatarRequest, ImageToVideoRequest, TaskState
 from airflow_provider_kling_avatar.kling.preparation import prepare
-from airflow_provider_kling_avatar.kling.submission import MAX_NUMBERS, Submitter, submit_once
+from airflow_provider_kling_avatar.kling.recovery import MAX_NUMBERS
+from airflow_provider_kling_avatar.kling.submission import submit_once
+from airflow_provider_kling_avatar.simulator.server import SimulatorServer
+from airflow_provider_kling_avatar.simulator.settings import SimulatorSettings
 
-WORK = Work(dag_id="news", task_id="clip", run_id="manual__2026", map_index=-1, account="kling_default")
 NAMED = ["kling", "kling-broadcast", "cometapi", "relay"]
 FORGETFUL = ["v2", "v3", "v4", "v7", "v8", "omni"]
 """Relays that know a task by their own id only, and say so in words of their own."""
-
-
-class Notebook:
-    """A memory that outlives a try."""
-
-    def __init__(self):
-        self.pages = []
-
-    def recall(self):
-        return json.loads(self.pages[-1]) if self.pages else {}
-
-    def remember(self, record):
-        self.pages.append(json.dumps(record))
-
-
-@dataclasses.dataclass
-class Desk:
-    """Everything a try needs, so that the next one can be made the same way."""
-
-    sim: object
-    client: object
-    prepared: object
-    memory: Notebook | None = None
-    naps: list = dataclasses.field(default_factory=list)
-
-    def try_it(self, *, first=False, anew=False, policy="fail", work=WORK):
-        return Submitter(
-            self.client,
-            self.prepared,
-            work,
-            memory=self.memory,
-            first_try=first,
-            asked_anew=first or anew,
-            on_unknown_submission=policy,
-            sleep=self.naps.append,
-        ).run()
-
-    def paid(self, endpoint="avatar"):
-        return [entry for entry in self.sim.ledger()["entries"] if entry["endpoint"] == endpoint]
-
-    def methods(self):
-        return [request.method for request in self.sim.requests]
-
-
-@pytest.fixture
-def desk(sim, client_of, face, voice):
-    def build(api="kling", *, memory=False, relay=None, **changes):
-        prefix = {"path_prefix": f"/relay/{relay}/kling"} if relay else {}
-        if api == "relay" and not relay:
-            prefix = {"path_prefix": "/relay/kling"}
-        client = client_of(sim.url, api, password="sk-simulator", **prefix)
-        dialect = client.config.dialect
-        sound = voice if dialect.accepts_files("avatar", "audio") else "https://sounds.test/voice.mp3"
-        picture = face if dialect.accepts_files("avatar", "image") else "https://pictures.test/face.png"
-        fields = {"image": picture, "audio": sound, "audio_duration_seconds": 12} | changes
-        request = AvatarRequest(**{name: value for name, value in fields.items() if value is not None})
-        return Desk(sim, client, prepare(request, dialect), Notebook() if memory else None)
-
-    return build
 
 
 # ------------------------------------------------------------------ the plain way
@@ -201,8 +143,12 @@ def test_a_clip_whose_answer_was_lost_is_found_by_its_name(desk, api, kind):
     assert here.try_it().is_new is False
 
 
+UNIQUE = ["kling", "cometapi"]
+"""Here the vendor's page says that a name is taken only once in an account."""
+
+
 @pytest.mark.parametrize("memory", [False, True])
-@pytest.mark.parametrize("api", NAMED)
+@pytest.mark.parametrize("api", [api for api in NAMED if api not in UNIQUE])
 def test_a_clip_that_was_not_taken_fails_the_try_and_the_next_one_pays(desk, api, memory):
     here = desk(api, memory=memory)
     here.sim.fault(kind="drop_before", method="POST", reset=True)
@@ -213,6 +159,46 @@ def test_a_clip_that_was_not_taken_fails_the_try_and_the_next_one_pays(desk, api
     assert here.paid() == []
     assert here.try_it().is_new
     assert len(here.paid()) == 1
+
+
+@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("api", UNIQUE)
+def test_a_clip_that_was_not_taken_is_sent_again_under_the_same_name_where_a_name_is_taken_once(
+    desk, api, memory
+):
+    here = desk(api, memory=memory)
+    here.sim.fault(kind="drop_before", method="POST", reset=True)
+    done = here.try_it(first=True)
+    assert done.is_new
+    assert here.naps == [2.0, 2.0]
+    assert [entry["task_id"] for entry in here.paid()] == [done.task.task_id]
+    assert [method for method in here.methods() if method == "POST"] == ["POST", "POST"]
+
+
+@pytest.mark.parametrize("api", UNIQUE)
+def test_the_same_name_is_not_sent_for_ever(desk, api):
+    here = desk(api)
+    here.sim.fault(kind="drop_before", method="POST", times=0)
+    with pytest.raises(e.UnknownSubmissionError, match="before it sends anything"):
+        here.try_it(first=True)
+    assert here.methods().count("POST") == 2
+    assert here.paid() == []
+
+
+@pytest.mark.parametrize("policy", ["refuse", "return-first"])
+@pytest.mark.parametrize("looks_too_early", [3, 5])
+def test_a_clip_that_the_vendor_shows_late_is_not_paid_twice_by_sending_its_name_again(
+    client_of, policy, looks_too_early, face, voice
+):
+    with SimulatorServer(SimulatorSettings(port=0, queue_seconds=10, duplicate_external_id=policy)) as sim:
+        client = client_of(sim.url, "kling", password="sk-simulator")
+        prepared = prepare(AvatarRequest(image=face, audio=voice), client.config.dialect)
+        here = Desk(sim, client, prepared)
+        sim.fault(kind="drop_after", method="POST")
+        sim.fault(kind="error_code", code=1203, status=404, method="GET", times=looks_too_early)
+        done = here.try_it(first=True)
+        assert [entry["task_id"] for entry in here.paid()] == [done.task.task_id]
+        assert done.is_new
 
 
 @pytest.mark.parametrize("api", NAMED)
@@ -394,7 +380,7 @@ def test_a_name_that_is_refused_as_taken_leads_to_its_clip(desk, api):
 def test_a_name_that_is_taken_but_cannot_be_asked_for_is_told_as_such(desk):
     here = desk("relay", relay="v3")
     here.try_it(first=True)
-    with pytest.raises(e.UnknownSubmissionError, match="has a task named"):
+    with pytest.raises(e.UnknownSubmissionError, match="to have a task named"):
         here.try_it(first=True)
     assert len(here.paid()) == 1
 
@@ -426,9 +412,9 @@ def test_the_users_own_name_is_used_as_it_is_and_numbered_only_after_a_failure(d
     here.sim.fault(kind="fail_task", reason="render node lost")
     assert here.try_it(first=True).external_task_id == "my clip/1"
     here.sim.advance(60)
-    assert here.try_it().external_task_id == "my clip/1-1"
+    assert here.try_it().external_task_id == "my clip/1-again-1"
     assert here.try_it().is_new is False
-    assert [entry["external_task_id"] for entry in here.paid()] == ["my clip/1", "my clip/1-1"]
+    assert [entry["external_task_id"] for entry in here.paid()] == ["my clip/1", "my clip/1-again-1"]
 
 
 # ------------------------------------------------------------------ spoken first

@@ -147,6 +147,15 @@ def test_a_repeated_external_id_may_return_the_first_task(run):
         assert sim.ledger()["total"]["tasks"] == 1
 
 
+def test_a_repeated_external_id_may_make_and_bill_a_second_task(run):
+    with run(duplicate_external_id="accept") as (sim, caller):
+        first, second = (caller.avatar(external_task_id="twice").json()["data"]["task_id"] for _ in range(2))
+        assert first != second
+        assert sim.ledger()["total"]["tasks"] == 2
+        assert caller.get(f"{PATH}/twice").json()["data"]["task_id"] == first
+        assert [task["task_id"] for task in caller.get(PATH).json()["data"]] == [second, first]
+
+
 def test_accounts_share_neither_ids_nor_slots_nor_tasks(run, other_account):
     from airflow_provider_kling_avatar.simulator.settings import DEFAULT_ACCOUNT
 

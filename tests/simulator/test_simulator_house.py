@@ -145,16 +145,23 @@ def test_the_simulator_shares_no_code_with_the_client():
 
 def test_the_command_line_reaches_the_settings():
     line = "--port 0 --slots 2 --queue-seconds 0.1 --account b:sk-b --account c:sk-c:ak:secret --fetch-remote"
-    settings = settings_from([*line.split(), "--duplicate-external-id", "return-first"])
+    settings = settings_from([*line.split(), "--duplicate-external-id", "accept"])
     assert [account.name for account in settings.accounts] == ["default", "b", "c"]
     assert settings.accounts[2].secret_key == "secret"
     assert (settings.slots, settings.queue_seconds, settings.fetch_remote) == (2, 0.1, True)
-    assert settings.duplicate_external_id == "return-first"
+    assert settings.duplicate_external_id == "accept"
     assert "secret" not in repr(settings.accounts[2])
 
 
 @pytest.mark.parametrize(
-    "line", ["--queue-seconds -1", "--account nothing", "--webhook-secret whsec_x", "--slots many"]
+    "line",
+    [
+        "--queue-seconds -1",
+        "--account nothing",
+        "--webhook-secret whsec_x",
+        "--slots many",
+        "--duplicate-external-id maybe",
+    ],
 )
 def test_nonsense_on_the_command_line_ends_with_a_usage_message(line, capsys):
     with pytest.raises(SystemExit):
@@ -192,16 +199,16 @@ def test_the_command_says_where_it_is_and_ends_on_ctrl_c_without_logging_keys(tm
             url = line.split()[-1]
         if "Ctrl-C" in line:
             break
-    patience = time.monotonic() + 20
+    patience = time.monotonic() + 60
     while time.monotonic() < patience:
         try:
-            requests.get(f"{url}/simulator/health", timeout=5)
+            requests.get(f"{url}/simulator/health", timeout=60)
             break
         except requests.ConnectionError:
             time.sleep(0.05)
-    requests.get(url + PATH, headers={"Authorization": "Bearer sk-simulator"}, timeout=5)
+    requests.get(url + PATH, headers={"Authorization": "Bearer sk-simulator"}, timeout=60)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "Stopped." in out
     assert f"GET {PATH} -> 200" in err

@@ -1,0 +1,171 @@
+"""Seeded chaos around the real operator and its trigger, and around what Airflow has for the same purpose."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[2] / "dev"))  # at the end: a tool must never hide a library
+
+from chaos_clip import Clip, prepared_of
+from chaos_fates import APIS, FORGETFUL, NAMED, Schedule, schedule_of
+from chaos_operator import ClipOperator, Operator
+from chaos_vendor import vendor_of
+
+from airflow_provider_kling_avatar.compat import BaseOperator
+from airflow_provider_kling_avatar.operators import base
+
+SEEDS = range(60)
+MANY_CLIPS = range(30)
+HAS_MIXIN = (
+    find_spec("airflow.sdk") is not None and find_spec("airflow.sdk.bases.resumablejobmixin") is not None
+)
+"""Airflow has ResumableJobMixin from 3.3 on."""
+MEMORIES = pytest.mark.parametrize("remembers", [True, False], ids=["memory", "no memory"])
+PACKAGE = logging.getLogger("airflow_provider_kling_avatar")
+
+
+@pytest.fixture(autouse=True)
+def _quiet():
+    level = PACKAGE.level
+    PACKAGE.setLevel(logging.CRITICAL + 1)
+    yield
+    PACKAGE.setLevel(level)
+
+
+@MEMORIES
+@pytest.mark.parametrize("api", APIS)
+def test_no_schedule_makes_the_operator_pay_twice_or_lose_a_clip(api, remembers):
+    operator = Operator(remembers=remembers)
+    outcomes = {seed: Clip(schedule_of(api, seed), operator).live() for seed in SEEDS}
+    assert {seed: outcome for seed, outcome in outcomes.items() if outcome.is_bad} == {}
+
+
+@MEMORIES
+def test_a_relay_that_forgets_names_is_never_paid_twice(remembers):
+    operator = Operator(remembers=remembers)
+    outcomes = [Clip(schedule_of(FORGETFUL, seed), operator).live() for seed in SEEDS]
+    assert not any(outcome.paid_twice or outcome.in_vain for outcome in outcomes)
+
+
+@MEMORIES
+@pytest.mark.parametrize("api", APIS)
+def test_being_told_to_slow_down_while_collecting_pays_nothing(api, remembers):
+    slow_down = Schedule(api, gets=("arrives",) * 3 + ("code 1302",) * 3)
+    outcome = Clip(slow_down, Operator(remembers=remembers)).live()
+    assert not outcome.is_bad
+
+
+@MEMORIES
+@pytest.mark.parametrize("api", NAMED)
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_clip_that_the_vendor_failed_for_want_of_a_slot_is_made_without_a_retry(api, remembers, deferrable):
+    story = []
+    full = Schedule(api, posts=("task fails for want of a slot",), deferrable=deferrable)
+    outcome = Clip(full, Operator(remembers=remembers), story.append).live()
+    assert (outcome.is_bad, outcome.stops) == (False, 0)
+    assert sum("TRY" in line for line in story) == 1
+
+
+def cleared_twice(api, seed, **changes):
+    """A schedule whose clip is wanted three times, with a clear and ``on_rerun="regenerate"`` in between."""
+    return replace(schedule_of(api, seed), wanted=3, **changes)
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_with_a_memory_a_clear_for_a_new_clip_makes_exactly_one_more(api):
+    operator = Operator(remembers=True)
+    lives = {seed: Clip(cleared_twice(api, seed, retries=20), operator).live() for seed in MANY_CLIPS}
+    # Not where somebody cleared it further: a task may be cleared after its clip was noted as delivered, but before
+    # Airflow has heard of it, and that is one more clear for a new clip.
+    outcomes = {seed: outcome for seed, outcome in lives.items() if outcome.clears == 2}
+    assert len(outcomes) > 3
+    assert {seed: outcome for seed, outcome in outcomes.items() if outcome.is_bad} == {}
+
+
+@MEMORIES
+@pytest.mark.parametrize("api", APIS)
+def test_no_retry_makes_a_new_clip_where_every_clear_may(api, remembers):
+    operator = Operator(remembers=remembers)
+    outcomes = [Clip(cleared_twice(api, seed), operator).live() for seed in MANY_CLIPS]
+    assert all(outcome.clips <= 1 + outcome.clears for outcome in outcomes)
+
+
+@MEMORIES
+def test_a_retry_that_passed_for_a_clear_would_be_caught(monkeypatch, remembers):
+    monkeypatch.setattr(base, "round_of", lambda context, _retries: context["ti"].try_number)
+    monkeypatch.setattr(base, "is_asked_anew", lambda _context, _retries: True)
+    operator = Operator(remembers=remembers)
+    again = Schedule("kling", kills=(("collected", 0),), runs_again=True, wanted=2)
+    outcome = Clip(again, operator).live()
+    assert outcome.clips > 1 + outcome.clears
+
+
+class ChangesInputs(Operator):
+    """The operator in a Dag whose picture is another one from the second try on."""
+
+    def __call__(self, clip, attempt):
+        if attempt.number > 1:
+            clip.prepared = prepared_of(clip.schedule.api, "https://pictures.test/another.png")
+        return super().__call__(clip, attempt)
+
+
+@MEMORIES
+@pytest.mark.parametrize("api", NAMED)
+def test_no_inputs_are_paid_for_twice_where_they_change_between_tries(api, remembers):
+    operator, both = ChangesInputs(remembers=remembers), 0
+    for seed in SEEDS:
+        schedule = schedule_of(api, seed)
+        Clip(schedule, operator).live()
+        billed = vendor_of(api, schedule.duplicates).ledger.entries()
+        names = [entry["external_task_id"] for entry in billed if entry["status"] != "failed"]
+        inputs = [name.rpartition("-")[0] for name in names]  # a name ends in the submission's number
+        assert len(inputs) == len(set(inputs)), seed
+        both += len(inputs) == 2
+    assert both > 5
+
+
+FULL_THEN_KILLED = Schedule("generations", posts=("code 1303", "killed before the answer"), keeps_event=True)
+"""The try that is killed was resumed with the word that there is a free slot, and its clip was taken."""
+FAILED_ONCE = Schedule("kling", posts=("task fails",), keeps_event=True)
+ENDED_BY_AIRFLOW = Schedule("kling", kills=(("Airflow ends the waiting", 0),), keeps_event=True)
+
+
+@MEMORIES
+@pytest.mark.parametrize("schedule", [FULL_THEN_KILLED, FAILED_ONCE, ENDED_BY_AIRFLOW])
+def test_a_retry_does_not_believe_the_event_of_the_try_before(schedule, remembers):
+    story = []
+    outcome = Clip(schedule, Operator(remembers=remembers), story.append).live()
+    assert not outcome.is_bad
+    assert sum("TRY" in line for line in story) == 2
+
+
+def test_a_retry_that_believed_the_event_of_the_try_before_would_be_caught(monkeypatch):
+    monkeypatch.setattr(ClipOperator, "resume_execution", BaseOperator.resume_execution)
+    forgetful = Operator(remembers=False)
+    assert Clip(FULL_THEN_KILLED, forgetful).live().paid_twice
+    assert not Clip(replace(FULL_THEN_KILLED, keeps_event=False), forgetful).live().is_bad
+
+
+if HAS_MIXIN:
+
+    @pytest.mark.parametrize("api", APIS)
+    def test_airflows_own_mixin_pays_twice_on_the_same_schedules(api):
+        from chaos_resumable import Resumable
+
+        mixin = Resumable()
+        outcomes = [Clip(schedule_of(api, seed), mixin).live() for seed in SEEDS]
+        assert sum(outcome.paid_twice for outcome in outcomes) > 5
+        assert sum(outcome.lost for outcome in outcomes) > 5
+
+    def test_airflows_own_mixin_goes_on_with_an_id_that_it_could_store():
+        from chaos_resumable import Resumable
+
+        killed = Schedule("kling", kills=(("waiting", 0),), deferrable=False)
+        outcome = Clip(killed, Resumable()).live()
+        assert not outcome.is_bad

@@ -1,0 +1,175 @@
+"""What a task may spend: refused before it pays, told before and after, and never in the way of what is bought."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+
+from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
+from airflow_provider_kling_avatar.kling.errors import CostLimitError, InvalidRequestError
+from airflow_provider_kling_avatar.kling.money import Cost
+from airflow_provider_kling_avatar.operators.kling_avatar import (
+    KlingAvatarSubmitOperator,
+    KlingImageToVideoSubmitOperator,
+)
+from airflow_provider_kling_avatar.spending import cost_of, told_estimate
+
+NEWS = {"text": "Good evening and welcome to the news.", "voice_id": "reader_en_m-v1"}
+OWN = {"avatar.std": "0.05", "currency": "EUR"}
+
+
+@pytest.fixture(autouse=True)
+def connected(connect):
+    """Every test here has a good connection to start from."""
+
+
+@pytest.fixture
+def submit(face, voice):
+    def build(**more):
+        return KlingAvatarSubmitOperator(task_id="clip", **({"image": face, "audio": voice} | more))
+
+    return build
+
+
+@pytest.fixture
+def ledger(sim):
+    """What the vendor would have billed for."""
+    return lambda: sim.ledger()["entries"]
+
+
+def test_the_estimate_is_logged_and_pushed_before_anything_is_sent(submit, context, events, caplog):
+    with caplog.at_level(logging.INFO):
+        submit(max_cost="1.50").execute(context)
+
+    assert told_estimate(context) == {"amount": "0.14", "currency": "USD", "seconds": "2.5", "rough": False}
+    keys = [event[1] for event in events if event[0] == "xcom"]
+    assert keys.index("kling_estimate") < keys.index("task_id")
+    assert "cost: about 0.14 USD: 2.50 s of std at 0.056 USD/s, list price as of 2026-11-21" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("task", "connection"), [("0.1", None), (None, "0.1"), ("5", 0.1), (0.1, "5"), (0, None)]
+)
+def test_a_clip_above_the_smaller_limit_is_refused_before_it_is_paid(
+    submit, context, connect, ledger, task, connection
+):
+    connect(**({} if connection is None else {"max_cost": connection}))
+
+    with pytest.raises(CostLimitError, match=r"may cost 0\.14 USD, more than max_cost allows") as error:
+        submit(max_cost=task).execute(context)
+
+    assert isinstance(error.value, AirflowFailException)
+    assert "2.50 s of std at 0.056 USD/s" in str(error.value)
+    assert ledger() == []
+
+
+@pytest.mark.parametrize("name", ["max_cost", "max_cost_per_run"])
+@pytest.mark.parametrize("value", ["abc", "-1", "NaN", "None", "", "1,50", float("nan"), True])
+def test_a_limit_that_is_no_amount_is_told_before_anything_is_paid(submit, context, ledger, name, value):
+    with pytest.raises(InvalidRequestError, match=f"{name} is "):
+        submit(**{name: value}).execute(context)
+    assert ledger() == []
+
+
+def test_a_limit_without_a_price_is_refused_and_the_message_says_how_to_give_one(
+    submit, context, connect, ledger
+):
+    connect(host="https://api-beijing.klingai.com", max_cost="1")
+    with pytest.raises(CostLimitError, match=r"avatar\.std on the api 'kling'.*\"prices\""):
+        submit().execute(context)
+    assert told_estimate(context) is None
+
+
+def test_without_a_limit_an_unknown_price_is_only_told(face, context, caplog, ledger):
+    with caplog.at_level(logging.INFO):
+        KlingImageToVideoSubmitOperator(task_id="clip", image=face, prompt="wave").execute(context)
+    assert "cost: not known, since no price is known for image_to_video.std" in caplog.text
+    assert len(ledger()) == 1
+
+
+def test_the_connections_own_prices_are_calculated_with(face, context, connect):
+    connect(prices={"image_to_video.pro": 0.1, "currency": "EUR"})
+    KlingImageToVideoSubmitOperator(
+        task_id="clip", image=face, prompt="wave", mode="pro", duration=10, max_cost=1
+    ).execute(context)
+    assert told_estimate(context) == {"amount": "1", "currency": "EUR", "seconds": "10", "rough": False}
+
+
+def test_a_text_that_is_sure_to_cost_too_much_is_not_even_spoken(submit, context, ledger):
+    with pytest.raises(CostLimitError, match="a guess from the text"):
+        submit(audio=None, text="word " * 150, voice_id=NEWS["voice_id"], max_cost="0.5").execute(context)
+    assert ledger() == []
+
+
+def test_the_length_of_the_speech_decides_once_it_is_known(submit, context, ledger):
+    submit(audio=None, **NEWS, max_cost="1").execute(context)
+    assert told_estimate(context)["rough"] is False
+    assert [entry["endpoint"] for entry in ledger()] == ["speech", "avatar"]
+
+
+def test_an_audio_id_has_no_known_length_unless_it_is_told(submit, context, ledger):
+    spoken = {"audio": None, "audio_id": "a-1", "max_cost": "1"}
+    with pytest.raises(CostLimitError, match="the length of the voice is not known"):
+        submit(**spoken).execute(context)
+    with contextlib.suppress(InvalidRequestError):  # the vendor has no such audio
+        submit(**spoken, audio_duration_seconds="4.5").execute(context)
+    assert told_estimate(context)["amount"] == "0.252"
+
+
+def test_a_clip_that_an_earlier_try_bought_is_never_refused(submit, context, make_context, ledger):
+    submit().execute(context)
+    retry = make_context(try_number=2, max_tries=1)
+
+    task_id = submit(max_cost="0.01", max_cost_per_run="0.01").execute(retry)
+
+    assert task_id == ledger()[0]["task_id"]
+    assert len(ledger()) == 1
+    assert told_estimate(retry)["amount"] == "0.14"
+    assert retry["ti"].xcoms["kling_share_of_run"]["stage"] == "granted"
+
+
+def test_a_refusal_leaves_no_trace_that_looks_like_a_clip(submit, make_context, ledger):
+    with pytest.raises(CostLimitError):
+        submit(max_cost="0.01").execute(make_context(store_there=True))
+
+    submit(max_cost="1").execute(make_context(store_there=True, try_number=2, max_tries=0))
+
+    assert len(ledger()) == 1
+
+
+def test_the_row_that_does_not_fit_into_the_run_is_refused(submit, context, ledger, monkeypatch):
+    siblings = [{"place": row, "amount": "0.14", "stage": "granted"} for row in (0, 1)]
+    monkeypatch.setattr("airflow_provider_kling_avatar.spending.xcoms_of_all_rows", lambda *_: siblings)
+    context["ti"].map_index = 2
+
+    with pytest.raises(CostLimitError, match=r"0\.28 of max_cost_per_run 0\.3 are spoken for"):
+        submit(max_cost_per_run="0.3").execute(context)
+
+    assert ledger() == []
+    assert context["ti"].xcoms["kling_share_of_run"]["stage"] == "withdrawn"
+
+
+def test_a_row_keeps_its_share_while_it_waits_for_a_slot(
+    submit, context, make_context, start_vendor, connect
+):
+    full = start_vendor(slots=1, queue_seconds=1000, render_seconds=1000)
+    connect(host=full.url)
+    submit().execute(make_context(task_id="another"))
+    with pytest.raises(TaskDeferred):
+        submit(max_cost_per_run="0.14").execute(context)
+    assert context["ti"].xcoms["kling_share_of_run"] == {"place": -1, "amount": "0.14", "stage": "granted"}
+
+
+def test_the_vendors_deduction_is_the_actual_cost(submit, context, sim):
+    task_id = submit().execute(context)
+    sim.advance(60)
+    hook = KlingAvatarHook()
+
+    task = hook.get_task(task_id, "avatar")
+
+    assert (task.units, task.currency) == ("1", None)
+    assert cost_of(task, hook.config) == Cost(task.cost, "USD")
+    assert str(task.cost) == "0.14"

@@ -1,0 +1,54 @@
+"""A clip that is tried again and again: everything a try needs, so that the next one can be made the same way."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+from airflow_provider_kling_avatar.kling.identity import Work
+from airflow_provider_kling_avatar.kling.submission import Submitter
+
+WORK = Work(dag_id="news", task_id="clip", run_id="manual__2026", map_index=-1, account="kling_default")
+
+
+class Notebook:
+    """A memory that outlives a try."""
+
+    def __init__(self):
+        self.pages = []
+
+    def recall(self):
+        return json.loads(self.pages[-1]) if self.pages else {}
+
+    def remember(self, record):
+        self.pages.append(json.dumps(record))
+
+
+@dataclasses.dataclass
+class Desk:
+    """Everything a try needs, so that the next one can be made the same way."""
+
+    sim: object
+    client: object
+    prepared: object
+    memory: Notebook | None = None
+    naps: list = dataclasses.field(default_factory=list)
+
+    def try_it(self, *, first=False, anew=False, policy="fail", work=WORK, **more):
+        return Submitter(
+            self.client,
+            self.prepared,
+            work,
+            memory=self.memory,
+            first_try=first,
+            asked_anew=first or anew,
+            on_unknown_submission=policy,
+            sleep=self.naps.append,
+            **more,
+        ).run()
+
+    def paid(self, endpoint="avatar"):
+        return [entry for entry in self.sim.ledger()["entries"] if entry["endpoint"] == endpoint]
+
+    def methods(self):
+        return [request.method for request in self.sim.requests]

@@ -1,0 +1,448 @@
+"""What a try does about a clip that may be there already: attach, collect, submit or stop. It never pays for asking."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from desk import WORK, Notebook
+
+from airflow_provider_kling_avatar.kling import errors as e
+from airflow_provider_kling_avatar.kling.model import TaskState
+from airflow_provider_kling_avatar.kling.recovery import (
+    Attach,
+    Collect,
+    Policies,
+    Recovery,
+    Stop,
+    Submit,
+    Try,
+)
+
+NAMED = ["kling", "kling-broadcast", "cometapi", "relay"]
+ALL = [*NAMED, "generations"]
+RETRY = Try(first=False)
+REGENERATE = {"on_rerun": "regenerate"}
+
+
+def step(here, this_try=RETRY, **policies):
+    return Recovery(
+        here.client, here.prepared, WORK, memory=here.memory, this_try=this_try, policies=Policies(**policies)
+    ).next_step()
+
+
+class Unreadable(Notebook):
+    """A store that is down."""
+
+    def recall(self):
+        raise e.StateUnavailableError("the store is down")
+
+
+# ------------------------------------------------------------------ one function, four answers
+
+
+@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("api", NAMED)
+def test_it_attaches_while_the_clip_is_made_collects_when_it_is_there_and_submits_after_a_failure(
+    desk, api, memory
+):
+    here = desk(api, memory=memory)
+    assert step(here) == Submit(0)
+    done = here.try_it(first=True)
+    attach = step(here)
+    assert isinstance(attach, Attach)
+    assert (attach.task.task_id, attach.name) == (done.task.task_id, done.external_task_id)
+    here.sim.advance(60)
+    collect = step(here)
+    assert isinstance(collect, Collect)
+    assert collect.task.state is TaskState.SUCCEEDED
+    assert len(here.paid()) == 1
+
+
+@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("api", NAMED)
+def test_after_a_failure_it_submits_the_next_number(desk, api, memory):
+    here = desk(api, memory=memory)
+    here.sim.fault(kind="fail_task", reason="render node lost")
+    here.try_it(first=True)
+    here.sim.advance(60)
+    assert step(here) == Submit(1)
+
+
+@pytest.mark.parametrize("api", ALL)
+def test_a_vendor_that_cannot_be_asked_is_a_reason_to_stop(desk, api):
+    here = desk(api, memory=True)
+    here.try_it(first=True)
+    here.sim.fault(kind="http_error", method="GET", times=0)
+    stop = step(here, on_unknown_submission="resubmit")
+    assert isinstance(stop, Stop)
+    assert isinstance(stop.error, e.UnavailableError)
+    assert len(here.paid()) == 1
+
+
+@pytest.mark.parametrize("api", ALL)
+def test_a_memory_that_cannot_be_read_is_a_reason_to_stop_even_at_first(desk, api):
+    here = desk(api)
+    here.memory = Unreadable()
+    for this_try in (RETRY, Try(first=True, asked_anew=True)):
+        stop = step(here, this_try)
+        assert isinstance(stop, Stop)
+        assert isinstance(stop.error, e.StateUnavailableError)
+    assert here.methods() == []
+
+
+def test_a_memory_that_cannot_be_written_stops_before_anything_is_paid(desk):
+    here = desk(memory=True)
+
+    def broken(_record):
+        raise e.StateUnavailableError("the store is full")
+
+    here.memory.remember = broken
+    with pytest.raises(e.StateUnavailableError):
+        here.try_it(first=True)
+    assert here.methods() == []
+
+
+@pytest.mark.parametrize("api", ALL)
+def test_a_clip_that_is_paid_is_not_lost_because_its_id_could_not_be_noted(desk, api, caplog):
+    here = desk(api, memory=True)
+    written = here.memory.remember
+
+    def fails_after_the_first(record):
+        if here.memory.pages:
+            raise e.StateUnavailableError("the store went down")
+        written(record)
+
+    here.memory.remember = fails_after_the_first
+    done = here.try_it(first=True)
+    assert done.task.task_id == here.paid()[0]["task_id"]
+    assert done.task.task_id in caplog.text
+
+
+# ------------------------------------------------------------------ vendors that answer oddly
+
+
+@pytest.mark.parametrize("api", ALL)
+def test_a_proxys_bare_404_for_a_remembered_clip_is_asked_again_by_the_next_try(desk, api):
+    here = desk(api, memory=True)
+    done = here.try_it(first=True)
+    here.sim.fault(kind="http_error", status=404, method="GET", times=0)
+    stop = step(here)
+    assert isinstance(stop, Stop)
+    assert isinstance(stop.error, e.UnknownSubmissionError)
+    assert not stop.error.permanent
+    here.sim.clear_faults()
+    assert here.try_it().task.task_id == done.task.task_id
+    assert len(here.paid()) == 1
+
+
+def test_a_proxys_bare_404_for_a_name_passes_where_the_vendors_page_has_that_route(desk):
+    here = desk("kling")
+    here.try_it(first=True)
+    here.sim.fault(kind="http_error", status=404, method="GET", times=0)
+    stop = step(here)
+    assert isinstance(stop, Stop)
+    assert not stop.error.permanent
+
+
+@pytest.mark.parametrize("api", ["kling-broadcast", "relay"])
+def test_a_name_that_is_taken_but_shown_late_is_asked_for_again_by_the_next_try(desk, api):
+    here = desk(api)
+    done = here.try_it(first=True)
+    if api == "relay":
+        here.sim.fault(
+            kind="error_code", code=1203, status=404, method="GET", path=done.external_task_id, times=0
+        )
+    find, here.client._find_in_list = here.client._find_in_list, lambda *_: None
+    with pytest.raises(e.UnknownSubmissionError) as caught:
+        here.try_it(first=True)
+    assert not caught.value.permanent
+    here.client._find_in_list = find
+    here.sim.clear_faults()
+    assert here.try_it().task.task_id == done.task.task_id
+    assert len(here.paid()) == 1
+
+
+@pytest.mark.parametrize("memory", [False, True])
+def test_a_name_that_is_taken_where_nothing_is_shown_is_never_stepped_over_for_it_was_paid(desk, memory):
+    here = desk("relay", relay="v3", memory=memory)
+    here.sim.fault(kind="drop_after", method="POST")
+    with pytest.raises(e.UnknownSubmissionError):
+        here.try_it(first=True)
+    with pytest.raises(e.UnaskableSubmissionError):
+        here.try_it()
+    with pytest.raises(e.UnaskableSubmissionError, match="external_task_id of your own"):
+        here.try_it(policy="resubmit")
+    assert len(here.paid()) == 1
+
+
+# ------------------------------------------------------------------ inputs that changed
+
+
+@pytest.mark.parametrize("api", ["kling", "generations"])
+def test_changed_inputs_make_a_new_clip_by_default(desk, api):
+    first = desk(api, memory=True)
+    first.try_it(first=True)
+    second = desk(api, memory=False, mode="pro")
+    second.memory = first.memory
+    assert step(second) == Submit(0)
+    assert second.try_it().is_new
+
+
+@pytest.mark.parametrize("api", ["kling", "generations"])
+def test_changed_inputs_stop_the_try_where_the_user_wants_to_know(desk, api):
+    first = desk(api, memory=True)
+    done = first.try_it(first=True)
+    second = desk(api, mode="pro")
+    second.memory = first.memory
+    stop = step(second, on_changed_input="fail")
+    assert isinstance(stop, Stop)
+    assert isinstance(stop.error, e.ChangedInputError)
+    assert done.task.task_id in str(stop.error)
+    assert stop.error.permanent
+    assert isinstance(step(first, on_changed_input="fail"), Attach)
+
+
+def test_changed_inputs_cannot_be_noticed_without_a_memory_and_that_is_said_before_anything_is_paid(desk):
+    here = desk()
+    stop = step(here, Try(first=True, asked_anew=True), on_changed_input="fail")
+    assert isinstance(stop, Stop)
+    assert isinstance(stop.error, e.ConfigurationError)
+    assert "state_path" in str(stop.error)
+
+
+def test_inputs_that_are_changed_back_are_not_paid_again_unasked(desk):
+    one = desk("generations", memory=True)
+    one.try_it(first=True)
+    other = desk("generations", mode="pro")
+    other.memory = one.memory
+    other.try_it()
+    stop = step(one)
+    assert isinstance(stop, Stop)
+    assert isinstance(stop.error, e.UnaskableSubmissionError)
+    named = desk(memory=True)
+    first = named.try_it(first=True)
+    changed = desk(mode="pro")
+    changed.memory = named.memory
+    changed.try_it()
+    assert named.try_it().task.task_id == first.task.task_id
+
+
+def test_changed_inputs_under_the_users_own_name_get_the_next_number_and_not_the_old_clip(desk):
+    own = {"external_task_id": "evening-news"}
+    first, second = desk(memory=True, **own), desk(mode="pro", **own)
+    second.memory = first.memory
+    assert first.try_it(first=True).external_task_id == "evening-news"
+    changed = second.try_it()
+    assert (changed.is_new, changed.external_task_id) == (True, "evening-news-again-1")
+    assert second.try_it().task.task_id == changed.task.task_id
+    assert first.try_it().external_task_id == "evening-news"
+    assert second.try_it().task.task_id == changed.task.task_id
+    assert len(first.paid()) == 2
+
+
+def test_a_users_own_name_skips_the_numbers_of_other_inputs_after_a_failure(desk):
+    own = {"external_task_id": "evening-news"}
+    first, second = desk(memory=True, **own), desk(mode="pro", **own)
+    second.memory = first.memory
+    first.sim.fault(kind="fail_task", reason="render node lost")
+    first.try_it(first=True)
+    second.try_it()
+    first.sim.advance(60)
+    third = first.try_it()
+    assert (third.is_new, third.external_task_id) == (True, "evening-news-again-2")
+
+
+@pytest.mark.parametrize("api", ["kling", "generations"])
+def test_another_connection_is_a_changed_input(desk, api):
+    here = desk(api, memory=True)
+    here.try_it(first=True)
+    other = dataclasses.replace(WORK, account="another_account")
+    policies = Policies(on_changed_input="fail")
+    stop = Recovery(
+        here.client, here.prepared, other, memory=here.memory, this_try=RETRY, policies=policies
+    ).next_step()
+    assert isinstance(stop, Stop)
+    assert isinstance(stop.error, e.ChangedInputError)
+
+
+def test_inputs_that_the_vendor_refused_may_be_corrected(desk):
+    wrong, right = desk(memory=True), desk(mode="pro")
+    right.memory = wrong.memory
+    wrong.sim.fault(kind="error_code", code=1201, method="POST", message="no such thing")
+    with pytest.raises(e.InvalidRequestError):
+        wrong.try_it(first=True)
+    assert step(right, on_changed_input="fail") == Submit(0)
+
+
+def test_a_clip_is_not_forgotten_because_the_next_one_was_refused(desk):
+    own = {"external_task_id": "evening-news"}
+    first, second = desk(memory=True, **own), desk(mode="pro", **own)
+    second.memory = first.memory
+    first.try_it(first=True)
+    note_delivery(first)
+    first.sim.fault(kind="error_code", code=1102, method="POST")
+    with pytest.raises(e.AccountError):
+        first.try_it(anew=True, round_number=1, **REGENERATE)
+    assert isinstance(step(second, on_changed_input="fail"), Stop)
+    assert second.try_it().external_task_id == "evening-news-again-2"
+
+
+def test_a_clip_found_by_name_is_noted_for_later(desk):
+    here = desk()
+    done = here.try_it(first=True)
+    here.memory = Notebook()
+    here.try_it()
+    assert here.memory.recall()["task_id"] == done.task.task_id
+
+
+# ------------------------------------------------------------------ lists that do not tell
+
+
+@pytest.mark.parametrize("memory", [False, True])
+def test_a_list_that_is_longer_than_it_is_searched_is_no_proof(desk, memory, monkeypatch):
+    monkeypatch.setattr("airflow_provider_kling_avatar.kling.client.PAGES_SEARCHED", 2)
+    monkeypatch.setattr("airflow_provider_kling_avatar.kling.client.MAX_PAGE_SIZE", 2)
+    here = desk("kling-broadcast", memory=memory)
+    here.sim.fault(kind="drop_after", method="POST")
+    here.sim.fault(kind="http_error", method="GET", times=9)
+    with pytest.raises(e.UnknownSubmissionError):
+        here.try_it(first=True)
+    here.sim.clear_faults()
+    kept, here.memory = here.memory, None
+    for number in range(5):
+        here.try_it(first=True, work=dataclasses.replace(WORK, run_id=f"other {number}"))
+    here.memory = kept
+    stop = step(here)
+    assert isinstance(stop, Stop)
+    assert isinstance(stop.error, e.UnaskableSubmissionError)
+
+
+def test_a_list_without_any_names_is_no_proof(desk, vendor, client_of):
+    here = desk("kling-broadcast")
+    here.client = client_of(vendor.url, "kling-broadcast")
+    rows = [{"task_id": str(number), "task_status": "succeed"} for number in range(3)]
+    vendor.answers(*[{"code": 0, "data": rows}] * 4)
+    stop = step(here)
+    assert isinstance(stop, Stop)
+    assert isinstance(stop.error, e.UnaskableSubmissionError)
+
+
+# ------------------------------------------------------------------ run again after success
+
+
+def note_delivery(here, this_round=0):
+    if here.memory:
+        here.memory.remember({**here.memory.recall(), "delivered_in": this_round})
+
+
+def delivered(here, **more):
+    """Let a try pay for a clip, wait for it, and note that the task has done its work."""
+    done = here.try_it(**more)
+    here.sim.advance(60)
+    note_delivery(here, more.get("round_number", 0))
+    return done
+
+
+@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("api", NAMED)
+def test_a_cleared_task_gives_the_same_clip_by_default(desk, api, memory):
+    here = desk(api, memory=memory)
+    done = delivered(here, first=True)
+    again = here.try_it(anew=True, round_number=1)
+    assert again.task.task_id == done.task.task_id
+    assert len(here.paid()) == 1
+
+
+@pytest.mark.parametrize(("api", "memory"), [*((api, False) for api in NAMED), *((api, True) for api in ALL)])
+def test_where_wanted_each_clear_makes_one_new_clip_and_its_retries_none(desk, api, memory):
+    here = desk(api, memory=memory)
+    ids = [delivered(here, first=True, **REGENERATE).task.task_id]
+    for clear in (1, 2):
+        ids.append(here.try_it(anew=True, round_number=clear, **REGENERATE).task.task_id)
+        retry = here.try_it(round_number=clear, **REGENERATE)
+        assert (retry.task.task_id, retry.is_new) == (ids[-1], False)
+        here.sim.advance(60)
+        assert here.try_it(round_number=clear, **REGENERATE).task.task_id == ids[-1]
+        note_delivery(here, clear)
+    assert len(set(ids)) == len(here.paid()) == 3
+
+
+@pytest.mark.parametrize("api", ALL)
+def test_a_clear_whose_first_try_died_before_paying_is_made_good_by_its_retry(desk, api):
+    here = desk(api, memory=True)
+    delivered(here, first=True, **REGENERATE)
+    retry_of_the_clear = here.try_it(round_number=1, **REGENERATE)
+    assert retry_of_the_clear.is_new
+    assert len(here.paid()) == 2
+
+
+@pytest.mark.parametrize("memory", [False, True])
+def test_a_clear_while_the_clip_is_made_or_before_it_was_delivered_goes_on_with_it(desk, memory):
+    here = desk(memory=memory)
+    done = here.try_it(first=True, **REGENERATE)
+    assert here.try_it(anew=True, round_number=1, **REGENERATE).task.task_id == done.task.task_id
+    if memory:
+        here.sim.advance(60)
+        assert here.try_it(anew=True, round_number=1, **REGENERATE).task.task_id == done.task.task_id
+    assert len(here.paid()) == 1
+
+
+def test_a_try_that_airflow_adds_by_itself_after_success_is_no_wish_for_a_new_clip(desk):
+    for memory in (False, True):
+        here = desk(memory=memory, prompt=f"memory {memory}")
+        done = delivered(here, first=True, **REGENERATE)
+        assert here.try_it(**REGENERATE).task.task_id == done.task.task_id
+
+
+def test_a_clip_that_a_clear_delivered_is_not_made_again_by_the_retries_of_that_clear(desk):
+    here = desk(memory=True)
+    done = here.try_it(first=True, **REGENERATE)  # this round's tries all time out
+    here.sim.advance(60)
+    assert here.try_it(anew=True, round_number=3, **REGENERATE).task.task_id == done.task.task_id
+    note_delivery(here, 3)
+    assert here.try_it(round_number=3, **REGENERATE).task.task_id == done.task.task_id
+    assert len(here.paid()) == 1
+
+
+@pytest.mark.parametrize("api", ALL)
+def test_what_was_delivered_and_is_gone_at_the_vendor_is_not_bought_again_unasked(desk, api):
+    here = desk(api, memory=True)
+    delivered(here, first=True)
+    here.sim.state.store.forget_tasks()
+    stop = step(here, Try(first=False, asked_anew=True, round=1))
+    assert isinstance(stop, Stop)
+    assert "regenerate" in str(stop.error)
+    if api != "generations":
+        assert step(here, Try(first=False, asked_anew=True, round=1), **REGENERATE) == Submit(0)
+
+
+def test_the_same_clip_is_given_after_a_regenerated_one_too(desk):
+    here = desk(memory=True)
+    delivered(here, first=True, **REGENERATE)
+    second = delivered(here, anew=True, round_number=1, **REGENERATE)
+    assert here.try_it(anew=True, round_number=5).task.task_id == second.task.task_id
+
+
+# ------------------------------------------------------------------ after "no free slot"
+
+
+@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("api", ALL)
+def test_what_was_just_refused_for_want_of_a_slot_may_be_sent_again(desk, api, memory):
+    here = desk(api, memory=memory)
+    here.sim.fault(kind="error_code", code=1303, status=429, method="POST")
+    with pytest.raises(e.NoFreeSlotError):
+        here.try_it(first=True)
+    assert here.try_it(refused=True).is_new
+    assert len(here.paid()) == 1
+
+
+@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("api", NAMED)
+def test_a_clip_that_was_taken_and_then_failed_for_want_of_a_slot_is_made_anew(desk, api, memory):
+    here = desk(api, memory=memory)
+    here.sim.fault(kind="fail_task", reason="parallel task over resource pack limit")
+    here.try_it(first=True)
+    here.sim.advance(60)
+    assert here.try_it(refused=True).is_new

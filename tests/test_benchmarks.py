@@ -1,0 +1,271 @@
+"""The benchmarks' pure parts: the same ends for all, answers that are right, medians, verdicts that can be missed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1]))  # at the end: the benchmarks must never hide a library
+
+from benchmarks import plan, report
+from benchmarks.bare import ListLimit, SingleLimit
+from benchmarks.figures import Case, Figures, Summary, percentile, summarise
+from benchmarks.goals import Verdicts
+from benchmarks.loop_watch import LoopWatch, new_loop
+from benchmarks.vendor import Vendor, Wire
+from benchmarks.vendor_answers import OLD_TASKS, Account, Plan, task_id
+
+FIGURES = Figures(
+    cpu=1.0,
+    requests=100,
+    most_in_flight=1,
+    connections=1,
+    memory=1024,
+    block=0.01,
+    collection=0.005,
+    wrong=0,
+    wall=60.0,
+    vendor_cpu=0.1,
+    foreign=0.0,
+    lateness=[1.0],
+)
+
+
+def measured(**figures) -> Summary:
+    return summarise([replace(FIGURES, **figures)])
+
+
+def verdicts(cases, sizes=(1000, 10_000)):
+    return {f"{goal.what}: {goal.limit}": goal for goal in Verdicts(cases, sizes, 5.0)}
+
+
+def verdict(cases, words):
+    (found,) = [goal for text, goal in verdicts(cases).items() if words in text]
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ figures
+
+
+def test_a_percentile_is_a_value_that_was_measured():
+    lateness = [float(number) for number in range(1, 101)]
+
+    assert percentile(lateness, 0.5) == 50.0
+    assert percentile(lateness, 0.99) == 99.0
+    assert percentile([3.0], 0.99) == 3.0
+
+
+def test_medians_are_taken_over_runs_but_one_wrong_event_is_never_lost_in_them():
+    runs = [replace(FIGURES, cpu=cpu, wrong=wrong) for cpu, wrong in ((1.0, 0), (9.0, 0), (2.0, 3))]
+
+    summary = summarise(runs)
+
+    assert (summary.runs, summary.cpu, summary.wrong) == (3, 2.0, 3)
+
+
+def test_who_never_reported_is_late_without_end():
+    assert measured(lateness=[], wrong=1000).p99 == math.inf
+
+
+@pytest.mark.parametrize(("foreign", "busy"), [(0.02, False), (0.5, True)])
+def test_figures_from_a_busy_machine_are_marked(foreign, busy):
+    case = Case("ours-list", 1000)
+    text = report.render(plan.full(3), {case: measured(foreign=foreign)}, {}, [], {})
+
+    assert ("†" in text) is busy
+
+
+# ------------------------------------------------------------------------------------------------- verdicts
+
+
+@pytest.mark.parametrize(("cpu", "met"), [(1.5, True), (1.51, False)])
+def test_the_ratio_to_the_limit_decides(cpu, met):
+    cases = {Case("ours-list", 1000): measured(cpu=cpu), Case("bare-list", 1000): measured(cpu=1.0)}
+
+    goal = verdict(cases, "CPU, list, 1,000 tasks: at most 1.5 x")
+
+    assert goal.met is met
+    assert goal.measured.startswith(f"{cpu:.2f} x")
+
+
+def test_the_best_peer_is_the_one_compared_with():
+    cases = {
+        Case("ours-list", 1000): measured(cpu=0.5),
+        Case("http", 1000): measured(cpu=9.0),
+        Case("dbt", 1000): measured(cpu=5.0),
+    }
+
+    goal = verdict(cases, "CPU, list, 1,000 tasks: at least 15 x")
+
+    assert (goal.met, goal.measured) == (False, "10.0 x less than dbt")
+
+
+def test_what_was_not_measured_is_neither_met_nor_missed():
+    assert {goal.met for goal in verdicts({}).values()} == {None}
+
+
+def test_the_default_interval_is_judged_against_the_peer_that_asks_least():
+    cases = {
+        Case("ours-list", 1000, None): measured(requests=3000, lateness=[2.1]),
+        Case("http", 1000): measured(requests=8500),
+        Case("llm", 1000): measured(requests=2900),
+    }
+
+    assert verdict(cases, "default interval, list, 1,000 tasks: requests").met is False
+    assert verdict(cases, "lateness p99: at most 2 s").met is False
+
+
+def test_memory_is_counted_per_waiting_task():
+    cases = {Case("ours-list", 10_000): measured(memory=10_000 * 8 * 1024 + 10_000)}
+
+    goal = verdict(cases, "memory per waiting task, list")
+
+    assert (goal.met, goal.measured) == (False, "8.0 KB")
+
+
+def test_a_neighbour_that_is_slowed_is_seen():
+    alone = Case("http", 200)
+    cases = {
+        alone: measured(lateness=[5.0]),
+        replace(alone, beside="ours-list", beside_tasks=1000): measured(lateness=[5.05]),
+        replace(alone, beside="ours-list", beside_tasks=10_000): measured(lateness=[5.2]),
+    }
+
+    assert verdict(cases, "beside 1,000 of ours: lateness p99").met is True
+    assert verdict(cases, "beside 10,000 of ours: lateness p99").met is False
+
+
+def test_one_wrong_event_of_ours_misses_a_goal():
+    assert verdict({Case("ours-single", 1000): measured(wrong=1)}, "do not say what happened").met is False
+
+
+# --------------------------------------------------------------------------------------------------- report
+
+
+def test_a_missed_goal_a_failure_and_what_was_not_tried_are_in_the_report():
+    cases = {
+        Case("ours-list", 1000): measured(cpu=3.0),
+        Case("bare-list", 1000): measured(cpu=1.0),
+        Case("openai", 200): measured(),
+    }
+
+    text = report.render(plan.full(3), cases, {}, ["llm: it broke"], {"Python": "3.x"})
+
+    assert "| 3.00 x (3 / 1) | **missed** |" in text
+    assert "- llm: it broke" in text
+    assert "`OpenAIBatchTrigger`, 200 tasks only" in text
+    assert "not tried: see how it does with 1,000" in text
+
+
+def test_every_case_of_the_plan_is_measured_as_often_as_there_are_rounds_or_once():
+    full = plan.full(3)
+    order = list(full)
+
+    assert {order.count(case) for case in full.cases} == {3}
+    assert {order.count(case) for case in full.once} == {1}
+
+
+# --------------------------------------------------------------------------------------------------- vendor
+
+
+def test_the_same_seed_gives_the_same_ends_within_the_window():
+    ends = Plan(1000, 20.0, 60.0, seed=7).ends()
+
+    assert ends == Plan(1000, 20.0, 60.0, seed=7).ends()
+    assert ends != Plan(1000, 20.0, 60.0, seed=8).ends()
+    assert 20.0 <= min(ends) < max(ends) <= 60.0
+
+
+def rows(account, number, size, now):
+    return json.loads(b"[" + account.page(number, size, now) + b"]")
+
+
+def test_a_page_shows_the_newest_first_and_agrees_with_the_single_answers_at_any_moment():
+    account = Account(Plan(700, 20.0, 60.0), begin=1000.0)
+
+    for now in (1000.0, 1030.0, 1061.0):
+        listed = [row for number in (1, 2) for row in rows(account, number, 500, now)]
+        assert [row["task_id"] for row in listed[:700]] == [task_id(index) for index in reversed(range(700))]
+        assert listed[:700] == [json.loads(account.row(index, now)) for index in reversed(range(700))]
+        done = sum(row["task_status"] == "succeed" for row in listed[:700])
+        assert done == sum(at <= now for at in account.done_at)
+
+
+def test_behind_the_tasks_of_the_run_lies_a_past_and_behind_that_nothing():
+    account = Account(Plan(10), begin=1000.0)
+
+    assert len(rows(account, 1, 500, 1000.0)) == 500
+    assert len({row["task_id"] for number in range(1, 7) for row in rows(account, number, 500, 1000.0)}) == (
+        10 + OLD_TASKS
+    )
+    assert rows(account, 6, 500, 1000.0) == []
+
+
+@pytest.fixture
+async def vendor():
+    """A vendor in this process, and its address."""
+    served = Vendor()
+    server = await asyncio.get_running_loop().create_server(lambda: Wire(served), "127.0.0.1", 0)
+    async with server:
+        served.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield served
+
+
+def begin(vendor, tasks, **times):
+    vendor.begin({"tasks": tasks, "first": 0.0, "last": 0.05, "latency": 0.01} | times)
+
+
+async def test_both_limits_notice_every_end_and_the_vendor_counts_what_they_ask(vendor):
+    for limit, all_lists in ((ListLimit, True), (SingleLimit, False)):
+        begin(vendor, 20, first=0.05, last=0.1)
+        waiting = limit(vendor.url, 0.03)
+
+        noticed = await asyncio.gather(*(waiting.wait(task_id(index)) for index in range(20)))
+
+        assert noticed == [True] * 20
+        assert time.time() >= max(vendor.account.done_at) - vendor.latency
+        assert vendor.counts.requests >= (1 if all_lists else 20)
+        assert vendor.counts.lists == (vendor.counts.requests if all_lists else 0)
+        assert vendor.counts.in_flight == 0
+
+
+async def test_a_submission_is_taken_after_its_body_has_arrived_and_ends_in_its_time(vendor):
+    begin(vendor, 0, first=0.05, last=0.05)
+    async with aiohttp.ClientSession() as session:
+        path = f"{vendor.url}/v1/videos/avatar/image2video"
+        async with session.post(path, json={"image": "x" * 900_000}) as answer:
+            created = (await answer.json())["data"]
+        assert created["task_status"] == "processing"
+        await asyncio.sleep(0.06)
+        async with session.get(f"{path}/{created['task_id']}") as answer:
+            assert (await answer.json())["data"]["task_status"] == "succeed"
+        async with session.get(f"{path}/1") as answer:
+            assert answer.status == 404
+
+
+# ----------------------------------------------------------------------------------------------- loop watch
+
+
+def test_the_longest_turn_of_the_loop_is_found_and_idling_is_none():
+    async def run():
+        with LoopWatch() as idle:
+            await asyncio.sleep(0.1)
+        with LoopWatch() as blocked:
+            await asyncio.sleep(0)
+            time.sleep(0.2)  # noqa: ASYNC251 - blocking is what is measured
+            await asyncio.sleep(0)
+        return idle.block, blocked.block
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        idle, blocked = runner.run(run())
+
+    assert blocked >= 0.2
+    assert idle < blocked
