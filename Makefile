@@ -4,7 +4,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint test-matrix demo constraints clean
+.PHONY: help venv test test-quick test-crash test-slots test-news lint test-matrix matrix-quick matrix-crash chaos demo bench bench-landing constraints clean
 
 help:  ## Show this list
 	@echo "airflow-provider-kling-avatar: what make can do"
@@ -18,9 +18,31 @@ venv:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Python 3.11 or newer is needed, $(PYTHON) is %d.%d. Name another one: PYTHON=python3.12 make ..." % v[:2])'
 	@$(PYTHON) dev/environment.py .venv
 
-test: lint  ## Lint, check types and run all tests on the newest Airflow (PYTEST="-k name" for some)
+ifdef PYTEST
+test: venv
+	.venv/bin/python dev/under_test.py $(PYTEST)
+else
+test: lint test-quick test-crash test-slots test-news  ## Lint, check types and run all tests on the newest Airflow (PYTEST="-k name" for some)
+endif
+
+test-quick: venv  ## All tests but the three that take minutes
 	@mkdir -p build/reports
-	.venv/bin/python dev/under_test.py -n 2 --dist loadfile --junitxml=build/reports/test.xml $(PYTEST)
+	.venv/bin/python dev/under_test.py -n 2 --dist loadfile -m "not crash and not slow and not news" --junitxml=build/reports/test.xml
+
+test-crash: venv  ## Kill everything there is to kill in a distributed Airflow (needs PostgreSQL and Redis)
+	@mkdir -p build/reports
+	.venv/bin/python dev/under_test.py -m crash --junitxml=build/reports/crash.xml
+
+test-slots: venv  ## Fifty clips on an account with five slots
+	@mkdir -p build/reports
+	.venv/bin/python dev/under_test.py -m slow --junitxml=build/reports/slots.xml
+
+test-news: venv  ## The daily news from table to stored videos, while parts of Airflow die (needs PostgreSQL and Redis)
+	@mkdir -p build/reports
+	.venv/bin/python dev/under_test.py -m news --junitxml=build/reports/news.xml
+
+chaos: venv  ## Thousands of random faults and crashes; what others pay for the same (CHAOS="--seed 7 --dialect kling" tells one)
+	@.venv/bin/python dev/chaos.py $(CHAOS)
 
 lint: venv  ## Check style and types
 	.venv/bin/ruff check
@@ -28,11 +50,23 @@ lint: venv  ## Check style and types
 	.venv/bin/mypy
 	.venv/bin/mypy dev
 
-test-matrix: venv  ## Run all tests on Airflow 2.11, 3.0, 3.1, 3.2 and 3.3
-	@$(PYTHON) dev/matrix.py -- $(PYTEST)
+test-matrix: matrix-quick matrix-crash  ## Run the quick tests on Airflow 2.11, 3.0, 3.1, 3.2 and 3.3, and the crashes on 2.11
+
+matrix-quick: venv
+	@$(PYTHON) dev/matrix.py $(MATRIX) -- -m "not crash and not slow and not news" $(PYTEST)
+
+matrix-crash: venv
+	@$(PYTHON) dev/matrix.py --airflow 2.11.2 --label crash -- -m crash $(PYTEST)
 
 demo: venv  ## Make a talking video in a real Airflow, for free (KEEP=1 leaves the web UI up)
 	@.venv/bin/python dev/demo.py $(if $(KEEP),--keep)
+
+bench:  ## Measure waiting against the official providers and the bare limits (QUICK=1: two minutes; ONLY="ours-list bare-list")
+	@$(PYTHON) -m benchmarks.make_environment
+	@.venvs/bench/bin/python -m benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(BENCH)
+
+bench-landing: venv  ## Measure the landing of a 500 MB clip against curl, and its memory; a minute
+	@.venv/bin/python -m benchmarks.landing $(BENCH)
 
 constraints: venv  ## Resolve the test environments anew
 	@$(PYTHON) dev/constraints.py

@@ -1,19 +1,18 @@
 """
-A face and a voice become a talking-head video; the next task keeps the file.
+A face and a voice become a talking-head video; the sensor lands the file, the next task works with it.
 
-Three tasks: submit (pays, on a worker), wait (in the triggerer, no worker held), save (uses the URL).
-Trigger it with your own ``image`` and ``audio`` (paths, URLs or storage URIs) as run parameters.
+Three tasks: submit (pays, on a worker), wait (in the triggerer, no worker held; then puts the file where it is wanted),
+note (works with it). Trigger it with your own ``image`` and ``audio`` (paths, URLs or storage URIs) as run parameters,
+and with an ``output_dir`` in any storage that Airflow knows (``s3://conn_id@bucket/prefix``).
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
-from airflow.providers.common.compat.sdk import DAG, Param, task
+from airflow.providers.common.compat.sdk import DAG, ObjectStoragePath, Param, task
 
 from airflow_provider_kling_avatar.operators.kling_avatar import KlingAvatarSubmitOperator
 from airflow_provider_kling_avatar.sensors.kling_avatar import KlingAvatarSensor
@@ -22,21 +21,13 @@ SAMPLES = files("airflow_provider_kling_avatar") / "simulator" / "assets"
 
 
 @task
-def save(result: dict[str, Any], output_dir: str) -> str:
-    """Download the video, since its URL is signed and does not live long; keep the facts beside it."""
-    import requests
-
-    folder = Path(output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    video = folder / "avatar.mp4"
-    with requests.get(result["video_url"], stream=True, timeout=(10, 60)) as response:
-        response.raise_for_status()
-        with video.with_suffix(".part").open("wb") as part:
-            shutil.copyfileobj(response.raw, part)
-    video.with_suffix(".part").replace(video)
-    facts = {key: value for key, value in result.items() if not key.endswith("url")}
-    (folder / "result.json").write_text(json.dumps({**facts, "file": str(video)}, indent=2) + "\n")
-    return str(video)
+def note(manifest: dict[str, Any], output_dir: str) -> str:
+    """Stand for whatever comes next: it has the file, and all that is known of the clip. Keeps that beside the file."""
+    # The addresses at the vendor are signed: whoever has them has the video.
+    facts = {key: value for key, value in manifest.items() if not key.endswith("url")}
+    with (ObjectStoragePath(output_dir) / "result.json").open("w") as file:
+        file.write(json.dumps(facts, indent=2) + "\n")
+    return str(manifest["file"])
 
 
 with DAG(
@@ -57,5 +48,10 @@ with DAG(
         audio="{{ params.audio }}",
         mode="std",
     )
-    wait = KlingAvatarSensor(task_id="wait", kling_task_id=submit.output)
-    save(wait.output, "{{ params.output_dir }}")
+    wait = KlingAvatarSensor(
+        task_id="wait",
+        kling_task_id=submit.output,
+        output_path="{{ params.output_dir }}/avatar.mp4",
+        on_existing="replace",  # there is one file, of the latest run
+    )
+    note(wait.output, "{{ params.output_dir }}")
