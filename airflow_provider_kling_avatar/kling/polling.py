@@ -6,7 +6,7 @@ Pure: no clock, no sleep, no network. The worker's loop, the sensor's poke and t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -268,7 +268,7 @@ class Watch:
         elif decision.verdict is Verdict.TIMEOUT and self.budget.since is not None:
             reason = f"{self.times(now)}{f', {reason}' if reason else ''}"
         queued, rendering = self.spans(now) if self._has_waited else (None, None)
-        return replace(decision, reason=reason, queued=queued, rendering=rendering)
+        return Finished(decision.verdict, reason, decision.code, queued, rendering)
 
     def spans(self, now: float) -> tuple[float, float]:
         """Return the seconds that the task was in the vendor's queue and that it was rendered, as far as we saw."""

@@ -156,15 +156,15 @@ class KlingAvatarTrigger(BaseTrigger):
         :returns: ``None`` if the connection names another account by now.
         :raises KlingError: the connection cannot be read any more.
         """
-        typical = account.board(self.endpoint).times.typical
+        times = account.board(self.endpoint).times
         while True:
             news = await seat.news(until=watch.wake_at(time.time()))
             if not news and time.time() >= watch.deadline:
                 news = ((await seat.look(), time.time()),)
             if not news:
-                self._tell(watch, seat.last, time.time(), typical)
+                self._tell(watch, seat.last, time.time(), times.typical)
             for seen, at in news:
-                decision = self._decide(watch, seen, at, typical)
+                decision = self._decide(watch, seen, at, times.typical)
                 if isinstance(decision, Finished):
                     return decision
                 if isinstance(seen, KlingError) and seen.permanent:

@@ -50,8 +50,8 @@ def test_a_page_as_the_vendor_documents_it_tells_where_each_task_stands():
     )
 
     assert isinstance(found, PlainPage)
-    assert list(found.ids) == ["t-3", "t-2", "t-1"], "the newest first"
-    assert [found.task(i).state for i in found.ids] == [
+    assert list(found.statuses) == ["t-3", "t-2", "t-1"], "the newest first"
+    assert [found.task(i).state for i in found.statuses] == [
         TaskState.QUEUED,
         TaskState.RUNNING,
         TaskState.SUCCEEDED,
@@ -100,7 +100,7 @@ def test_a_page_of_another_shape_is_read_patiently(body):
     found = read_page(answer(body))
 
     assert isinstance(found, OddPage)
-    assert [*found.ids] == ["t-1"]
+    assert [*found.statuses] == ["t-1"]
     assert found.task("t-1").state is TaskState.RUNNING
     assert unfinished(found) == 1
 
@@ -152,7 +152,7 @@ def test_the_hurried_reader_says_what_the_patient_one_says(rows, code):
         found = read_page(reply)
     except e.KlingError:
         return
-    for task_id in found.ids:
+    for task_id in found.statuses:
         task = found.task(task_id)
         if task is not None and [r.get("task_id") for r in rows if isinstance(r, dict)].count(task_id) == 1:
             assert task.state is patient[task_id].state
@@ -167,7 +167,7 @@ def test_the_hurried_reader_says_what_the_patient_one_says(rows, code):
 def test_whatever_comes_only_our_own_errors_come_out(body, status):
     reply = Answer(status, body)
     try:
-        for task_id in (found := read_page(reply)).ids:
+        for task_id in (found := read_page(reply)).statuses:
             found.task(task_id)
         unfinished(found)
     except e.KlingError:
@@ -229,7 +229,7 @@ def test_five_hundred_rows_hold_the_loop_no_longer_than_a_few_milliseconds():
     for _ in range(5):
         begin = time.thread_time()
         found = read_page(reply)
-        assert [found.task(task_id) for task_id in found.ids].count(None) == 0
+        assert [found.task(task_id) for task_id in found.statuses].count(None) == 0
         spent.append(time.thread_time() - begin)
 
     assert min(spent) < 0.02

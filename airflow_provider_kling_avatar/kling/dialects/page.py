@@ -18,8 +18,6 @@ from airflow_provider_kling_avatar.kling.dialects.values import as_seconds, as_u
 from airflow_provider_kling_avatar.kling.model import TaskState, Video, VideoTask
 
 if TYPE_CHECKING:
-    from collections.abc import KeysView
-
     from airflow_provider_kling_avatar.kling.dialects.values import Json
 
 
@@ -27,12 +25,8 @@ class Page(Protocol):
     """The tasks of one page in the vendor's order: the newest first."""
 
     @property
-    def ids(self) -> KeysView[str]:
-        """The ids of the tasks."""
-        ...
-
-    def status(self, task_id: str) -> str:
-        """Return the vendor's word for where a task stands, as it was sent; empty if there is none."""
+    def statuses(self) -> dict[str, str]:
+        """By task id, the vendor's word for where a task stands, as it was sent; empty if there is none."""
         ...
 
     def task(self, task_id: str) -> VideoTask | None:
@@ -56,11 +50,11 @@ def read_page(answer: Answer) -> Page:
 
 def unfinished(page: Page) -> int:
     """Count the tasks that have not ended, or of which the page does not plainly say so."""
-    return sum(not _has_ended(page, task_id) for task_id in page.ids)
+    return sum(not _has_ended(page, task_id, status) for task_id, status in page.statuses.items())
 
 
-def _has_ended(page: Page, task_id: str) -> bool:
-    state = STATES.get(page.status(task_id))
+def _has_ended(page: Page, task_id: str, status: str) -> bool:
+    state = STATES.get(status)
     if state is None:
         task = page.task(task_id)
         state = TaskState.UNKNOWN if task is None else task.state
@@ -115,21 +109,13 @@ class PlainPage:
     :raises ValueError: it only looks like one.
     """
 
-    __slots__ = ("_rows",)
+    __slots__ = ("_rows", "statuses")
 
     def __init__(self, answer: _ListAnswer) -> None:
         self._rows = {row.task_id: row for row in answer.data}
+        self.statuses = {row.task_id: row.task_status for row in answer.data}
         if answer.code != 0 or "" in self._rows:
             raise ValueError("an error, or a row without an id")
-
-    @property
-    def ids(self) -> KeysView[str]:
-        """The ids of the tasks."""
-        return self._rows.keys()
-
-    def status(self, task_id: str) -> str:
-        """Return the vendor's word for where a task stands."""
-        return self._rows[task_id].task_status
 
     def task(self, task_id: str) -> VideoTask | None:
         """Return a task that runs or has its video; of any other, the task itself tells more than its row."""
@@ -165,7 +151,7 @@ class OddPage:
     :raises KlingError: the answer is an error, or no list.
     """
 
-    __slots__ = ("_answer", "_rows")
+    __slots__ = ("_answer", "_rows", "statuses")
 
     def __init__(self, answer: Answer) -> None:
         body = read_json(answer)
@@ -177,24 +163,20 @@ class OddPage:
         for row in rows:
             if isinstance(row, dict) and (row_id := record_id(row)):
                 self._rows.setdefault(row_id, row)
-
-    @property
-    def ids(self) -> KeysView[str]:
-        """The ids of the tasks."""
-        return self._rows.keys()
-
-    def status(self, task_id: str) -> str:
-        """Return the word where the tolerant reader looks first; what it would have to think about is empty."""
-        row = self._rows[task_id]
-        word = row.get("task_status")
-        if word is None:
-            word = row.get("status")
-        return word if isinstance(word, str) else ""
+        self.statuses = {row_id: _plain_status(row) for row_id, row in self._rows.items()}
 
     def task(self, task_id: str) -> VideoTask | None:
         """Read a row whole; ``None`` if it says that the task has ended but not with what."""
         task = read_record(self._rows[task_id], self._answer, task_id)
         return None if is_thin(task) else task
+
+
+def _plain_status(row: Json) -> str:
+    """Return the word where the tolerant reader looks first; what it would have to think about is empty."""
+    word = row.get("task_status")
+    if word is None:
+        word = row.get("status")
+    return word if isinstance(word, str) else ""
 
 
 def is_thin(task: VideoTask) -> bool:

@@ -18,6 +18,7 @@ from airflow_provider_kling_avatar.kling.dialects.page import is_thin
 from airflow_provider_kling_avatar.kling.errors import AuthenticationError, KlingError
 from airflow_provider_kling_avatar.kling.model import TaskState
 from airflow_provider_kling_avatar.kling.slots import Room
+from airflow_provider_kling_avatar.kling.watcher.alarms import Alarms
 from airflow_provider_kling_avatar.kling.watcher.lister import Lister
 from airflow_provider_kling_avatar.kling.watcher.seats import Seat, Watched
 from airflow_provider_kling_avatar.kling.watcher.singles import Singles
@@ -53,6 +54,7 @@ class Board:
         """Who waits for a slot, and how often they want a look, in seconds."""
         self.room = Room()
         self.times = pace.RenderTimes()
+        self.alarms = Alarms()
         self.singles = Singles(self)
         self.lister = Lister(self)
         self._runner: asyncio.Task[None] | None = None
@@ -79,7 +81,7 @@ class Board:
         is_new = watched is None
         if watched is None:
             watched = self.tasks[task_id] = Watched(task_id, time.time() if since is None else since)
-        seat = Seat(watched, interval, self.singles, is_eager=is_eager)
+        seat = Seat(watched, interval, self.singles, self.alarms, is_eager=is_eager)
         watched.seats.append(seat)
         if self.lister.is_usable:
             self.lister.hurry(watched.interval(pace.LIST_SECONDS))
@@ -92,6 +94,7 @@ class Board:
 
     def get_up(self, seat: Seat) -> None:
         """Stop waiting for a task."""
+        seat.leave()
         seat.watched.seats.remove(seat)
         if not seat.watched.seats and self.tasks.get(seat.watched.task_id) is seat.watched:
             del self.tasks[seat.watched.task_id]

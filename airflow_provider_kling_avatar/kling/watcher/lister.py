@@ -205,13 +205,14 @@ class Lister:
         client = await board.account.client()
         for number in range(1, MOST_PAGES + 1):
             page = await client.list_page(board.endpoint, page=number, page_size=PAGE_SIZE)
+            ids = page.statuses.keys()
             if number == 1 and board.queue:
-                board.room.saw(unfinished(page), page.ids, now=time.time())
+                board.room.saw(unfinished(page), ids, now=time.time())
             await self._take(page)
-            if page.ids <= shown:  # the end, or a gateway that has only one page
+            if ids <= shown:  # the end, or a gateway that has only one page
                 break
-            shown |= page.ids
-            wanted -= page.ids
+            shown.update(ids)
+            wanted.difference_update(ids)
             if not wanted or _is_older(page, horizon):
                 break
             if number >= ALWAYS_PAGES and len(wanted) < number * TASKS_WORTH_A_PAGE:
@@ -224,13 +225,13 @@ class Lister:
         board = self._board
         told = 0
         self._check_lag(page)
-        for task_id in page.ids & board.tasks.keys():
+        for task_id, status in page.statuses.items():
             watched = board.tasks.get(task_id)
             if watched is None:
-                continue  # it has left while others were told
+                continue  # somebody else's, or it has left while others were told
             watched.is_listed, watched.misses = True, 0
             last = watched.last
-            if last and last.status == page.status(task_id) and not (watched.failures or last.state.is_final):
+            if last and last.status == status and not (watched.failures or last.state.is_final):
                 watched.due = inf
                 continue
             seen = page.task(task_id)
@@ -287,7 +288,7 @@ class Lister:
         :raises LateListError: it shows as unfinished what had ended some time before this round.
         """
         for task_id, ended_at in list(self._ended.items()):
-            shown = task_id in page.ids
+            shown = task_id in page.statuses
             if (shown and not _plainly_runs(page, task_id)) or _now() - ended_at > REMEMBERED_SECONDS:
                 del self._ended[task_id]
             elif shown and self._began - ended_at >= pace.LAG_SECONDS:
@@ -295,13 +296,13 @@ class Lister:
 
 
 def _plainly_runs(page: Page, task_id: str) -> bool:
-    state = STATES.get(page.status(task_id))
+    state = STATES.get(page.statuses[task_id])
     return state is not None and not state.is_final
 
 
 def _is_older(page: Page, horizon: float) -> bool:
     """Tell whether a page reaches further back than anybody's waiting; ``horizon``: Unix seconds."""
-    oldest = page.task(list(page.ids)[-1])
+    oldest = page.task(next(reversed(page.statuses)))
     return oldest is not None and oldest.created_at is not None and oldest.created_at < horizon
 
 

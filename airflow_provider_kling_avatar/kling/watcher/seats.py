@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.errors import KlingError
     from airflow_provider_kling_avatar.kling.model import VideoTask
+    from airflow_provider_kling_avatar.kling.watcher.alarms import Alarms
     from airflow_provider_kling_avatar.kling.watcher.singles import Singles
 
 
@@ -83,42 +84,59 @@ class Seat:
     :param interval: seconds between two questions, ``None`` for as often as costs little.
     :param is_eager: woken also by the first word that a task runs, which others hear of with the next news.
     :param singles: asks for one task.
+    :param alarms: wake it when nothing is heard.
     """
 
-    __slots__ = ("_news", "_singles", "_waiter", "interval", "is_eager", "watched")
+    __slots__ = (
+        "_alarm",
+        "_alarms",
+        "_news",
+        "_singles",
+        "_waiter",
+        "interval",
+        "is_eager",
+        "rings_at",
+        "until",
+        "watched",
+    )
 
-    def __init__(self, watched: Watched, interval: float | None, singles: Singles, *, is_eager: bool) -> None:
+    def __init__(
+        self, watched: Watched, interval: float | None, singles: Singles, alarms: Alarms, *, is_eager: bool
+    ) -> None:
         self.watched = watched
         # What is stored may be of a version that let anything pass; a comparison also catches what is no number.
         self.interval = interval if interval is None or interval >= SHORTEST_SECONDS else SHORTEST_SECONDS
         self.is_eager = is_eager
+        self.until = self.rings_at = inf
         self._singles = singles
+        self._alarms = alarms
+        self._alarm = alarms.add(self)
         self._news: tuple[News, ...] = () if watched.last is None else ((watched.last, time.time()),)
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[tuple[News, ...]] | None = None
+
+    def leave(self) -> None:
+        """Hear nothing any more."""
+        self._alarms.remove(self._alarm)
 
     @property
     def last(self) -> VideoTask | None:
         """What the vendor last said, unless it cannot be asked just now."""
         return None if self.watched.failures else self.watched.last
 
-    async def news(self, until: float) -> tuple[News, ...]:
+    def news(self, until: float) -> asyncio.Future[tuple[News, ...]]:
         """
-        Wait for something new of the task, or for a failed question.
+        Return what will be heard of the task, or of a failed question, with the Unix seconds of each.
 
-        :param until: Unix seconds.
-        :returns: what was heard until then, with the Unix seconds of each.
+        :param until: Unix seconds; if nothing is heard by then, that is the answer.
         """
-        if not self._news:
-            loop = asyncio.get_running_loop()
-            self._waiter = loop.create_future()
-            timer = loop.call_later(max(until - time.time(), 0), self._wake)
-            try:
-                await self._waiter
-            finally:
-                timer.cancel()
-                self._waiter = None
-        news, self._news = self._news, ()
-        return news
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        waiter = self._waiter
+        if self._news:
+            self.wake()
+        else:
+            self._alarms.set(self._alarm, loop.time() + max(until - time.time(), 0))
+        return waiter
 
     async def look(self) -> VideoTask | KlingError:
         """Ask for the task now."""
@@ -132,8 +150,11 @@ class Seat:
         """
         self._news += ((seen, time.time()),)
         if is_urgent or self.is_eager:
-            self._wake()
+            self.wake()
 
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    def wake(self) -> None:
+        """Hand on what was heard, to whoever waits for it."""
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            news, self._news = self._news, ()
+            waiter.set_result(news)
