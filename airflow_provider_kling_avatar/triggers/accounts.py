@@ -33,64 +33,77 @@ async def account_of(kling_conn_id: str, *, newer_than: float = -inf) -> Account
     :param newer_than: seconds of the loop's clock; what was read before then is read again.
     :raises KlingError: the connection cannot be used.
     """
-    return await _here().account_of(kling_conn_id, newer_than)
+    known = _here().known(kling_conn_id)
+    if not known.is_fresh(newer_than):
+        await known.read(newer_than)
+    if isinstance(known.found, KlingError):
+        raise known.found
+    if known.found is None:
+        raise AssertionError("what was read is an account or an error")  # says so to the type checker
+    return known.found
 
 
 class _Known:
-    """What was last read of one connection."""
+    """
+    What was last read of one connection.
 
-    def __init__(self) -> None:
-        self.door = asyncio.Lock()
-        """The first one reads for all."""
-        self.read_at = -inf
+    :param kling_conn_id: the connection.
+    :param accounts: all accounts of the event loop: several connections may lead to the same.
+    """
+
+    def __init__(self, kling_conn_id: str, accounts: dict[Hashable, Account]) -> None:
         self.found: Account | KlingError | None = None
+        self._kling_conn_id = kling_conn_id
+        self._accounts = accounts
+        self._read_at = -inf
+        self._door = asyncio.Lock()  # the first one reads for all
 
     def is_fresh(self, newer_than: float) -> bool:
         """Tell whether nobody needs to read it again."""
-        age = asyncio.get_running_loop().time() - self.read_at
-        is_good = not isinstance(self.found, KlingError) and self.read_at > newer_than
+        age = asyncio.get_running_loop().time() - self._read_at
+        is_good = not isinstance(self.found, KlingError) and self._read_at > newer_than
         return self.found is not None and age < (FRESH_SECONDS if is_good else RETRY_SECONDS)
+
+    async def read(self, newer_than: float) -> None:
+        """Read it, unless somebody else just has."""
+        async with self._door:
+            if self.is_fresh(newer_than):
+                return
+            try:
+                self.found = await self._look_up()
+            except KlingError as error:
+                self.found = error
+            self._read_at = asyncio.get_running_loop().time()
+
+    async def _look_up(self) -> Account:
+        try:
+            # In a thread: the first trigger of a triggerer reads these modules from disk.
+            await asyncio.to_thread(importlib.import_module, "airflow_provider_kling_avatar.kling.watcher")
+            client = await KlingAvatarHook(self._kling_conn_id).get_async_conn()
+        except KlingError:
+            raise
+        except Exception as error:
+            raise KlingError(
+                f"connection {self._kling_conn_id!r} cannot be used: {type(error).__name__}"
+            ) from error
+        from airflow_provider_kling_avatar.kling.watcher import Account
+
+        return self._accounts.setdefault(client.config.account, Account(client.config))
 
 
 class _Accounts:
-    """The accounts of one event loop."""
+    """The connections and accounts of one event loop."""
 
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
         self._accounts: dict[Hashable, Account] = {}
 
-    async def account_of(self, kling_conn_id: str, newer_than: float) -> Account:
+    def known(self, kling_conn_id: str) -> _Known:
+        """Return what is known of a connection."""
         known = self._known.get(kling_conn_id)
         if known is None:
-            known = self._known[kling_conn_id] = _Known()
-        if not known.is_fresh(newer_than):
-            async with known.door:
-                if not known.is_fresh(newer_than):
-                    try:
-                        known.found = await self._read(kling_conn_id)
-                    except KlingError as error:
-                        known.found = error
-                    known.read_at = asyncio.get_running_loop().time()
-        if isinstance(known.found, KlingError):
-            raise known.found
-        if known.found is None:
-            raise AssertionError("what was read is an account or an error")  # says so to the type checker
-        return known.found
-
-    async def _read(self, kling_conn_id: str) -> Account:
-        try:
-            # In a thread: the first trigger of a triggerer reads these modules from disk.
-            await asyncio.to_thread(importlib.import_module, "airflow_provider_kling_avatar.kling.watcher")
-            client = await KlingAvatarHook(kling_conn_id).get_async_conn()
-        except KlingError:
-            raise
-        except Exception as error:
-            raise KlingError(
-                f"connection {kling_conn_id!r} cannot be used: {type(error).__name__}"
-            ) from error
-        from airflow_provider_kling_avatar.kling.watcher import Account
-
-        return self._accounts.setdefault(client.config.account, Account(client.config))
+            known = self._known[kling_conn_id] = _Known(kling_conn_id, self._accounts)
+        return known
 
 
 # By event loop: who waits on one cannot be woken from another.

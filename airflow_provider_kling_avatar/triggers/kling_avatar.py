@@ -137,7 +137,8 @@ class KlingAvatarTrigger(BaseTrigger):
                     finished = await self._follow(account, seat, watch)
                 finally:
                     board.get_up(seat)
-                    await account.leave()
+                    if board.is_empty:
+                        await account.leave()
             except KlingError as error:
                 decision = self._decide(watch, error, time.time())
                 if isinstance(decision, Finished):

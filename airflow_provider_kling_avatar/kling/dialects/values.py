@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -60,13 +61,15 @@ def as_name(value: object) -> str | None:
 
 def as_number(value: object) -> float | None:
     """Read a finite number, also from text."""
+    if type(value) is float and isfinite(value):  # nearly always
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         number = float(value)
     except (ValueError, OverflowError):
         return None
-    return number if number == number and abs(number) != float("inf") else None  # noqa: PLR0124  # NaN
+    return number if isfinite(number) else None
 
 
 def as_seconds(value: object) -> float | None:

@@ -19,6 +19,7 @@ from airflow_provider_kling_avatar.kling.errors import AuthenticationError, Klin
 from airflow_provider_kling_avatar.kling.model import TaskState
 from airflow_provider_kling_avatar.kling.slots import Room
 from airflow_provider_kling_avatar.kling.watcher.alarms import Alarms
+from airflow_provider_kling_avatar.kling.watcher.garbage import SHELF
 from airflow_provider_kling_avatar.kling.watcher.lister import Lister
 from airflow_provider_kling_avatar.kling.watcher.seats import Seat, Watched
 from airflow_provider_kling_avatar.kling.watcher.singles import Singles
@@ -83,6 +84,7 @@ class Board:
             watched = self.tasks[task_id] = Watched(task_id, time.time() if since is None else since)
         seat = Seat(watched, interval, self.singles, self.alarms, is_eager=is_eager)
         watched.seats.append(seat)
+        SHELF.arrived()
         if self.lister.is_usable:
             self.lister.hurry(watched.interval(pace.LIST_SECONDS))
         elif is_new:
@@ -95,6 +97,7 @@ class Board:
     def get_up(self, seat: Seat) -> None:
         """Stop waiting for a task."""
         seat.leave()
+        SHELF.left()
         seat.watched.seats.remove(seat)
         if not seat.watched.seats and self.tasks.get(seat.watched.task_id) is seat.watched:
             del self.tasks[seat.watched.task_id]
