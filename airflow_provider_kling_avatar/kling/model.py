@@ -312,10 +312,9 @@ class TaskState(Enum):
     UNKNOWN = "unknown"
     """A word this package does not know: keep waiting."""
 
-    @property
-    def is_final(self) -> bool:
-        """True if the task will not change any more."""
-        return self in (TaskState.SUCCEEDED, TaskState.FAILED)
+    def __init__(self, word: str) -> None:
+        self.is_final = word in {"succeeded", "failed"}
+        """Whether the task will not change any more."""
 
 
 @dataclass(frozen=True, slots=True)

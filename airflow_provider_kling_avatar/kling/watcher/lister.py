@@ -200,7 +200,7 @@ class Lister:
         """Read as many pages as it takes to see all who are expected to be in the list."""
         board = self._board
         wanted = {task_id for task_id, watched in board.tasks.items() if watched.is_listed}
-        horizon = min((board.tasks[i].since for i in wanted), default=inf) - AGE_MARGIN_SECONDS
+        horizon: float | None = None
         shown: set[str] = set()
         client = await board.account.client()
         for number in range(1, MOST_PAGES + 1):
@@ -213,7 +213,12 @@ class Lister:
                 break
             shown.update(ids)
             wanted.difference_update(ids)
-            if not wanted or _is_older(page, horizon):
+            if not wanted:
+                break
+            if horizon is None:
+                since = (board.tasks[task_id].since for task_id in wanted & board.tasks.keys())
+                horizon = min(since, default=inf) - AGE_MARGIN_SECONDS
+            if _is_older(page, horizon):
                 break
             if number >= ALWAYS_PAGES and len(wanted) < number * TASKS_WORTH_A_PAGE:
                 self._leave_to_singles(wanted)

@@ -32,6 +32,9 @@ LONGEST_QUIET_SECONDS = 600.0
 PATIENCE_SECONDS = 30.0
 """At a deadline, thousands may ask for a last look at the same time."""
 
+TURN = 25
+"""So many questions are sent before others on the loop have their turn."""
+
 log = logging.getLogger("airflow_provider_kling_avatar.kling.watcher")
 
 
@@ -91,7 +94,9 @@ class Singles:
         self.plan_all(
             w for w in self._board.tasks.values() if w.due == inf and not (lister.is_usable and w.is_listed)
         )
-        while True:
+        for number in count(1):
+            if number % TURN == 0:
+                await asyncio.sleep(0)
             await self._until_due()
             at, _, watched = heapq.heappop(self._agenda)
             watched.due, watched.is_asked = inf, True
