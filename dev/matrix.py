@@ -1,10 +1,10 @@
 """
 Run the test suite on every supported Airflow, two versions side by side, and print one table.
 
-    python dev/matrix.py [--jobs 2] [--airflow VERSION ...] [--older] [--lean] [--label WORD] [-- PYTEST_ARGUMENT ...]
+    python dev/matrix.py [--jobs 2] [--airflow VERSION ...] [--older] [--lean] [--crash VERSION] [-- ARGUMENT ...]
 
 Each version has an environment in `.venvs/`, an AIRFLOW_HOME of its own and a report in `build/reports/`. The output
-of a version is shown when it fails.
+of a version is shown when it fails. The arguments are pytest's. The crash matrix, which mostly waits, may run beside.
 """
 
 from __future__ import annotations
@@ -29,11 +29,30 @@ WITHOUT_AIRFLOW = ("tests/kling", "tests/simulator")
 """What imports no Airflow differs between versions only by the age of the libraries, of which the oldest is enough."""
 
 
-@dataclass
-class Job:
-    """The test suite running on one version."""
+@dataclass(frozen=True)
+class Suite:
+    """
+    Some tests on one version.
+
+    :param arguments: pytest's.
+    :param label: added to the names of what they leave.
+    """
 
     entry: Supported
+    arguments: list[str]
+    label: str
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"{self.entry.airflow}{self.label and '-'}{self.label}"
+
+
+@dataclass
+class Job:
+    """A suite that is running."""
+
+    suite: Suite
     process: ManagedProcess
     report: Path
     begin: float
@@ -52,58 +71,67 @@ class Job:
         return True
 
 
-def start(entry: Supported, home: Path, arguments: list[str], label: str) -> Job:
-    """Start the test suite on one version; ``label`` is added to the names of what it leaves."""
-    python = ensure(ROOT / ".venvs" / f"airflow-{entry.airflow}", entry.airflow)
-    name = f"airflow-{entry.airflow}{label and '-'}{label}"
-    report = REPORTS / f"{name}.xml"
+def start(suite: Suite, home: Path) -> Job:
+    """Start a suite; its AIRFLOW_HOME will be in ``home``."""
+    python = ensure(ROOT / ".venvs" / f"airflow-{suite.entry.airflow}", suite.entry.airflow)
+    report, log = (REPORTS / f"airflow-{suite.name}.{kind}" for kind in ("xml", "log"))
     report.unlink(missing_ok=True)  # an old one must not pass for this run's
-    log = REPORTS / f"{name}.log"
     log.unlink(missing_ok=True)
-    own_home = home / entry.airflow
+    own_home = home / suite.name
     own_home.mkdir()
     env = {
         name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "VIRTUAL_ENV"))
     }
     env |= {"AIRFLOW_HOME": str(own_home), "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
     # The caches of pytest and hypothesis lie in the checkout, where the versions would get in each other's way.
-    command = [str(python), "-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={report}", *arguments]
+    pytest = [str(python), "-m", "pytest", "-p", "no:cacheprovider"]
+    command = [*pytest, f"--junitxml={report}", *suite.arguments]
     process = ManagedProcess(
-        f"airflow-{entry.airflow}", command, log=log, env=env, cwd=ROOT, stop_signal=signal.SIGINT
+        f"airflow-{suite.name}", command, log=log, env=env, cwd=ROOT, stop_signal=signal.SIGINT
     )
     process.start()
-    print(f"  Airflow {entry.airflow:7} started", flush=True)
-    return Job(entry, process, report, time.monotonic())
+    print(f"  Airflow {suite.name:12} started", flush=True)
+    return Job(suite, process, report, time.monotonic())
 
 
-def run(
-    entries: list[Supported], jobs: int, arguments: list[str], label: str, *, is_lean: bool = False
-) -> list[Job]:
-    """Run the suite on all versions, so many at a time; ``is_lean``: of most only what has to do with Airflow."""
-    left_out = [f"--ignore={folder}" for folder in WITHOUT_AIRFLOW] if is_lean else []
-    waiting, running, done = list(entries), list[Job](), list[Job]()
+def run(suites: list[Suite], jobs: int) -> list[Job]:
+    """Run all suites, so many at a time, in this order."""
+    waiting, running, done = list(suites), list[Job](), list[Job]()
     with tempfile.TemporaryDirectory(prefix="matrix-") as home:
         try:
             while waiting or running:
                 while waiting and len(running) < jobs:
-                    entry = waiting.pop(0)
-                    more = [] if entry is SUPPORTED[0] else left_out
-                    running.append(start(entry, Path(home), [*arguments, *more], label))
+                    running.append(start(waiting.pop(0), Path(home)))
                 for job in [job for job in running if job.check()]:
                     stop_all([job.process])
                     running.remove(job)
                     done.append(job)
                     print(
-                        f"  Airflow {job.entry.airflow:7} {job.verdict} after {job.seconds:.0f} s", flush=True
+                        f"  Airflow {job.suite.name:12} {job.verdict} after {job.seconds:.0f} s", flush=True
                     )
                 time.sleep(0.5)
         finally:
             stop_all([job.process for job in running], grace=15)
-    return sorted(done, key=lambda job: entries.index(job.entry))
+    return sorted(done, key=lambda job: suites.index(job.suite))
 
 
-def main() -> int:
-    """Run from the command line; the result is the exit status."""
+def suites_of(options: argparse.Namespace) -> list[Suite]:
+    """Return what the command line asks for: the slowest version first, the crash matrix, which waits, beside it."""
+    entries = [supported(version) for version in options.airflow] if options.airflow else list(SUPPORTED)
+    if options.older:
+        entries.remove(NEWEST)
+    left_out = [f"--ignore={folder}" for folder in WITHOUT_AIRFLOW] if options.lean else []
+    suites = [
+        Suite(entry, [*options.pytest, *([] if entry is SUPPORTED[0] else left_out)], options.label)
+        for entry in entries
+    ]
+    if options.crash:
+        suites.insert(1, Suite(supported(options.crash), ["-m", "crash"], "crash"))
+    return suites
+
+
+def options_of(words: list[str]) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0].strip())
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--airflow", action="append", metavar="VERSION", help="may be repeated; default: all")
@@ -114,25 +142,29 @@ def main() -> int:
         "--lean", action="store_true", help="tests that import no Airflow only on the oldest version"
     )
     parser.add_argument("--label", default="", help="added to the names of the reports")
+    parser.add_argument("--crash", metavar="VERSION", help="run the crash matrix on this version as well")
     parser.add_argument("pytest", nargs="*", metavar="PYTEST_ARGUMENT")
-    options = parser.parse_args()
-    entries = [supported(version) for version in options.airflow] if options.airflow else list(SUPPORTED)
-    if options.older:
-        entries.remove(NEWEST)
-    for entry in entries:
-        python_for(entry)  # no suitable Python is better known now than after twenty minutes
+    return parser.parse_args(words)
+
+
+def main() -> int:
+    """Run from the command line; the result is the exit status."""
+    options = options_of(sys.argv[1:])
+    suites = suites_of(options)
+    for suite in suites:
+        python_for(suite.entry)  # no suitable Python is better known now than after twenty minutes
     REPORTS.mkdir(parents=True, exist_ok=True)
-    done = run(entries, options.jobs, options.pytest, options.label, is_lean=options.lean)
+    done = run(suites, options.jobs)
     for job in done:
         if job.verdict != "ok":
-            print(f"\n===== Airflow {job.entry.airflow}: {job.verdict} =====\n{tail(job.process.log, 150)}")
-    print("\n  Airflow   passed  failed  skipped   time    result")
+            print(f"\n===== Airflow {job.suite.name}: {job.verdict} =====\n{tail(job.process.log, 150)}")
+    print("\n  Airflow       passed  failed  skipped   time    result")
     empty = False
     for job in done:
         count = totals.read(job.report)
         empty |= count.passed == 0  # a suite that ran nothing has not passed
         numbers = f"{count.passed:7} {count.failed:7} {count.skipped:8} {job.seconds:5.0f} s"
-        print(f"  {job.entry.airflow:8} {numbers}    {job.verdict}")
+        print(f"  {job.suite.name:12} {numbers}    {job.verdict}")
     return 1 if empty or any(job.verdict != "ok" for job in done) else 0
 
 

@@ -1,4 +1,4 @@
-"""Makes the developer tools importable: they are scripts in a folder, not a package. And what large Airflows need."""
+"""Makes the developer tools importable: they are scripts in a folder, not a package. Services; who comes first."""
 
 import os
 import sys
@@ -22,3 +22,8 @@ def services():
         if os.environ.get("REQUIRE_SERVICES") == "1":
             pytest.fail(f"REQUIRE_SERVICES=1, but there is {missing}")
         pytest.skip(f"KILLING AIRFLOW WAS NOT TESTED: there is {missing}")
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that start an Airflow: they take longest, and wait while others compute."""
+    items.sort(key=lambda item: Path(__file__).parent not in item.path.parents)

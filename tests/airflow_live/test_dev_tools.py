@@ -1,4 +1,4 @@
-"""What the developer's tools decide without starting anything: which Python, what counts as passed, what is a video."""
+"""What the developer's tools decide by themselves: which Python, what runs where, what counts as passed, as a video."""
 
 import subprocess
 import sys
@@ -9,8 +9,10 @@ from pathlib import Path
 
 import check_video
 import environment
+import matrix
 import pytest
 import totals
+import under_test
 from processes import pids_of_session
 from versions import SUPPORTED, Supported, supported
 
@@ -65,6 +67,32 @@ def test_a_check_that_is_not_pytests_is_counted_too(tmp_path, error, count):
 
     read = totals.read(tmp_path / "new" / "demo.xml")
     assert (read.passed, read.failed) == count
+
+
+@pytest.mark.parametrize(("tests", "chaos", "status"), [(0, 0, 0), (0, 3, 3), (1, 0, 1)])
+def test_chaos_beside_the_tests_is_shown_after_them_and_fails_them(
+    tests, chaos, status, monkeypatch, tmp_path, capsys
+):
+    script = tmp_path / "chaos.py"
+    script.write_text(f"import os\nprint('nice', os.nice(0), flush=True)\nraise SystemExit({chaos})")
+    monkeypatch.setattr(under_test, "CHAOS", script)
+    monkeypatch.setattr(under_test, "CHAOS_LOG", tmp_path / "new" / "chaos.log")
+    monkeypatch.setattr(under_test, "run_pytest", lambda arguments: print(arguments) or tests)  # noqa: T201
+
+    assert under_test.run_with_chaos(["-m", "slow"]) == status
+
+    told = capsys.readouterr().out
+    assert told.index("slow") < told.index(f"ended with status {chaos}") < told.index("nice 19")
+
+
+def test_a_lean_matrix_leaves_out_what_knows_no_airflow_but_not_on_the_oldest():
+    options = matrix.options_of(["--older", "--lean", "--crash", "2.11.2", "--", "-m", "quick"])
+    suites = {suite.name: suite.arguments for suite in matrix.suites_of(options)}
+
+    assert list(suites) == ["2.11.2", "2.11.2-crash", *(entry.airflow for entry in SUPPORTED[1:-1])]
+    assert suites["2.11.2"] == ["-m", "quick"]
+    assert suites["2.11.2-crash"] == ["-m", "crash"]
+    assert suites["3.1.8"] == ["-m", "quick", "--ignore=tests/kling", "--ignore=tests/simulator"]
 
 
 def test_sound_alone_is_no_video():
