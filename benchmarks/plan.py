@@ -72,7 +72,7 @@ def full(rounds: int) -> Plan:
             *(Case(waiter, small) for waiter in ("http", "llm")),
             Case("openai", 200),
             Case(name, count),
-            Case(name, count, beside="ours-list", beside_tasks=large),
+            *(Case(name, count, beside="ours-list", beside_tasks=size) for size in (small, large)),
         ),
         sizes=(small, large),
         interval=5.0,
