@@ -15,7 +15,7 @@ help:  ## Show this list
 
 # The files that start an Airflow come first, so that their waiting is used: they idle half of
 # the time, as do the tests of the watcher.
-QUICK = --dist loadfile --no-loadscope-reorder -m "not crash and not slow and not news"
+QUICK_TESTS = --dist loadfile --no-loadscope-reorder -m "not crash and not slow and not news"
 
 # Does nothing if the environment is there and pyproject.toml has not changed.
 venv:
@@ -31,7 +31,7 @@ endif
 
 test-quick: venv  ## All tests but the three that take minutes
 	@mkdir -p build/reports
-	.venv/bin/python dev/under_test.py -n 3 $(QUICK) --junitxml=build/reports/test.xml
+	.venv/bin/python dev/under_test.py -n 3 $(QUICK_TESTS) --junitxml=build/reports/test.xml
 
 test-crash: venv  ## Kill everything there is to kill in a distributed Airflow (needs PostgreSQL and Redis)
 	@mkdir -p build/reports
@@ -56,10 +56,10 @@ lint: venv  ## Check style and types
 	.venv/bin/mypy dev
 
 test-matrix: venv  ## Run the quick tests on Airflow 2.11, 3.0, 3.1, 3.2 and 3.3, and the crashes on 2.11
-	@$(PYTHON) dev/matrix.py --crash 2.11.2 $(MATRIX) -- -n 2 $(QUICK) $(PYTEST)
+	@$(PYTHON) dev/matrix.py --crash 2.11.2 $(MATRIX) -- -n 2 $(QUICK_TESTS) $(PYTEST)
 
 matrix-quick: venv
-	@$(PYTHON) dev/matrix.py $(MATRIX) -- -n 2 $(QUICK) $(PYTEST)
+	@$(PYTHON) dev/matrix.py $(MATRIX) -- -n 2 $(QUICK_TESTS) $(PYTEST)
 
 matrix-crash: venv
 	@$(PYTHON) dev/matrix.py --airflow 2.11.2 --label crash -- -m crash $(PYTEST)
