@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -269,3 +270,13 @@ def test_the_longest_turn_of_the_loop_is_found_and_idling_is_none():
 
     assert blocked >= 0.2
     assert idle < blocked
+
+
+@pytest.mark.parametrize(("words", "is_quick"), [([], False), (["QUICK=1"], True)])
+def test_make_bench_is_quick_only_if_asked(words, is_quick):
+    root = Path(__file__).parents[1]
+    said = subprocess.run(
+        ["make", "--dry-run", "bench", *words], cwd=root, capture_output=True, text=True, check=True
+    )
+
+    assert ("--quick" in said.stdout) == is_quick
