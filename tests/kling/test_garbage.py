@@ -9,7 +9,7 @@ import weakref
 import pytest
 
 from airflow_provider_kling_avatar.kling.watcher import garbage
-from airflow_provider_kling_avatar.kling.watcher.garbage import AIRED_SECONDS, CROWD, Shelf
+from airflow_provider_kling_avatar.kling.watcher.garbage import AIRED_SECONDS, CROWD, SOMEBODY_ELSES, Shelf
 
 
 class Clock:
@@ -34,11 +34,15 @@ def clock():
 
 @pytest.fixture
 def shelf(clock):
-    assert gc.get_freeze_count() == 0
+    assert not is_set_aside()
     callbacks = list(gc.callbacks)
     yield Shelf(clock)
     gc.unfreeze()
     gc.callbacks[:] = callbacks
+
+
+def is_set_aside() -> bool:
+    return gc.get_freeze_count() > SOMEBODY_ELSES
 
 
 def crowd(shelf, size=CROWD):
@@ -49,7 +53,7 @@ def crowd(shelf, size=CROWD):
 def test_a_few_who_wait_leave_the_collector_alone(shelf):
     crowd(shelf, CROWD - 1)
 
-    assert gc.get_freeze_count() == 0
+    assert not is_set_aside()
     assert shelf._on_collection not in gc.callbacks
 
 
@@ -90,7 +94,7 @@ def test_a_cycle_that_was_set_aside_is_freed_after_an_hour(shelf, clock):
     gc.collect()  # looks at everything, and sets aside what is left
 
     assert gone() is None
-    assert gc.get_freeze_count() > 0
+    assert is_set_aside()
 
 
 def test_after_an_hour_a_crowd_that_is_none_any_more_leaves_the_collector_alone(shelf, clock):
@@ -100,7 +104,7 @@ def test_after_an_hour_a_crowd_that_is_none_any_more_leaves_the_collector_alone(
     gc.collect()
     gc.collect()
 
-    assert gc.get_freeze_count() == 0
+    assert not is_set_aside()
     assert shelf._on_collection not in gc.callbacks
 
 
@@ -112,7 +116,7 @@ def test_when_the_last_one_leaves_all_is_as_before(shelf):
     for _ in range(CROWD):
         shelf.left()
 
-    assert gc.get_freeze_count() == 0
+    assert not is_set_aside()
     assert shelf._on_collection not in gc.callbacks
     gc.collect()
     assert gone() is None
@@ -121,10 +125,36 @@ def test_when_the_last_one_leaves_all_is_as_before(shelf):
 def test_a_crowd_may_come_again(shelf):
     for _ in range(2):
         crowd(shelf)
-        assert gc.get_freeze_count() > 0
+        assert is_set_aside()
         for _ in range(CROWD):
             shelf.left()
-        assert gc.get_freeze_count() == 0
+        assert not is_set_aside()
+
+
+def test_it_is_aired_also_where_no_collection_is_a_full_one(shelf, clock):
+    crowd(shelf)
+    clock.now += AIRED_SECONDS
+    gc.collect(1)
+
+    assert not is_set_aside()
+
+
+def test_one_who_leaves_while_another_thread_collects_leaves_nothing_set_aside(shelf, monkeypatch):
+    """The callback has begun in one thread when the last one leaves in another."""
+    crowd(shelf)
+    clock = shelf._clock
+
+    def leaves_meanwhile():
+        monkeypatch.setattr(shelf, "_clock", clock)
+        for _ in range(CROWD):
+            shelf.left()
+        return clock()
+
+    monkeypatch.setattr(shelf, "_clock", leaves_meanwhile)
+    shelf._on_collection("stop", {"generation": 2})
+
+    assert not is_set_aside()
+    assert shelf._on_collection not in gc.callbacks
 
 
 def test_what_somebody_else_has_set_aside_stays_there(shelf):

@@ -97,10 +97,10 @@ class Board:
     def get_up(self, seat: Seat) -> None:
         """Stop waiting for a task."""
         seat.leave()
-        SHELF.left()
         seat.watched.seats.remove(seat)
         if not seat.watched.seats and self.tasks.get(seat.watched.task_id) is seat.watched:
             del self.tasks[seat.watched.task_id]
+        SHELF.left()
 
     def enter(self, place: Place, interval: float | None) -> None:
         """Begin to wait for a slot, at a place in this board's room."""

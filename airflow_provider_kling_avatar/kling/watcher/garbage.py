@@ -9,6 +9,7 @@ any more is freed at once as ever; only cycles among what was set aside wait unt
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import gc
 import logging
@@ -24,11 +25,18 @@ CROWD = 1000
 """So many waiting tasks in a process are a crowd. With fewer, Airflow's own objects are most of what there is."""
 AIRED_SECONDS = 3600.0
 """After so long, one full collection looks at everything again."""
+SOMEBODY_ELSES = 5000
+"""So many objects that are set aside already are somebody else's doing; some hundred are Python's own since 3.12."""
+
+FULL = 2
+"""The generation of a full collection. Python 3.14 does without, as long as nobody asks for one."""
 
 
 class Shelf:
     """
     Where a process sets aside what is not worth looking at again.
+
+    A collection begins in whichever thread happens to need it, so none of this relies on who comes first.
 
     :param clock: seconds, only ever forward.
     """
@@ -37,13 +45,14 @@ class Shelf:
         self._clock = clock
         self._waiting = 0
         self._is_used = False
+        self._is_full = False
         self._since = 0.0
 
     def arrived(self) -> None:
         """Count one more who waits."""
         self._waiting += 1
         # What somebody else has set aside is not ours to air: then everything stays as it is.
-        if self._waiting >= CROWD and not self._is_used and not gc.get_freeze_count():
+        if self._waiting == CROWD and not self._is_used and gc.get_freeze_count() < SOMEBODY_ELSES:
             self._is_used = True
             self._set_aside()
             gc.callbacks.append(self._on_collection)
@@ -61,24 +70,29 @@ class Shelf:
             self._stop()
 
     def _on_collection(self, phase: str, info: dict[str, int]) -> None:
-        if phase != "stop" or info["generation"] < 2:
+        if phase != "stop" or not self._is_used:
             return
-        if gc.get_freeze_count() and self._clock() - self._since < AIRED_SECONDS:
-            gc.freeze()
-        elif gc.get_freeze_count():
+        if self._is_full and self._clock() - self._since >= AIRED_SECONDS:
+            self._is_full = False
             gc.unfreeze()  # the next full collection looks at everything
-        elif self._waiting >= CROWD:
-            self._set_aside()
-        else:
-            self._stop()
+        elif info["generation"] == FULL:
+            if self._is_full:
+                gc.freeze()
+            elif self._waiting >= CROWD:
+                self._set_aside()
+            else:
+                self._stop()
+        if not self._is_used:  # the last one has left meanwhile, in another thread
+            gc.unfreeze()
 
     def _set_aside(self) -> None:
         gc.freeze()
-        self._since = self._clock()
+        self._is_full, self._since = True, self._clock()
 
     def _stop(self) -> None:
-        self._is_used = False
-        gc.callbacks.remove(self._on_collection)
+        self._is_used = self._is_full = False
+        with contextlib.suppress(ValueError):  # another thread was quicker
+            gc.callbacks.remove(self._on_collection)
         gc.unfreeze()
 
 
