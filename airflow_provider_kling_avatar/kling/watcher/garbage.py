@@ -77,17 +77,20 @@ class Shelf:
             gc.unfreeze()  # the next full collection looks at everything
         elif info["generation"] == FULL:
             if self._is_full:
-                gc.freeze()
+                self._freeze()
             elif self._waiting >= CROWD:
                 self._set_aside()
             else:
                 self._stop()
-        if not self._is_used:  # the last one has left meanwhile, in another thread
-            gc.unfreeze()
 
     def _set_aside(self) -> None:
-        gc.freeze()
         self._is_full, self._since = True, self._clock()
+        self._freeze()
+
+    def _freeze(self) -> None:
+        gc.freeze()
+        if not self._is_used:  # the last one has left meanwhile, in another thread
+            gc.unfreeze()
 
     def _stop(self) -> None:
         self._is_used = self._is_full = False
