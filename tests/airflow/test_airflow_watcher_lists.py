@@ -185,6 +185,20 @@ async def test_ten_thousand_tasks_over_twenty_pages(vendor):
     assert vendor.calls["list"] <= 20 * (2 + (time.time() - begun) / (0.9 * 0.5)), "a sweep per interval"
 
 
+async def test_the_last_few_of_a_crowd_are_still_read_from_its_last_page(vendor):
+    """One more page is cheaper than fifteen questions, and by then it is known that it is the last."""
+    ids = vendor.seed(count=2500, spacing_seconds=0.02)
+    crowd = [begin(task_id, poll_interval=0.3, since=time.time() - 100) for task_id in ids]
+    await until(lambda: set(pages(vendor)) == set(range(1, 6)))
+    await end(*crowd[:-15])
+    await lists_later(vendor, 12)
+    asked_singly = ids_asked_singly(vendor)
+    vendor.advance(2000)
+
+    assert await verdicts(crowd[-15:]) == ["succeeded"] * 15
+    assert asked_singly == set()
+
+
 async def test_it_looks_only_as_far_back_as_the_oldest_that_waits(vendor):
     ids = vendor.seed(count=10_000, spacing_seconds=10, render_seconds=200_000)
     now = time.time()

@@ -73,6 +73,7 @@ class Lister:
         self._failures = 0
         self._not_before = -inf
         self._probed_at = -inf
+        self._depth = 0  # so many pages the last sweep took to find all
 
     @property
     def is_usable(self) -> bool:
@@ -214,13 +215,16 @@ class Lister:
             shown.update(ids)
             wanted.difference_update(ids)
             if not wanted:
+                self._depth = number
                 break
             if horizon is None:
                 since = (board.tasks[task_id].since for task_id in wanted & board.tasks.keys())
                 horizon = min(since, default=inf) - AGE_MARGIN_SECONDS
             if _is_older(page, horizon):
                 break
-            if number >= ALWAYS_PAGES and len(wanted) < number * TASKS_WORTH_A_PAGE:
+            # As many again, unless a sweep before has found everybody not far behind.
+            pages_left = self._depth - number if self._depth > number else number
+            if number >= ALWAYS_PAGES and len(wanted) < pages_left * TASKS_WORTH_A_PAGE:
                 self._leave_to_singles(wanted)
                 return
         self._miss(wanted)
