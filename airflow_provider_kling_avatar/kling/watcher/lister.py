@@ -120,10 +120,14 @@ class Lister:
         """Return when the next round is due, in seconds of the loop's clock."""
         board = self._board
         ready_in = board.times.shortest() - time.time()
+        oldest: dict[float, float] = {}  # by interval: of the others, none can be ready sooner
+        for watched in board.tasks.values():
+            if watched.is_listed:
+                interval = watched.interval(pace.LIST_SECONDS)
+                if watched.since < oldest.get(interval, inf):
+                    oldest[interval] = watched.since
         wanted = [
-            pace.pause_until_ready(watched.interval(pace.LIST_SECONDS), watched.since + ready_in)
-            for watched in board.tasks.values()
-            if watched.is_listed
+            pace.pause_until_ready(interval, since + ready_in) for interval, since in oldest.items()
         ] or [watched.interval(pace.SINGLE_SECONDS) for watched in board.tasks.values()]
         queued = [pace.LIST_SECONDS if seconds is None else seconds for seconds in board.queue.values()]
         interval = min(wanted + queued, default=pace.LIST_SECONDS)
