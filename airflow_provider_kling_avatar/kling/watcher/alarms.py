@@ -14,7 +14,7 @@ from math import inf
 from typing import Protocol
 
 TURN = 25
-"""So many are woken before others on the loop have their turn: thousands may have the same deadline."""
+"""So many are woken, or questions sent, before others on the loop have their turn: there may be thousands."""
 
 
 class Sleeper(Protocol):

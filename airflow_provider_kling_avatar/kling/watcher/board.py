@@ -18,7 +18,7 @@ from airflow_provider_kling_avatar.kling.dialects.page import is_thin
 from airflow_provider_kling_avatar.kling.errors import AuthenticationError, KlingError
 from airflow_provider_kling_avatar.kling.model import TaskState
 from airflow_provider_kling_avatar.kling.slots import Room
-from airflow_provider_kling_avatar.kling.watcher.alarms import Alarms
+from airflow_provider_kling_avatar.kling.watcher.alarms import TURN, Alarms
 from airflow_provider_kling_avatar.kling.watcher.garbage import SHELF
 from airflow_provider_kling_avatar.kling.watcher.lister import Lister
 from airflow_provider_kling_avatar.kling.watcher.seats import Seat, Watched
@@ -34,8 +34,6 @@ log = logging.getLogger("airflow_provider_kling_avatar.kling.watcher")
 RESTART_SECONDS = 1.0
 """Between a break of the asyncio task and its next start."""
 RUNS = frozenset({TaskState.QUEUED, TaskState.RUNNING})
-TURN = 25
-"""So many waiters are woken before others on the loop have their turn."""
 
 
 class Board:

@@ -25,6 +25,7 @@ from airflow_provider_kling_avatar.kling.errors import (
 )
 from airflow_provider_kling_avatar.kling.model import TaskState
 from airflow_provider_kling_avatar.kling.slots import PAGE_SIZE
+from airflow_provider_kling_avatar.kling.watcher.alarms import TURN
 from airflow_provider_kling_avatar.kling.watcher.singles import LONGEST_QUIET_SECONDS, wait_for
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ MOST_PAGES = 40
 """Of 500 tasks each. What is older than the newest 20,000 tasks is asked for by itself."""
 AGE_MARGIN_SECONDS = 3600.0
 """So much older than the oldest that is waited for is a page behind which nobody looks on."""
-TURN = 25
-"""So many waiters are woken before others on the loop have their turn."""
 ALWAYS_PAGES, TASKS_WORTH_A_PAGE = 3, 5
 """So many pages are read for anybody; behind them only for more tasks than would cost fewer single questions."""
 FAILURES_OF_LIST_ALONE = 3

@@ -20,6 +20,7 @@ from airflow_provider_kling_avatar.kling import pace
 from airflow_provider_kling_avatar.kling.dialects.page import is_thin
 from airflow_provider_kling_avatar.kling.errors import ConnectionLostError, KlingError, RateLimitedError
 from airflow_provider_kling_avatar.kling.model import VideoTask
+from airflow_provider_kling_avatar.kling.watcher.alarms import TURN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,9 +32,6 @@ LONGEST_QUIET_SECONDS = 600.0
 """A vendor that asks for a longer pause is asked all the same."""
 PATIENCE_SECONDS = 30.0
 """At a deadline, thousands may ask for a last look at the same time."""
-
-TURN = 25
-"""So many questions are sent before others on the loop have their turn."""
 
 log = logging.getLogger("airflow_provider_kling_avatar.kling.watcher")
 
