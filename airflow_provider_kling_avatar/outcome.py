@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from airflow_provider_kling_avatar.announcing import announce
 from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, KlingError, TaskLostError
@@ -164,7 +166,7 @@ def look_once_more(
     decision = decide(task, now=time.time(), budget=Budget(float("inf"), 1.0, 1))
     if not isinstance(decision, Finished):
         return finished, None
-    return replace(decision, queued=finished.queued, rendering=finished.rendering), task
+    return msgspec.structs.replace(decision, queued=finished.queued, rendering=finished.rendering), task
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import urlsplit
 
+import msgspec
+
 from airflow_provider_kling_avatar import __version__
 from airflow_provider_kling_avatar.kling.calls import (
     MAX_ANSWER_BYTES,
@@ -471,7 +473,7 @@ def _holds(answer: Answer, secret: str) -> bool:
 def _with_addresses(shown: T, whole: T) -> T:
     """Return what was read without the key, with the addresses of results as the vendor wrote them."""
     if isinstance(shown, VideoTask) and isinstance(whole, VideoTask):
-        return replace(shown, videos=whole.videos)
+        return msgspec.structs.replace(shown, videos=whole.videos)
     if isinstance(shown, list) and isinstance(whole, list):
         return [_with_addresses(*pair) for pair in zip(shown, whole, strict=True)]  # type: ignore[return-value]
     return whole

@@ -6,9 +6,10 @@ Pure: no clock, no sleep, no network. The worker's loop, the sensor's poke and t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from airflow_provider_kling_avatar.kling.errors import (
     KlingError,
@@ -21,7 +22,7 @@ from airflow_provider_kling_avatar.kling.errors import (
 from airflow_provider_kling_avatar.kling.model import TaskState, VideoTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 JITTER = 0.1
 """Share of the interval by which waits differ, so that many tasks do not ask at the same moment."""
@@ -45,8 +46,7 @@ class Verdict(StrEnum):
     """We could not ask any more; the task may live."""
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(msgspec.Struct, frozen=True, gc=False):
     """
     How long and how often to ask.
 
@@ -83,16 +83,21 @@ def is_queued(seen: VideoTask | KlingError) -> bool:
     return isinstance(seen, VideoTask) and seen.state is TaskState.QUEUED
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Ask again in `seconds`; so many questions have failed in a row by now."""
+class Wait(msgspec.Struct, frozen=True, gc=False):
+    """
+    Ask again.
+
+    :param seconds: until then.
+    :param failed_polls: so many questions have failed in a row by now.
+    :param deadline: Unix seconds when waiting ends if the task stays as it was just seen.
+    """
 
     seconds: float
     failed_polls: int
+    deadline: float
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True, gc=False):
     """
     Waiting is over.
 
@@ -106,8 +111,8 @@ class Finished:
     verdict: Verdict
     reason: str | None = None
     code: int | str | None = None
-    queued: float | None = field(default=None, compare=False)
-    rendering: float | None = field(default=None, compare=False)
+    queued: float | None = None
+    rendering: float | None = None
 
 
 Decision = Wait | Finished
@@ -160,7 +165,7 @@ def decide(
     if problem is not None and problem.retry_after is not None:
         seconds = max(seconds, problem.retry_after)
     # The last look falls on the deadline itself, never after it.
-    return Wait(min(seconds, deadline - now), failed_polls)
+    return Wait(min(seconds, deadline - now), failed_polls, deadline)
 
 
 def error_of(task_id: str, finished: Finished) -> KlingError:
@@ -248,8 +253,8 @@ class Watch:
 
     def look(self, seen: VideoTask | KlingError, *, now: float, jitter: float = 0.5) -> Decision:
         """Decide after one look, keeping count of the failed ones and of the time."""
-        self._note_time(seen, now)
-        self.deadline = self.budget.deadline_of(seen, self._began)
+        if self._began is None and isinstance(seen, VideoTask) and not is_queued(seen):
+            self._began = self._beginning(seen, now)
         decision = decide(
             seen,
             now=now,
@@ -259,7 +264,7 @@ class Watch:
             jitter=jitter,
         )
         if isinstance(decision, Wait):
-            self.failed_polls = decision.failed_polls
+            self.failed_polls, self.deadline = decision.failed_polls, decision.deadline
             self._has_waited |= isinstance(seen, VideoTask)
             return decision
         reason = decision.reason
@@ -280,14 +285,13 @@ class Watch:
         """Say how long the task was in the vendor's queue and how long it has been rendered, as far as we saw."""
         return say_spans(*self.spans(now))
 
-    def _note_time(self, seen: VideoTask | KlingError, now: float) -> None:
-        if isinstance(seen, KlingError) or is_queued(seen) or self._began is not None:
-            return
-        self._began = now
+    def _beginning(self, seen: VideoTask, now: float) -> float:
+        """Return when the vendor began with a task that is no longer queued, as far as we can know."""
         if self._status is None and self.budget.since is not None and seen.created_at and seen.updated_at:
             # Waiting was taken up in the middle, by another triggerer perhaps: the vendor's own times know more.
             queued = max(seen.updated_at - seen.created_at, 0.0)
-            self._began = min(self.budget.since + queued, now)
+            return min(self.budget.since + queued, now)
+        return now
 
     def wake_at(self, now: float) -> float:
         """Return when there is something to do though nothing is heard of the task; both in Unix seconds."""
@@ -299,31 +303,32 @@ class Watch:
         *,
         now: float,
         typical: Callable[[], float | None] = lambda: None,
-    ) -> Iterator[str]:
+    ) -> list[str]:
         """
-        Yield the log lines this look is worth: a change, a failed question, or a sign of life now and then.
+        Return the log lines this look is worth: a change, a failed question, or a sign of life now and then.
 
         :param seen: ``None`` if nothing has been heard.
         :param typical: tells how many seconds the account's last clips took, if that is known.
         """
-        if isinstance(seen, KlingError):
-            yield f"poll failed ({self.failed_polls}/{self.budget.max_failed_polls} in a row): {seen}"
-            self._told_at = now
-            return
         if seen is None:
             self._told_at = now
-            return
+            return []
+        if isinstance(seen, KlingError):
+            self._told_at = now
+            return [f"poll failed ({self.failed_polls}/{self.budget.max_failed_polls} in a row): {seen}"]
+        lines = []
         if seen.state is TaskState.UNKNOWN and seen.status and seen.status not in self._unknown_words:
             self._unknown_words += (seen.status,)
-            yield f"task {seen.task_id} has a status this package does not know, {seen.status!r}: waiting on"
+            lines.append(
+                f"task {seen.task_id} has a status this package does not know, {seen.status!r}: waiting on"
+            )
         is_news = seen.status != self._status and not (self._is_between and self._is_told_by_worker(seen))
-        line = ""
         if is_news or now - self._told_at >= self._heartbeat:
-            line = f"task {seen.task_id}: {seen.status or 'no status yet'}{self._outlook(seen, now, typical)}"
+            outlook = self._outlook(seen, now, typical)
+            lines.append(f"task {seen.task_id}: {seen.status or 'no status yet'}{outlook}")
             self._told_at = now
         self._status = seen.status
-        if line:
-            yield line
+        return lines
 
     def _is_told_by_worker(self, seen: VideoTask) -> bool:
         return self._status is None or seen.state is TaskState.SUCCEEDED

@@ -109,7 +109,8 @@ class KlingAvatarTrigger(BaseTrigger):
         heartbeat = HEARTBEAT_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311  # spreads load
         watch = Watch(self.budget, told_at=begin, heartbeat=heartbeat)
         finished = await self._wait(watch)
-        await self._settle(begin)
+        if (left := self._unsettled(begin)) > 0:
+            await asyncio.sleep(left)
         yield TriggerEvent(self.payload(finished))
         return  # a trigger that lingers after its event is killed as if a user had done it
 
@@ -185,13 +186,15 @@ class KlingAvatarTrigger(BaseTrigger):
         for line in watch.story(seen, now=now, typical=typical):
             self.log.info("%s", line)
 
-    async def _settle(self, begin: float) -> None:
-        """Let Airflow hear of the deferral before it hears of its end; ``begin``: Unix seconds."""
+    def _unsettled(self, begin: float) -> float:
+        """
+        Return the seconds that Airflow may still need to hear of the deferral: not before does it hear of its end.
+
+        :param begin: Unix seconds when this trigger began.
+        """
         deferred = begin if self.since is None else min(self.since, begin)
         # Never longer, since the clock may have been set back.
-        left = min(deferred + SETTLE_SECONDS - time.time(), SETTLE_SECONDS)
-        if left > 0:
-            await asyncio.sleep(left)
+        return min(deferred + SETTLE_SECONDS - time.time(), SETTLE_SECONDS)
 
     async def on_kill(self) -> None:
         """

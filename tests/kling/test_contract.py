@@ -8,6 +8,7 @@ import io
 import re
 from datetime import date
 
+import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 from PIL import Image
@@ -692,7 +693,7 @@ WAYS = [
 def timeless(task):
     """A task without what differs from answer to answer: the request's id and the signatures."""
     videos = tuple(dataclasses.replace(v, url=v.url.partition("?")[0]) for v in task.videos)
-    return dataclasses.replace(task, request_id=None, videos=videos)
+    return msgspec.structs.replace(task, request_id=None, videos=videos)
 
 
 @pytest.mark.parametrize(("name", "endpoint", "prefix"), WAYS)

@@ -47,7 +47,9 @@ def as_text(value: object) -> str | None:
     """Read a text that is not blank."""
     if not isinstance(value, str):
         return None
-    return value.encode("utf-8", "replace").decode("utf-8").strip() or None  # JSON can hold half a character
+    if not value.isascii():
+        value = value.encode("utf-8", "replace").decode("utf-8")  # JSON can hold half a character
+    return value.strip() or None
 
 
 def as_name(value: object) -> str | None:

@@ -114,22 +114,24 @@ class Board:
 
     def tell(self, watched: Watched, seen: VideoTask | KlingError) -> None:
         """Wake all who wait for a task."""
-        is_first = watched.last is None and not watched.failures
+        is_urgent = True
         if isinstance(seen, KlingError):
             watched.failures += 1
             watched.failed_at = asyncio.get_running_loop().time()
             if isinstance(seen, AuthenticationError):
-                self.account.refused_at = asyncio.get_running_loop().time()
+                self.account.refused_at = watched.failed_at
         else:
+            if watched.last is None and not watched.failures:
+                is_urgent = seen.state not in RUNS
             watched.failures = 0
             watched.last = seen
-            watched.since = min(watched.since, seen.created_at or watched.since)
+            if seen.created_at and seen.created_at < watched.since:
+                watched.since = seen.created_at
             if seen.state.is_final and not is_thin(seen):
                 self.times.saw(seen)
                 if self.queue:
                     self.room.ended()
                     self.room.let_go(time.time())
-        is_urgent = not is_first or isinstance(seen, KlingError) or seen.state not in RUNS
         for seat in watched.seats:
             seat.tell(seen, is_urgent=is_urgent)
 
