@@ -267,7 +267,7 @@ class KlingClient:
                     body += chunk
                     if len(body) > MAX_ANSWER_BYTES:
                         raise call.too_long()
-                return _answer(response.status_code, body, response.headers, call.url)
+                return _answer(response.status_code, bytes(body), response.headers, call.url)
         except (requests.RequestException, ValueError) as error:
             raise (call.failed_before_sending if _never_left(error) else call.failed_after_sending)(
                 error
@@ -385,12 +385,13 @@ class AsyncKlingClient:
                 proxy=self._proxy,
                 allow_redirects=False,
             ) as response:
-                body = bytearray()
-                async for chunk in response.content.iter_chunked(65536):
-                    body += chunk
-                    if len(body) > MAX_ANSWER_BYTES:
+                chunks, length = [], 0
+                async for chunk in response.content.iter_any():
+                    chunks.append(chunk)
+                    length += len(chunk)
+                    if length > MAX_ANSWER_BYTES:
                         raise call.too_long()
-                return _answer(response.status, body, response.headers, call.url)
+                return _answer(response.status, b"".join(chunks), response.headers, call.url)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise call.failed_before_sending(error) from error
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
@@ -446,8 +447,8 @@ def _written(body: Mapping[str, Any] | None) -> tuple[dict[str, str], bytes | No
         raise InvalidRequestError(f"the request holds something that JSON cannot: {error}") from error
 
 
-def _answer(status: int, body: bytearray, headers: Mapping[str, str], url: str) -> Answer:
-    return Answer(status, bytes(body), {name.lower(): value for name, value in headers.items()}, url)
+def _answer(status: int, body: bytes, headers: Mapping[str, str], url: str) -> Answer:
+    return Answer(status, body, {name.lower(): value for name, value in headers.items()}, url)
 
 
 def _read(call: Call[T], answer: Answer, credentials: Credentials) -> T:

@@ -98,6 +98,7 @@ class Board:
         seat.watched.seats.remove(seat)
         if not seat.watched.seats and self.tasks.get(seat.watched.task_id) is seat.watched:
             del self.tasks[seat.watched.task_id]
+            self.lister.forget(seat.watched.task_id)
         SHELF.left()
 
     def enter(self, place: Place, interval: float | None) -> None:
@@ -140,7 +141,9 @@ class Board:
         now = asyncio.get_running_loop().time()
         told = 0
         for watched in list(self.tasks.values()):
-            if watched.is_listed and now >= watched.failed_at + 0.9 * self._failure_pause(watched):
+            if self.lister.is_hiding(watched.task_id):
+                continue
+            if now >= watched.failed_at + 0.9 * self._failure_pause(watched):
                 self.tell(watched, error)
                 told += 1
                 if told % TURN == 0:

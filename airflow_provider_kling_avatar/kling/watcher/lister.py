@@ -42,6 +42,8 @@ ALWAYS_PAGES, TASKS_WORTH_A_PAGE = 3, 5
 """So many pages are read for anybody; behind them only for more tasks than would cost fewer single questions."""
 FAILURES_OF_LIST_ALONE = 3
 """After so many refusals in a row it is found out whether only the list is refused."""
+HIDDEN_AFTER = 2
+"""Sweeps in a row that do not show a task: in one, it may have moved from page to page while we read."""
 REMEMBERED_SECONDS = 600.0
 """So long a task that has ended is looked for in the list."""
 
@@ -73,11 +75,24 @@ class Lister:
         self._not_before = -inf
         self._probed_at = -inf
         self._depth = 0  # so many pages the last sweep took to find all
+        self._misses: dict[str, int] = {}  # by task id: so many sweeps in a row did not show it
 
     @property
     def is_usable(self) -> bool:
         """Whether the list answers for the tasks just now."""
         return self._listing.is_usable(_now())
+
+    def is_hiding(self, task_id: str) -> bool:
+        """Tell whether the list does not show a task that is waited for."""
+        return self._misses.get(task_id, 0) >= HIDDEN_AFTER
+
+    def answers_for(self, task_id: str) -> bool:
+        """Tell whether a task need not be asked for by itself just now."""
+        return self.is_usable and not self.is_hiding(task_id)
+
+    def forget(self, task_id: str) -> None:
+        """Note that nobody waits for a task any more."""
+        self._misses.pop(task_id, None)
 
     def hurry(self, interval: float) -> None:
         """
@@ -121,10 +136,11 @@ class Lister:
         ready_in = board.times.shortest() - time.time()
         oldest: dict[float, float] = {}  # by interval: of the others, none can be ready sooner
         for watched in board.tasks.values():
-            if watched.is_listed:
-                interval = watched.interval(pace.LIST_SECONDS)
-                if watched.since < oldest.get(interval, inf):
-                    oldest[interval] = watched.since
+            if self._misses and self.is_hiding(watched.task_id):
+                continue
+            interval = watched.interval(pace.LIST_SECONDS)
+            if watched.since < oldest.get(interval, inf):
+                oldest[interval] = watched.since
         wanted = [
             pace.pause_until_ready(interval, since + ready_in) for interval, since in oldest.items()
         ] or [watched.interval(pace.SINGLE_SECONDS) for watched in board.tasks.values()]
@@ -176,7 +192,7 @@ class Lister:
 
     async def _tasks_answer(self) -> bool:
         """Tell whether a task can be asked for by itself, though the list refuses: keys and quotas may differ."""
-        watched = next((w for w in self._board.tasks.values() if w.is_listed), None)
+        watched = next((w for w in self._board.tasks.values() if not self.is_hiding(w.task_id)), None)
         return watched is not None and not isinstance(await self._board.singles.ask_now(watched), KlingError)
 
     def fall_back(self, reason: str) -> None:
@@ -203,7 +219,7 @@ class Lister:
     async def _sweep(self) -> None:
         """Read as many pages as it takes to see all who are expected to be in the list."""
         board = self._board
-        wanted = {task_id for task_id, watched in board.tasks.items() if watched.is_listed}
+        wanted = board.tasks.keys() - {task_id for task_id in self._misses if self.is_hiding(task_id)}
         horizon: float | None = None
         shown: set[str] = set()
         client = await board.account.client()
@@ -237,11 +253,12 @@ class Lister:
         board = self._board
         told = 0
         self._check_lag(page)
+        for task_id in page.statuses.keys() & self._misses.keys():
+            self.forget(task_id)
         for task_id, status in page.statuses.items():
             watched = board.tasks.get(task_id)
             if watched is None:
                 continue  # somebody else's, or it has left while others were told
-            watched.is_listed, watched.misses = True, 0
             last = watched.last
             if last and last.status == status and not (watched.failures or last.state.is_final):
                 watched.due = inf
@@ -264,9 +281,8 @@ class Lister:
         board = self._board
         for task_id in missing:
             watched = board.tasks.get(task_id)
-            if watched is not None and watched.is_listed:
-                watched.misses += 1
-                watched.is_listed = watched.misses < 2  # it may have moved from page to page while we read
+            if watched is not None:
+                self._misses[task_id] = self._misses.get(task_id, 0) + 1
                 if watched.is_unplanned:
                     board.singles.plan_within_interval(watched)
 
@@ -276,7 +292,7 @@ class Lister:
         for task_id in few:
             watched = board.tasks.get(task_id)
             if watched is not None:
-                watched.is_listed = False
+                self._misses[task_id] = HIDDEN_AFTER
                 if watched.is_unplanned:
                     board.singles.plan_within_interval(watched)
 
@@ -287,7 +303,7 @@ class Lister:
         board = self._board
         if _now() < self._probed_at + pace.PROBE_SECONDS:
             return
-        listed = [watched for watched in board.tasks.values() if watched.is_listed and watched.is_unplanned]
+        listed = [w for w in board.tasks.values() if w.is_unplanned and not self.is_hiding(w.task_id)]
         if listed:
             if self._probed_at > -inf:  # whoever has just come was seen to run by its worker
                 board.singles.plan(min(listed, key=lambda watched: watched.asked_at), _now())

@@ -34,9 +34,7 @@ class Watched:
         "failed_at",
         "failures",
         "is_asked",
-        "is_listed",
         "last",
-        "misses",
         "seats",
         "since",
         "task_id",
@@ -54,10 +52,6 @@ class Watched:
         """Seconds of the loop's clock when the last of them was told."""
         self.is_asked = False
         """A question for it by itself is under way."""
-        self.is_listed = True
-        """The list shows it, or is expected to."""
-        self.misses = 0
-        """So many sweeps through the list in a row did not show it."""
         self.due = inf
         """Seconds of the loop's clock at which it is asked for by itself."""
         self.asked_at = -inf

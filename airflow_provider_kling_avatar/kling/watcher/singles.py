@@ -90,7 +90,7 @@ class Singles:
         for watched in self._board.tasks.values():
             watched.is_asked = False  # what was under way when the last run broke off
         self.plan_all(
-            w for w in self._board.tasks.values() if w.due == inf and not (lister.is_usable and w.is_listed)
+            w for w in self._board.tasks.values() if w.due == inf and not lister.answers_for(w.task_id)
         )
         for number in count(1):
             if number % TURN == 0:
@@ -168,7 +168,7 @@ class Singles:
             if isinstance(seen, RateLimitedError):
                 self._quiet_until = max(self._quiet_until, _now() + pause)
             self.plan(watched, _now() + pause)
-        elif not (self._board.lister.is_usable and watched.is_listed):
+        elif not self._board.lister.answers_for(watched.task_id):
             pause = pace.pause_until_ready(
                 interval, watched.since + self._board.times.shortest() - time.time()
             )
