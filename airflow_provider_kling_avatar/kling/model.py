@@ -313,12 +313,16 @@ class TaskState(Enum):
     """A word this package does not know: keep waiting."""
 
     def __init__(self, word: str) -> None:
+        # Attributes, because naming a member, or looking it up in a set, is slow where thousands wait.
+        self.is_queued = word == "queued"
+        """Whether the vendor has the task but has not begun with it."""
+        self.is_under_way = word in {"queued", "running"}
+        """Whether the vendor plainly says that it works on the task, or will."""
         self.is_final = word in {"succeeded", "failed"}
         """Whether the task will not change any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Video:
+class Video(msgspec.Struct, frozen=True, gc=False):
     """
     One finished video.
 
@@ -328,10 +332,14 @@ class Video:
     :param watermark_url: the watermarked variant, if asked for.
     """
 
-    url: str = field(repr=False)
+    url: str
     id: str | None = None
     duration: float | None = None
-    watermark_url: str | None = field(default=None, repr=False)
+    watermark_url: str | None = None
+
+    def __repr__(self) -> str:
+        """Show no address."""
+        return f"Video(id={self.id!r}, duration={self.duration!r})"
 
 
 class VideoTask(msgspec.Struct, frozen=True, gc=False):

@@ -80,7 +80,7 @@ class Budget(msgspec.Struct, frozen=True, gc=False):
 
 def is_queued(seen: VideoTask | KlingError) -> bool:
     """Tell whether the vendor has the task but has not begun with it."""
-    return isinstance(seen, VideoTask) and seen.state is TaskState.QUEUED
+    return isinstance(seen, VideoTask) and seen.state.is_queued
 
 
 class Wait(msgspec.Struct, frozen=True, gc=False):
@@ -136,18 +136,14 @@ def decide(
     :param began: Unix seconds when the rendering began, as far as it was seen.
     :param jitter: a random number from 0 to 1.
     """
-    problem: KlingError | None
-    if isinstance(seen, KlingError):
-        problem = seen
-    elif seen.state is TaskState.SUCCEEDED and seen.video is None:
-        # Never a reason to ask for ever, nor to pay for another: the clip exists, only its address is missing.
-        problem = KlingError("the vendor says the task succeeded but gives no video URL")
-    else:
-        problem = None
-        if seen.state is TaskState.SUCCEEDED:
-            return Finished(Verdict.SUCCEEDED)
+    problem = seen if isinstance(seen, KlingError) else None
+    if isinstance(seen, VideoTask) and seen.state.is_final:
         if seen.state is TaskState.FAILED:
             return Finished(Verdict.FAILED, seen.reason, seen.reason_code)
+        if seen.video is not None:
+            return Finished(Verdict.SUCCEEDED)
+        # Never a reason to ask for ever, nor to pay for another: the clip exists, only its address is missing.
+        problem = KlingError("the vendor says the task succeeded but gives no video URL")
 
     if problem is None or isinstance(
         problem, RateLimitedError
@@ -210,7 +206,7 @@ def say_spans(queued: float, rendering: float) -> str:
 
 def tenths(seconds: float | None) -> float | None:
     """Return a span as it is handed on: to a tenth of a second."""
-    return None if seconds is None else round(max(seconds, 0.0), 1)
+    return None if seconds is None else max(round(seconds * 10), 0) / 10
 
 
 class Watch:

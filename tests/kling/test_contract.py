@@ -692,7 +692,7 @@ WAYS = [
 
 def timeless(task):
     """A task without what differs from answer to answer: the request's id and the signatures."""
-    videos = tuple(dataclasses.replace(v, url=v.url.partition("?")[0]) for v in task.videos)
+    videos = tuple(msgspec.structs.replace(v, url=v.url.partition("?")[0]) for v in task.videos)
     return msgspec.structs.replace(task, request_id=None, videos=videos)
 
 

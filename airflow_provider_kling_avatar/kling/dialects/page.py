@@ -121,14 +121,14 @@ class PlainPage:
         """Return a task that runs or has its video; of any other, the task itself tells more than its row."""
         row = self._rows[task_id]
         state = STATES.get(row.task_status)
-        if state is None or state is TaskState.FAILED:
+        if state is None:
             return None
         videos: tuple[Video, ...] = ()
-        if state is TaskState.SUCCEEDED:
+        if state.is_final:
             url = (
                 as_url(row.task_result.videos[0].url) if row.task_result and row.task_result.videos else None
             )
-            if url is None:
+            if url is None or state is TaskState.FAILED:
                 return None
             videos = (Video(url),)
         return VideoTask(

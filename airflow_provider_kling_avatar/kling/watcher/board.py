@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from airflow_provider_kling_avatar.kling import pace
 from airflow_provider_kling_avatar.kling.dialects.page import is_thin
 from airflow_provider_kling_avatar.kling.errors import AuthenticationError, KlingError
-from airflow_provider_kling_avatar.kling.model import TaskState
 from airflow_provider_kling_avatar.kling.slots import Room
 from airflow_provider_kling_avatar.kling.watcher.alarms import TURN, Alarms
 from airflow_provider_kling_avatar.kling.watcher.garbage import SHELF
@@ -33,7 +32,6 @@ log = logging.getLogger("airflow_provider_kling_avatar.kling.watcher")
 
 RESTART_SECONDS = 1.0
 """Between a break of the asyncio task and its next start."""
-RUNS = frozenset({TaskState.QUEUED, TaskState.RUNNING})
 
 
 class Board:
@@ -123,7 +121,7 @@ class Board:
                 self.account.refused_at = watched.failed_at
         else:
             if watched.last is None and not watched.failures:
-                is_urgent = seen.state not in RUNS
+                is_urgent = not seen.state.is_under_way
             watched.failures = 0
             watched.last = seen
             if seen.created_at and seen.created_at < watched.since:

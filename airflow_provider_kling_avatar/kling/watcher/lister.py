@@ -269,7 +269,7 @@ class Lister:
                     board.singles.plan(watched, _now())
                 continue
             watched.due = inf
-            if last and last.state is TaskState.RUNNING and seen.state is TaskState.QUEUED:
+            if last and seen.state.is_queued and last.state is TaskState.RUNNING:
                 continue  # the list is a little behind
             board.tell(watched, seen)
             told += 1
