@@ -79,7 +79,7 @@ class Board:
         if watched is None:
             watched = self.tasks[task_id] = Watched(task_id, time.time() if since is None else since)
         seat = Seat(watched, interval, self.singles, self.alarms, is_eager=is_eager)
-        watched.seats.append(seat)
+        watched.add(seat)
         SHELF.arrived()
         if self.lister.is_usable:
             self.lister.hurry(watched.interval(pace.LIST_SECONDS))
@@ -93,7 +93,7 @@ class Board:
     def get_up(self, seat: Seat) -> None:
         """Stop waiting for a task."""
         seat.leave()
-        seat.watched.seats.remove(seat)
+        seat.watched.remove(seat)
         if not seat.watched.seats and self.tasks.get(seat.watched.task_id) is seat.watched:
             del self.tasks[seat.watched.task_id]
             self.lister.forget(seat.watched.task_id)
@@ -114,6 +114,7 @@ class Board:
     def tell(self, watched: Watched, seen: VideoTask | KlingError) -> None:
         """Wake all who wait for a task."""
         is_urgent = True
+        watched.said = None
         if isinstance(seen, KlingError):
             watched.failures += 1
             watched.failed_at = asyncio.get_running_loop().time()
@@ -126,7 +127,9 @@ class Board:
             watched.last = seen
             if seen.created_at and seen.created_at < watched.since:
                 watched.since = seen.created_at
-            if seen.state.is_final and not is_thin(seen):
+            if not seen.state.is_final:
+                watched.said = seen.status
+            elif not is_thin(seen):
                 self.times.saw(seen)
                 if self.queue:
                     self.room.ended()

@@ -236,11 +236,12 @@ class Lister:
             if not wanted:
                 self._depth = number
                 break
-            if horizon is None:
-                since = (board.tasks[task_id].since for task_id in wanted & board.tasks.keys())
-                horizon = min(since, default=inf) - AGE_MARGIN_SECONDS
-            if _is_older(page, horizon):
-                break
+            if number >= self._depth:  # a sweep before had to read that far anyway
+                if horizon is None:
+                    since = (board.tasks[task_id].since for task_id in wanted & board.tasks.keys())
+                    horizon = min(since, default=inf) - AGE_MARGIN_SECONDS
+                if _is_older(page, horizon):
+                    break
             # As many again, unless a sweep before has found everybody not far behind.
             pages_left = self._depth - number if self._depth > number else number
             if number >= ALWAYS_PAGES and len(wanted) < pages_left * TASKS_WORTH_A_PAGE:
@@ -259,8 +260,7 @@ class Lister:
             watched = board.tasks.get(task_id)
             if watched is None:
                 continue  # somebody else's, or it has left while others were told
-            last = watched.last
-            if last and last.status == status and not (watched.failures or last.state.is_final):
+            if watched.said == status:
                 watched.due = inf
                 continue
             seen = page.task(task_id)
@@ -269,6 +269,7 @@ class Lister:
                     board.singles.plan(watched, _now())
                 continue
             watched.due = inf
+            last = watched.last
             if last and seen.state.is_queued and last.state is TaskState.RUNNING:
                 continue  # the list is a little behind
             board.tell(watched, seen)

@@ -35,17 +35,26 @@ class Watched:
         "failures",
         "is_asked",
         "last",
+        "said",
         "seats",
+        "shortest",
         "since",
         "task_id",
+        "takes_default",
     )
 
     def __init__(self, task_id: str, since: float) -> None:
         self.task_id = task_id
         self.since = since
         self.seats: list[Seat] = []
+        self.shortest = inf
+        """Seconds: the shortest interval that anybody asks for by number."""
+        self.takes_default = False
+        """Somebody leaves the interval to us."""
         self.last: VideoTask | None = None
         """What the vendor last said of it."""
+        self.said: str | None = None
+        """The vendor's word for it that is no news; ``None`` if any is, after a failed question for one."""
         self.failures = 0
         """Failed questions in a row."""
         self.failed_at = -inf
@@ -62,12 +71,27 @@ class Watched:
         """Whether nobody is going to ask for it by itself."""
         return self.due == inf and not self.is_asked
 
+    def add(self, seat: Seat) -> None:
+        """Take in one more who waits."""
+        self.seats.append(seat)
+        self._note_interval(seat)
+
+    def remove(self, seat: Seat) -> None:
+        """Let somebody go."""
+        self.seats.remove(seat)
+        self.shortest, self.takes_default = inf, False
+        for other in self.seats:
+            self._note_interval(other)
+
+    def _note_interval(self, seat: Seat) -> None:
+        if seat.interval is None:
+            self.takes_default = True
+        else:
+            self.shortest = min(self.shortest, seat.interval)
+
     def interval(self, default: float) -> float:
-        """Return the shortest interval in seconds that anybody wants."""
-        if len(self.seats) == 1:  # nearly always, and asked for thousands at a time
-            interval = self.seats[0].interval
-            return default if interval is None else interval
-        return min((default if s.interval is None else s.interval for s in self.seats), default=default)
+        """Return the shortest interval in seconds that anybody wants; asked for thousands at a time."""
+        return min(self.shortest, default) if self.takes_default or not self.seats else self.shortest
 
 
 class Seat:
