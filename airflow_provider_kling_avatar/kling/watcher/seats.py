@@ -39,8 +39,8 @@ class Watched:
         "seats",
         "shortest",
         "since",
-        "task_id",
         "takes_default",
+        "task_id",
     )
 
     def __init__(self, task_id: str, since: float) -> None:
