@@ -341,6 +341,10 @@ class Video(msgspec.Struct, frozen=True, gc=False):
         """Show no address."""
         return f"Video(id={self.id!r}, duration={self.duration!r})"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Show no address in the tracebacks of rich either, which print local variables."""
+        return [("id", self.id), ("duration", self.duration)]
+
 
 class VideoTask(msgspec.Struct, frozen=True, gc=False):
     """

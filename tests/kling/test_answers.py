@@ -8,6 +8,7 @@ from email.utils import formatdate
 
 import pytest
 from fake_vendor import Reply
+from rich.pretty import pretty_repr
 
 from airflow_provider_kling_avatar.kling import errors as e
 from airflow_provider_kling_avatar.kling.auth import SignedKey
@@ -444,6 +445,7 @@ def test_the_official_answer_is_read_whole():
     assert (task.created_at, task.updated_at) == (1722769557.708, 1722769557.999)
     assert (task.reason, task.reason_code) == (None, None)
     assert "sig=abc" not in repr(task)
+    assert "sig=abc" not in pretty_repr(task), "a traceback that shows local variables is printed like this"
 
 
 def test_the_new_api_generation_is_read_too():
