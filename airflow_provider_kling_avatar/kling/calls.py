@@ -10,8 +10,14 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from airflow_provider_kling_avatar.kling.dialects.answer import Answer, read_json
-from airflow_provider_kling_avatar.kling.dialects.envelope import read_speech, read_task, read_task_list
+from airflow_provider_kling_avatar.kling.dialects.answer import VENDOR_SAYS, Answer, asked_for, read_json
+from airflow_provider_kling_avatar.kling.dialects.codes import KLING_HAS_NO_SUCH_THING, KLING_REFUSES_A_VALUE
+from airflow_provider_kling_avatar.kling.dialects.envelope import (
+    read_created,
+    read_speech,
+    read_task,
+    read_task_list,
+)
 from airflow_provider_kling_avatar.kling.dialects.page import Page, read_page, says_again
 from airflow_provider_kling_avatar.kling.errors import (
     Accepted,
@@ -19,6 +25,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     ConnectionLostError,
     InvalidRequestError,
     KlingError,
+    NotFoundError,
     RateLimitedError,
     UnavailableError,
     UnreadableAnswerError,
@@ -39,8 +46,8 @@ MAX_PAGE = 1000
 MAX_PAGE_SIZE = 500
 """https://klingai.com/document-api/api/video/avatar"""
 
-KLING_HAS_NO_SUCH_TASK = 1203
-"""https://kling.ai/document-api/api/get-started/error-codes"""
+UNLIKELY_TASK = "connection-test"
+"""Nobody has a task of this id."""
 
 TRANSIENT = (
     ConnectionFailedError,
@@ -117,11 +124,13 @@ class Calls:
 
     def submit(self, endpoint: EndpointName, body: Mapping[str, Any]) -> Call[VideoTask]:
         """Create a video task. Costs money."""
-        return Call("POST", self._url(self._dialect.create_path(endpoint)), read_task, body=body, paid=True)
+        url = self._url(self._dialect.create_path(endpoint))
+        return Call("POST", url, lambda answer: read_created(answer, read_task), body=body, paid=True)
 
     def synthesize(self, body: Mapping[str, Any]) -> Call[Speech]:
         """Speak a text. Costs money."""
-        return Call("POST", self._url(self._dialect.create_path("speech")), read_speech, body=body, paid=True)
+        url = self._url(self._dialect.create_path("speech"))
+        return Call("POST", url, lambda answer: read_created(answer, read_speech), body=body, paid=True)
 
     def get_task(self, endpoint: EndpointName, task_id: str) -> Call[VideoTask]:
         """
@@ -182,15 +191,20 @@ class Calls:
 
     def pings(self) -> tuple[Call[bool] | None, Call[bool]]:
         """Build calls that cost nothing and need a valid key: the shortest list, and a task that cannot exist."""
-        unlikely = Call("GET", self._url(self._dialect.query_path("avatar", "connection-test")), _is_good)
+        unlikely = Call(
+            "GET",
+            self._url(self._dialect.query_path("avatar", UNLIKELY_TASK)),
+            lambda answer: _is_good(answer, UNLIKELY_TASK),
+        )
         if not self._dialect.endpoints["avatar"].list_path:
             return None, unlikely
         url = self._url(self._dialect.list_path("avatar"))
         return Call("GET", url, _is_good, params={"pageNum": 1, "pageSize": 1}), unlikely
 
 
-def _is_good(answer: Answer) -> bool:
-    read_json(answer)
+def _is_good(answer: Answer, wanted: str | None = None) -> bool:
+    with asked_for(wanted, answer):
+        read_json(answer)
     return True
 
 
@@ -201,12 +215,14 @@ def missing_is_certain(error: KlingError) -> bool:
     A gateway's own word is about the ids it gave itself, and a bare HTTP 404 may mean that it has no such route:
     then nothing is known of a task of our name.
     """
-    return error.code == KLING_HAS_NO_SUCH_TASK
+    return isinstance(error, NotFoundError) and error.code in (KLING_REFUSES_A_VALUE, KLING_HAS_NO_SUCH_THING)
 
 
 def route_is_right(error: KlingError) -> bool:
     """Tell whether "not found" came from something that keeps tasks, and not from a missing route."""
-    words = error.message.rpartition("the vendor says: ")[2]  # gateways without a code say it in words
-    return error.code in (KLING_HAS_NO_SUCH_TASK, "task_not_exist", "task_not_found") or bool(
-        re.search(r"(?i)\btask\b.{0,30}\bnot?\b.{0,10}\b(found|exists?)\b", words)
+    words = error.message.rpartition(VENDOR_SAYS)[2]  # gateways without a code say it in words
+    return (
+        missing_is_certain(error)
+        or error.code in ("task_not_exist", "task_not_found")
+        or bool(re.search(r"(?i)\btask\b.{0,30}\bnot?\b.{0,10}\b(found|exists?)\b", words))
     )

@@ -12,6 +12,7 @@ import importlib
 import logging
 import re
 import time
+from contextlib import suppress
 from dataclasses import replace
 from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -68,6 +69,8 @@ PATIENCE_SECONDS = 30.0
 """In the triggerer, where thousands may wait for an answer or for their turn, none may take longer."""
 SHORTEST_SECRET = 8
 """Characters. A shorter one would be found by chance in good answers."""
+DOUBTFUL = (NotFoundError, InvalidRequestError, RefusedError)
+"""What a query may be answered with where the vendor has no such task; only some of it is certain."""
 PAGES_SEARCHED = 10
 """How many pages of 500 tasks are searched for a name: the newest 5,000 tasks of the account."""
 
@@ -137,19 +140,47 @@ class KlingClient:
 
         :raises KlingError: it could not be found out. Never take this for "not there".
         """
+        doubtful: KlingError | None = None
         if self.config.dialect.external_id_query and not _ODD_IN_A_PATH.search(external_task_id):
             try:
                 return self.get_task(external_task_id, endpoint)
-            except NotFoundError as error:
+            except DOUBTFUL as error:
                 if missing_is_certain(error):
                     return None
-        return self._find_in_list(external_task_id, endpoint)
+                doubtful = error
+        try:
+            return self._find_in_list(external_task_id, endpoint)
+        except UnsupportedError as error:
+            raise doubtful or error from None
+
+    def find_task_by_id(self, task_id: str, endpoint: EndpointName = "avatar") -> VideoTask | None:
+        """
+        Look a task up by the vendor's id; ``None`` only if the vendor certainly does not have it.
+
+        :raises KlingError: it could not be found out: the answer says nothing, and no list shows the task.
+        """
+        try:
+            return self.get_task(task_id, endpoint)
+        except DOUBTFUL as error:
+            if missing_is_certain(error):
+                return None
+            doubtful = error
+        with suppress(KlingError):
+            for page in range(1, PAGES_SEARCHED + 1):
+                tasks = self.list_tasks(endpoint, page=page, page_size=MAX_PAGE_SIZE)
+                for task in tasks:
+                    if task.task_id == task_id:
+                        return task
+                if not tasks:
+                    break
+        raise doubtful  # a list may lag, or be short: it can only say "here it is"
 
     def _find_in_list(self, external_task_id: str, endpoint: EndpointName) -> VideoTask | None:
         """
         Search the list of tasks for our name.
 
-        :raises UnsupportedError: the list does not tell: it shows no names, or is longer than it is searched.
+        :raises UnsupportedError: there is no list, or it does not tell: it shows no names, or is longer than it is
+            searched.
         :raises UnreadableAnswerError: it does not tell yet.
         """
         seen: dict[str, VideoTask] = {}

@@ -17,7 +17,7 @@ Every class knows two things, so that no catcher has to guess: whether trying ag
     ├── PermissionDeniedError         1103, 1304, HTTP 403                          permanent
     ├── ContentRejectedError          1300, 1301: moderation                        permanent
     ├── RefusedError                  the vendor refused, with a code we do not know permanent
-    ├── NotFoundError                 1203: no such task, model or voice
+    ├── NotFoundError                 1201 "Task not found by id/external id", 1203: no such task
     ├── WrongRouteError               a redirect or a web page: not this API        permanent
     ├── RateLimitedError              1302, HTTP 429: slow down
     ├── NoFreeSlotError               1303: as many tasks in parallel as were bought
@@ -109,6 +109,12 @@ class KlingError(Exception):
         ]
         return f"{self.message} [{', '.join(facts)}]" if facts else self.message
 
+    def about(self, subject: str) -> Self:
+        """Return this error, its message begun with what it is about, such as ``task 1795``."""
+        self.message = f"{subject}: {self.message}"
+        self.args = (self.message,)
+        return self
+
 
 class InvalidRequestError(KlingError):
     """
@@ -186,7 +192,7 @@ class RefusedError(KlingError):
 
 
 class NotFoundError(KlingError):
-    """The vendor has no such task, model or voice."""
+    """The vendor has no such task."""
 
 
 class WrongRouteError(KlingError):

@@ -49,7 +49,6 @@ CODES = [
     (1200, 400, e.InvalidRequestError, True, NO, 1, 1),
     (1201, 400, e.InvalidRequestError, True, NO, 1, 1),
     (1202, 404, e.InvalidRequestError, True, NO, 1, 1),
-    (1203, 404, e.NotFoundError, False, NO, 1, 1),
     (1300, 400, e.ContentRejectedError, True, NO, 1, 1),
     (1301, 400, e.ContentRejectedError, True, NO, 1, 1),
     (1302, 429, e.RateLimitedError, False, NO, 3, 3),
@@ -62,7 +61,9 @@ CODES = [
 
 
 def refusal(code, status=None, message="vendor's words"):
-    known = {row[0]: row[1] for row in CODES}
+    known = {row[0]: row[1] for row in CODES} | {
+        1203: 404
+    }  # which means other things to a question and a paid call
     return Reply(
         {"code": code, "message": message, "request_id": "req-4711"},
         known[code] if status is None else status,
@@ -342,7 +343,7 @@ SHAPES = [
         1,
     ),
     # Kling's account page nests its code; others answer 200 whatever happens
-    ("nested", Reply({"code": 0, "data": {"code": 1203, "msg": "no"}}), e.NotFoundError, NO, 1, 1),
+    ("nested", Reply({"code": 0, "data": {"code": 1103, "msg": "no"}}), e.PermissionDeniedError, NO, 1, 1),
     ("duomi 401", Reply({"code": 401, "msg": "key", "data": None}, 401), e.AuthenticationError, NO, 1, 1),
     ("duomi 401 in 200", Reply({"code": 401, "msg": "key", "data": None}), e.AuthenticationError, NO, 1, 1),
     ("duomi 500 in 200", Reply({"code": 500, "msg": "oops", "data": None}), e.UnavailableError, MAYBE, 3, 1),
@@ -926,6 +927,14 @@ def test_only_the_vendors_own_word_means_that_a_name_is_not_there(vendor, client
     vendor.answers(refusal(1203))
     assert client_of(vendor.url).find_task("mine") is None
     assert len(vendor.seen) == 1
+
+
+def test_the_documented_word_for_it_is_told_with_the_id_and_the_vendors_words(vendor, client_of):
+    vendor.answers(refusal(1203))
+    with pytest.raises(e.NotFoundError) as caught:
+        client_of(vendor.url).get_task("t-1")
+    check(caught.value, e.NotFoundError, 1203, False, NO)
+    assert "t-1" in str(caught.value)
 
 
 @pytest.mark.parametrize("missing", NOT_HERE)

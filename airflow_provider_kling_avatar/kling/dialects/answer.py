@@ -9,28 +9,40 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_kling_avatar.kling.dialects.codes import KLING_CODES, meaning_of
-from airflow_provider_kling_avatar.kling.dialects.values import as_name, as_number, as_text, first
+from airflow_provider_kling_avatar.kling.dialects.codes import (
+    KLING_CODES,
+    KLING_HAS_NO_SUCH_THING,
+    KLING_REFUSES_A_VALUE,
+    SLUGS,
+    meaning_of,
+)
+from airflow_provider_kling_avatar.kling.dialects.values import as_name, as_number, as_text, at, first
 from airflow_provider_kling_avatar.kling.errors import (
+    Accepted,
     InvalidRequestError,
     KlingError,
-    UnavailableError,
+    NotFoundError,
     UnreadableAnswerError,
     WrongRouteError,
 )
 from airflow_provider_kling_avatar.kling.redact import public_url, redact
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from airflow_provider_kling_avatar.kling.dialects.values import Json
 
 OK_CODES = frozenset({"", "0", "200", "success", "succeed", "ok", "none"})
 """What `code` says when all is well: 0 at Kling, "success" at new-api, 200 at others."""
+
+VENDOR_SAYS = "; the vendor says: "
+"""Between our words and the vendor's."""
 
 MAX_DEPTH = 4
 """How many `data` a gateway may wrap around Kling's own answer."""
@@ -80,6 +92,8 @@ def read_json(answer: Answer) -> Json:
         raise WrongRouteError(
             f"wrong route: {where} redirects to {target}; check the connection's host, path_prefix and query_path",
             http_status=answer.status,
+            # "See other" is how a server points to the result of what it has just done.
+            accepted=Accepted.MAYBE if answer.status == HTTPStatus.SEE_OTHER else None,
         )
     try:
         body = json.loads(answer.body)
@@ -130,20 +144,80 @@ def error_of(answer: Answer, layers: list[Json], reason: str) -> KlingError:
     text = meaning.text
     said = redact(message)
     if said and said.lower() not in text.lower():
-        text = f"{text}; the vendor says: {said}"
+        text = f"{text}{VENDOR_SAYS}{said}"
     facts: dict[str, Any] = {
         "code": redact(code) if isinstance(code, str) else code,
         "http_status": answer.status,
         "request_id": request_id_of(answer, layers),
     }
-    if issubclass(meaning.error, InvalidRequestError):
-        return meaning.error(text, field="voice_id" if "voice" in said.lower() else None, **facts)
+    is_about_input = issubclass(meaning.error, InvalidRequestError)
+    if is_about_input:
+        facts["field"] = "voice_id" if "voice" in said.lower() else None
     error = meaning.error(text, **facts)
     error.retry_after = _retry_after(answer)
-    if answer.is_server_error and not isinstance(code, int):
-        # Without a code of the vendor's own nobody knows which machine on the way answered.
-        error.accepted = UnavailableError.accepted
+    # Without a code of the vendor's own nobody knows which machine on the way answered, and how far the request came.
+    nobody_knows = answer.is_server_error and not isinstance(code, int) and not is_about_input
+    if meaning.accepted is not None:
+        error.accepted = meaning.accepted
+    elif code not in KLING_CODES and (_holds_id(layers) or nobody_knows):
+        error.accepted = Accepted.MAYBE
     return error
+
+
+@contextmanager
+def asked_for(wanted: str | None, answer: Answer) -> Iterator[None]:
+    """
+    Tell what is wrong with the answer to a question as an error about the task that was asked for.
+
+    :param wanted: its id, or our name for it; ``None`` if nothing was asked for.
+    :raises NotFoundError: the vendor says that it has no such task.
+    """
+    problem = None
+    try:
+        yield
+    except KlingError as error:
+        problem = error
+    if problem is None:
+        return
+    if wanted is None:
+        raise problem
+    if problem.code == KLING_HAS_NO_SUCH_THING or _is_not_there(answer, wanted, problem.code):
+        words = problem.message.rpartition(VENDOR_SAYS)[2]
+        problem = NotFoundError(
+            f"the vendor has no task {redact(wanted)}: check the id, the connection and the endpoint"
+            f"{VENDOR_SAYS}{words}",
+            code=problem.code if problem.code == KLING_HAS_NO_SUCH_THING else KLING_REFUSES_A_VALUE,
+            http_status=problem.http_status,
+            request_id=problem.request_id,
+        )
+        raise problem
+    raise problem.about(f"task {redact(wanted)}")
+
+
+def _is_not_there(answer: Answer, wanted: str, code: object) -> bool:
+    """
+    Tell whether these are Kling's words for "no such task", about the one that was asked for.
+
+    Seen live six times in place of the documented 1203: HTTP 400, code 1201, "Task not found by id/external id: X".
+    A gateway may lose the code; its own words about a task would be about an id of its own.
+    """
+    try:
+        layers = layers_of(json.loads(answer.body))
+    except (ValueError, RecursionError):
+        return False
+    named = re.compile(rf"(?<![\w.:/-]){re.escape(wanted)}(?![\w-]|[.:/]\w)")
+    for layer in layers:
+        words = as_text(layer.get("message")) or as_text(layer.get("msg")) or ""
+        is_said = (
+            _NO_SUCH_TASK.search(words) if code == KLING_REFUSES_A_VALUE else KLINGS_WORDS in words.lower()
+        )
+        if is_said and named.search(words):
+            return True
+    return False
+
+
+KLINGS_WORDS = "task not found by id/external id"
+_NO_SUCH_TASK = re.compile(r"(?i)\btask\b.{0,20}\bnot\s+(found|exists?)\b")
 
 
 def _code_and_message(layers: list[Json]) -> tuple[int | str | None, str]:
@@ -179,13 +253,25 @@ def code_of(value: object) -> int | str | None:
 
 
 def _is_ok(body: Json, layers: list[Json]) -> bool:
-    if code_of(body.get("code")) is not None:
+    code = code_of(body.get("code"))
+    if is_task(layers):
+        # A failed task may carry an error of its own; the answer is still good. So is one with a code that nobody
+        # knows, such as 202: who calls it a refusal sends the task again.
+        return code is None or not (code in KLING_CODES or code in SLUGS or _is_http_error(code))
+    if code is not None:
         return False
-    if is_task(layers):  # a failed task may carry an error of its own; the answer is still good
-        return True
     return not any(code_of(layer.get("code")) is not None for layer in layers) and not isinstance(
         body.get("error"), dict
     )
+
+
+def _is_http_error(code: int | str) -> bool:
+    return isinstance(code, int) and 400 <= code <= 599
+
+
+def _holds_id(layers: list[Json]) -> bool:
+    """Tell whether an answer holds the id of a task that may have been made."""
+    return any(as_name(layer.get("task_id")) or as_name(at(layer, "data", "id")) for layer in layers)
 
 
 def unreadable(answer: Answer, what: str, body: Json) -> UnreadableAnswerError:

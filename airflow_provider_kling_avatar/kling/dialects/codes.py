@@ -12,16 +12,18 @@ class Meaning(NamedTuple):
 
     :param error: the class to raise.
     :param text: what happened and what to do, for a person.
+    :param accepted: whether the vendor may have taken a paid request; ``None`` for what the class says.
     """
 
     error: type[e.KlingError]
     text: str
+    accepted: e.Accepted | None = None
 
 
-CLOCK_OR_KEY = (
-    "with access key and secret key, set this machine's clock (NTP); "
-    "an API key in the connection's password has to be issued anew"
-)
+KLING_REFUSES_A_VALUE = 1201
+"""Also what Kling says of a task that it does not have, in words that name it: see `answer.is_not_there`."""
+KLING_HAS_NO_SUCH_THING = 1203
+"""https://kling.ai/document-api/api/get-started/error-codes"""
 
 KLING_CODES: dict[int, Meaning] = {
     # https://kling.ai/document-api/api/get-started/error-codes
@@ -44,14 +46,20 @@ KLING_CODES: dict[int, Meaning] = {
     ),
     1100: Meaning(e.AccountError, "the account is in an abnormal state: look at it in the vendor's console"),
     1101: Meaning(e.AccountError, "the account is in arrears: top it up"),
-    1102: Meaning(e.AccountError, "the resource pack is used up or expired: buy one or enable pay-as-you-go"),
+    1102: Meaning(
+        e.AccountError,
+        "the resource pack is used up or expired: buy one or enable pay-as-you-go. Packs are sold for each kind of "
+        "product: avatars, speech and voices are paid from a video pack",
+    ),
     1103: Meaning(
         e.PermissionDeniedError, "the account may not use this API or model: check its permissions"
     ),
     1200: Meaning(e.InvalidRequestError, "the vendor refused the parameters: check the fields"),
-    1201: Meaning(e.InvalidRequestError, "the vendor refused a field or its value: change it"),
+    KLING_REFUSES_A_VALUE: Meaning(
+        e.InvalidRequestError, "the vendor refused a field or its value: change it"
+    ),
     1202: Meaning(e.InvalidRequestError, "the vendor does not take this method here: check the paths"),
-    1203: Meaning(e.NotFoundError, "the vendor has no such thing (task, model or voice): check the id"),
+    KLING_HAS_NO_SUCH_THING: Meaning(e.NotFoundError, "the vendor has no such thing: check the id"),
     1300: Meaning(e.ContentRejectedError, "the platform's policy refused the request: change the content"),
     1301: Meaning(e.ContentRejectedError, "moderation refused the content: change image, audio or prompt"),
     1302: Meaning(e.RateLimitedError, "too many requests: slow down"),
@@ -78,6 +86,29 @@ SLUGS: dict[str, Meaning] = {
     ),
     "model_not_found": Meaning(e.RefusedError, "the gateway does not sell this model to this key"),
     "task_failed": Meaning(e.RefusedError, "the vendor behind the gateway refused the request"),
+    **dict.fromkeys(
+        ("build_request_failed", "convert_request_failed"),
+        Meaning(
+            e.RefusedError,
+            "the gateway could not turn the request into the vendor's: check the fields, or ask the gateway's seller "
+            "whether it sells this model",
+            e.Accepted.MAYBE,  # it may have tried other channels before, and tells of the last one only
+        ),
+    ),
+    **dict.fromkeys(
+        (
+            "do_request_failed",
+            "read_response_body_failed",
+            "close_response_body_failed",
+            "unmarshal_response_failed",
+            "unmarshal_response_body_failed",
+            "copy_response_body_failed",
+            "invalid_response",
+            "bad_response_body",
+            "empty_response",
+        ),
+        Meaning(e.UnavailableError, "the gateway lost the answer of the vendor behind it"),
+    ),
     "get_task_failed": Meaning(e.UnavailableError, "the gateway could not look the task up"),
     "fail_to_fetch_task": Meaning(e.UnavailableError, "the gateway could not reach the vendor behind it"),
     "invalid_api_key": Meaning(
@@ -111,6 +142,7 @@ TEXTS: tuple[tuple[str, int], ...] = (
     ("voice id not found", 1201),
     ("risk control", 1301),
     ("content security", 1301),
+    ("account balance not enough", 1102),
 )
 """Words in a message that stand for a code."""
 

@@ -7,11 +7,12 @@ places, outermost first. Whatever the answer, only our own errors come out.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_kling_avatar.kling.dialects.answer import (
     OK_CODES,
     Answer,
+    asked_for,
     code_of,
     error_of,
     is_task,
@@ -21,7 +22,11 @@ from airflow_provider_kling_avatar.kling.dialects.answer import (
     request_id_of,
     unreadable,
 )
-from airflow_provider_kling_avatar.kling.dialects.codes import KLING_CODES, code_of_reason
+from airflow_provider_kling_avatar.kling.dialects.codes import (
+    KLING_CODES,
+    KLING_HAS_NO_SUCH_THING,
+    code_of_reason,
+)
 from airflow_provider_kling_avatar.kling.dialects.deductions import read_deductions
 from airflow_provider_kling_avatar.kling.dialects.values import (
     as_name,
@@ -34,14 +39,16 @@ from airflow_provider_kling_avatar.kling.dialects.values import (
     first,
     normal,
 )
-from airflow_provider_kling_avatar.kling.errors import UnreadableAnswerError
+from airflow_provider_kling_avatar.kling.errors import NotFoundError, RefusedError, UnreadableAnswerError
 from airflow_provider_kling_avatar.kling.model import Speech, TaskState, Video, VideoTask
 from airflow_provider_kling_avatar.kling.redact import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from airflow_provider_kling_avatar.kling.dialects.values import Json
+
+T = TypeVar("T")
 
 _WORDS = {
     TaskState.QUEUED: "submitted queued queueing queuing in_queue pending waiting created preparing not_start "
@@ -61,11 +68,34 @@ def read_task(answer: Answer, task_id: str | None = None) -> VideoTask:
     :param task_id: the id that was asked for, where the answer does not repeat it.
     :raises KlingError: the answer is an error, or no task can be read from it.
     """
-    body = read_json(answer)
-    layers = layers_of(body)
-    if is_task(layers) or (task_id and _is_record(body.get("data"))):
-        return _task(layers, answer, task_id)
-    raise unreadable(answer, "an answer without a task in it", body)
+    with asked_for(task_id, answer):
+        body = read_json(answer)
+        layers = layers_of(body)
+        if is_task(layers) or (task_id and _is_record(body.get("data"))):
+            return _task(layers, answer, task_id)
+        raise unreadable(answer, "an answer without a task in it", body)
+
+
+def read_created(answer: Answer, read: Callable[[Answer], T]) -> T:
+    """
+    Read the answer to a paid call.
+
+    :param read: what it should hold.
+    :raises RefusedError: what the request names (a model, a voice) is not there: no other try will find it.
+    """
+    missing = None
+    try:
+        return read(answer)
+    except NotFoundError as error:
+        if error.code != KLING_HAS_NO_SUCH_THING:
+            raise
+        missing = error
+    raise RefusedError(
+        f"what the request names does not exist there (a model, a voice, an audio): change it; {missing.message}",
+        code=missing.code,
+        http_status=missing.http_status,
+        request_id=missing.request_id,
+    )
 
 
 def _is_record(data: object) -> bool:
@@ -107,7 +137,7 @@ def read_speech(answer: Answer) -> Speech:
     layers = layers_of(body)
     status = first(layers, ("task_status", "status"), as_name)
     if status and STATES.get(normal(status)) is TaskState.FAILED:
-        reason = first(layers, _REASONS, as_text)
+        reason = first(layers, _REASONS, _as_reason)
         raise error_of(answer, layers, reason or "text-to-speech failed")
     for layer in layers:
         for audio in dicts(at(layer, "task_result", "audios")):
@@ -141,7 +171,7 @@ def _lists(body: Json) -> Iterator[object]:
 
 # ------------------------------------------------------------------------ task
 
-_REASONS = ("task_status_msg", "fail_reason", "failMsg", "error_message")
+_REASONS = ("task_status_msg", "fail_reason", "failure_reason", "failMsg", "error_message")
 
 
 def _task(layers: list[Json], answer: Answer, task_id: str | None) -> VideoTask:
@@ -183,11 +213,18 @@ def _reason(records: list[Json]) -> tuple[str | None, int | str | None]:
     """
     code = next((c for layer in records if (c := code_of(layer.get("code"))) is not None), None)
     for keys in (_REASONS, ("message", "reason", "error")):
-        reason = first(records, keys, as_text)
-        if reason and normal(reason) not in OK_CODES:
+        reason = first(records, keys, _as_reason)
+        if reason:
             # A gateway's own code beside the vendor's words says less than these.
             return reason, code if code in KLING_CODES else code_of_reason(reason) or code
     return None, code
+
+
+def _as_reason(value: object) -> str | None:
+    """Read words that may be a reason; gateways also put "SUCCEED" there, of the call that asked."""
+    words = as_text(value)
+    word = normal(words.rstrip(".! ")) if words else ""
+    return None if word in OK_CODES or STATES.get(word) is TaskState.SUCCEEDED else words
 
 
 def _videos(records: list[Json]) -> tuple[Video, ...]:
