@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_kling_avatar.compat import StateStore
     from airflow_provider_kling_avatar.kling.identity import Work
-    from airflow_provider_kling_avatar.kling.recovery import Memory
+    from airflow_provider_kling_avatar.kling.state import Memory
 
 SUBMISSION_KEY = "kling_submission"
 """What a memory is of, unless told otherwise."""

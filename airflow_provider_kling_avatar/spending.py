@@ -29,7 +29,7 @@ from airflow_provider_kling_avatar.kling.money import (
 from airflow_provider_kling_avatar.kling.shares import Share, claim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -145,12 +145,24 @@ class Spending:
         if self.max_cost_per_run is not None:
             self._claim(expected)
 
-    def note_bought(self) -> None:
-        """Tell of a clip that an earlier try has paid for: it counts for the others, and is never refused."""
-        expected = self.estimate(None)
-        self._tell(expected)
-        if expected is not None and self.max_cost_per_run is not None:
-            _Rows(self.context).tell(Share(_place(self.context), expected.at_most, "granted"))
+    def note_bought(self, noted: Mapping[str, Any] | None) -> None:
+        """
+        Tell of a clip that an earlier try has paid for: it counts for the others, and is never refused.
+
+        :param noted: what that try expected it to cost; the inputs may be others by now. ``None`` if nobody knows.
+        """
+        amount = decimal_of(noted.get("amount")) if noted else None
+        if noted and amount is not None:
+            log.info(
+                "cost: about %s %s, as expected when it was paid for", shown(amount), noted.get("currency")
+            )
+            self.context["ti"].xcom_push(key=ESTIMATE_XCOM_KEY, value=dict(noted))
+        else:
+            expected = self.estimate(None)
+            self._tell(expected)
+            amount = expected.at_most if expected else None
+        if amount is not None and self.max_cost_per_run is not None:
+            _Rows(self.context).tell(Share(_place(self.context), amount, "granted"))
 
     def release(self) -> None:
         """Give back what was claimed: the vendor has certainly refused the clip."""

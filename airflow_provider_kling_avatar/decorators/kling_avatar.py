@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, XComArg
 
     from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
-    from airflow_provider_kling_avatar.kling.recovery import Memory
+    from airflow_provider_kling_avatar.kling.state import Memory
     from airflow_provider_kling_avatar.results import VideoManifest
     from airflow_provider_kling_avatar.slots import Queueing
 

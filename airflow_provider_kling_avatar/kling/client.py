@@ -113,26 +113,39 @@ class KlingClient:
         """
         return self._call(self._calls.synthesize(body))
 
-    def get_task(self, task_id: str, endpoint: EndpointName = "avatar") -> VideoTask:
+    def get_task(
+        self, task_id: str, endpoint: EndpointName = "avatar", *, attempts: int | None = None
+    ) -> VideoTask:
         """
         Ask for one task by the vendor's id (or by ours, where the dialect can).
 
+        :param attempts: how often in all, if trouble comes; ``None`` for the client's own number.
         :raises NotFoundError: the vendor does not have it.
         :raises KlingError: anything else that went wrong.
         """
-        return self._call(self._calls.get_task(endpoint, task_id))
+        return self._call(self._calls.get_task(endpoint, task_id), attempts)
 
     def list_tasks(
-        self, endpoint: EndpointName = "avatar", *, page: int = 1, page_size: int = 30
+        self,
+        endpoint: EndpointName = "avatar",
+        *,
+        page: int = 1,
+        page_size: int = 30,
+        attempts: int | None = None,
     ) -> list[VideoTask]:
         """
         List the account's tasks, the newest first.
 
         :param page: 1 to 1000.
         :param page_size: 1 to 500.
+        :param attempts: see `get_task`.
         :raises UnsupportedError: this API cannot list.
         """
-        return self._call(self._calls.list_tasks(endpoint, page, page_size))
+        return self._call(self._calls.list_tasks(endpoint, page, page_size), attempts)
+
+    def may_ask_by_name(self, external_task_id: str) -> bool:
+        """Tell whether the API can be asked by our name for a task, and this one survives in a path."""
+        return self.config.dialect.external_id_query and not _ODD_IN_A_PATH.search(external_task_id)
 
     def find_task(self, external_task_id: str, endpoint: EndpointName = "avatar") -> VideoTask | None:
         """
@@ -141,7 +154,7 @@ class KlingClient:
         :raises KlingError: it could not be found out. Never take this for "not there".
         """
         doubtful: KlingError | None = None
-        if self.config.dialect.external_id_query and not _ODD_IN_A_PATH.search(external_task_id):
+        if self.may_ask_by_name(external_task_id):
             try:
                 return self.get_task(external_task_id, endpoint)
             except DOUBTFUL as error:
@@ -249,11 +262,11 @@ class KlingClient:
 
     # --------------------------------------------------------------- sending
 
-    def _call(self, call: Call[T]) -> T:
+    def _call(self, call: Call[T], attempts: int | None = None) -> T:
         from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
         retrying = Retrying(
-            stop=stop_after_attempt(self._attempts),
+            stop=stop_after_attempt(attempts or self._attempts),
             wait=_pause,
             retry=retry_if_exception(lambda error: call.may_repeat(error) and not _asks_too_long(error)),
             sleep=self._sleep,

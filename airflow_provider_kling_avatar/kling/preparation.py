@@ -28,11 +28,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_provider_kling_avatar.kling.dialects import Dialect
+    from airflow_provider_kling_avatar.kling.identity import Fingerprint
     from airflow_provider_kling_avatar.kling.speaking import Spoken
 
 log = logging.getLogger(__name__)
 
 MEDIA_FIELDS = ("image", "audio", "image_tail", "static_mask")
+ALL_MEDIA_FIELDS = (*MEDIA_FIELDS, "audio_id", "dynamic_masks")
+"""With those that are no file: other ones make another clip, all the same."""
 SPOKEN_FIELDS = ("text", "voice_id", "voice_language", "voice_speed")
 LONGEST_AUDIO_DOWNLOAD_BYTES = 50 * 1024 * 1024
 """An audio file of 300 s is rarely larger; the bound protects the worker that measures it."""
@@ -47,7 +50,7 @@ class Prepared:
     :param body: in the vendor's words; still without ``audio_id`` if there is `speech`.
     :param speech: words to be spoken first, where the API does not speak itself.
     :param audio_seconds: length of the voice, where it could be measured.
-    :param fingerprint: hash of all that is paid for.
+    :param fingerprint: of all that is paid for.
     :param spoken_at: when its ``audio_id`` was made, Unix seconds, where that is known.
     """
 
@@ -55,7 +58,7 @@ class Prepared:
     body: dict[str, Any] = field(repr=False)
     speech: SpeechRequest | None
     audio_seconds: float | None
-    fingerprint: str
+    fingerprint: Fingerprint
     spoken_at: float | None = None
 
 
@@ -103,7 +106,9 @@ def prepare(
     inputs = media.digested({**body, "speech": spoken})  # small: a fingerprint writes out all it is given
     seconds = media_seconds if voice is None else voice.duration
     spoken_at = voice.spoken_at if voice else None
-    return Prepared(endpoint, body, speech, seconds, fingerprint(inputs), spoken_at)
+    fields = dialect.endpoint(endpoint).fields
+    media_fields = {fields[name].name for name in ALL_MEDIA_FIELDS if name in fields}
+    return Prepared(endpoint, body, speech, seconds, fingerprint(inputs, media_fields, endpoint), spoken_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """
 Decides what a try has to do about a clip that an earlier try may have bought: attach, collect, submit or stop.
 
-Only asks, never pays. What is known comes, in this order, from a memory that outlives the try, from the vendor
+Only asks, never pays. What is known comes, in this order, from a record that outlives the try, from the vendor
 asked by our name for the clip, and from the vendor's list. A source that cannot be read is an error, never "nothing
 there".
 """
@@ -9,10 +9,12 @@ there".
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
+from enum import Enum
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from airflow_provider_kling_avatar.kling.calls import route_is_right
+from airflow_provider_kling_avatar.kling.calls import MAX_PAGE_SIZE, route_is_right
 from airflow_provider_kling_avatar.kling.errors import (
     ChangedInputError,
     ConfigurationError,
@@ -26,6 +28,7 @@ from airflow_provider_kling_avatar.kling.errors import (
 )
 from airflow_provider_kling_avatar.kling.model import TaskState, VideoTask
 from airflow_provider_kling_avatar.kling.polling import Finished, Verdict, error_of
+from airflow_provider_kling_avatar.kling.state import Account, Memory, Record, load
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.client import KlingClient
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OnUnknownSubmission = Literal["fail", "resubmit"]
-OnChangedInput = Literal["submit_new", "fail"]
+OnChangedInput = Literal["keep", "submit_new", "fail"]
 OnRerun = Literal["reuse", "regenerate"]
 
 CHOICES = {
@@ -51,22 +54,11 @@ MAX_NUMBERS = 100
 """So many submissions of one piece of work end the search for the next free number."""
 MAX_BEFORE = 20
 """So many earlier inputs of a task are remembered."""
-
-
-class Memory(Protocol):
-    """
-    A small store that outlives a try. `recall` of what was never remembered gives an empty dict.
-
-    Both raise `StateUnavailableError` if the store cannot be reached.
-    """
-
-    def recall(self) -> dict[str, Any]:
-        """Return what was remembered last."""
-        ...
-
-    def remember(self, record: dict[str, Any]) -> None:
-        """Store a small JSON object, replacing the last one, before returning."""
-        ...
+NAMESAKE = (
+    "the vendor has a task named %r already: going on with it, %s. If it is not this clip, choose another "
+    "external_task_id"
+)
+"""Logged with name and id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +66,16 @@ class Policies:
     """
     What the user wants where there is a choice.
 
-    :param on_unknown_submission: neither memory nor vendor can tell whether an earlier try paid: ``fail``, or
+    :param on_unknown_submission: neither record nor vendor can tell whether an earlier try paid: ``fail``, or
         ``resubmit`` and risk paying twice.
-    :param on_changed_input: the inputs differ from those of the clip that was submitted: ``submit_new`` pays for
-        another clip, ``fail`` stops.
+    :param on_changed_input: the inputs differ from those of the clip that was submitted: with ``keep`` a retry goes on
+        with that clip, unless it was made from other media or on another account, and a clear makes another one;
+        ``submit_new`` pays for another clip at once; ``fail`` stops.
     :param on_rerun: the task has succeeded and is run again: ``reuse`` its clip, or ``regenerate`` a new one.
     """
 
     on_unknown_submission: OnUnknownSubmission = "fail"
-    on_changed_input: OnChangedInput = "submit_new"
+    on_changed_input: OnChangedInput = "keep"
     on_rerun: OnRerun = "reuse"
 
     def __post_init__(self) -> None:
@@ -105,7 +98,8 @@ class Try:
     What is known of the try that is running.
 
     :param first: no earlier try can have sent anything.
-    :param asked_anew: a schedule or a person asked for it (a first run, a clear); it is no mere retry.
+    :param asked_anew: a schedule or a person asked for it (a first run, a clear); it is no mere retry: only then is a
+        clip paid for again that the vendor has rejected.
     :param round: the same for a try and its retries, another one after each clear.
     :param refused: the vendor has just refused this work for want of a slot, so nothing of it is open.
     """
@@ -136,9 +130,10 @@ class Collect:
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """Nothing is there to go on with: pay, under this number."""
+    """Nothing is there to go on with: pay, under this number and name."""
 
     number: int
+    name: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +144,15 @@ class Stop:
 
 
 NextStep: TypeAlias = Attach | Collect | Submit | Stop
+
+
+class Change(Enum):
+    """In what the inputs, or who pays for them, differ from those of the noted submission."""
+
+    WORDS = "the inputs"
+    """Prompt, text, settings, the query of a link."""
+    MEDIA = "the image, the audio or what is made of them"
+    ACCOUNT = "the connection, its API or its host"
 
 
 class Recovery:
@@ -179,16 +183,20 @@ class Recovery:
         self.memory = memory
         self.this_try = this_try
         self.policies = policies
-        self.inputs = work.inputs(prepared.fingerprint)
+        self.account = Account.of(client.config, work)
+        self.inputs = str(prepared.fingerprint)
         self.is_named = client.config.dialect.takes(prepared.endpoint, "external_task_id")
-        self.record: dict[str, Any] = {}
+        self.record = Record()
+        """Of the submission to go on with: of these inputs, or of others that this try keeps to."""
         self.before: dict[str, int] = {}
         """Other inputs that were submitted -> the number of their last submission."""
+        self._change: Change | None = None
+        self._is_known = False  # an earlier try has left at least its mark
 
     def next_step(self) -> NextStep:
-        """Return what this try has to do. Asks the memory and the vendor; pays nothing."""
+        """Return what this try has to do. Asks the record and the vendor; pays nothing."""
         try:
-            self._recall()
+            self._load()
             return self._next_step()
         except KlingError as error:
             return Stop(error)
@@ -211,13 +219,13 @@ class Recovery:
         own: str | None = self.prepared.body.get(fields["external_task_id"].name)
         return own or None
 
-    # ------------------------------------------------------------- the memory
+    # ------------------------------------------------------------- the record
 
-    def _recall(self) -> None:
+    def _load(self) -> None:
         """
-        Read the record of these inputs, and which others were submitted before.
+        Read the record, and decide whether it is of the submission to go on with.
 
-        :raises ChangedInputError: the last submission was of other inputs, and the user wants to know.
+        :raises ChangedInputError: it is of other inputs, and the user wants to know.
         """
         if self.memory is None:
             if self.policies.on_changed_input == "fail":
@@ -226,47 +234,115 @@ class Recovery:
                     "Airflow 3.3 or newer, or a state_path"
                 )
             return
-        record = self.memory.recall()
-        inputs = record.get("inputs")
-        self.before = dict(record.get("before") or {})
-        if not record or inputs == self.inputs:
+        record = load(self.memory)
+        self._is_known = record.version > 0
+        self.before = dict(record.before)
+        if record.is_mark or not self._is_known:
+            return
+        self._change = self._change_since(record)
+        if self._change is None:
             self.record = record
-            return
-        if record.get("refused") and not record.get("number"):  # of those inputs nothing was ever taken
-            return
-        earlier = record.get("task_id") or f"without a known id, named {record.get('name')}"
-        if self.policies.on_changed_input == "fail":
-            raise ChangedInputError(
-                f"the inputs or the connection differ from those of an earlier submission (task {earlier}); nothing "
-                "was sent. Restore them, or pay for another clip with on_changed_input='submit_new'"
+        elif record.refused and not record.number:  # of those inputs nothing was ever taken
+            self._change = None
+        elif self.policies.on_changed_input == "fail":
+            raise self._changed(record, "on_changed_input says to stop")
+        elif self._keeps_to(record):
+            self.record = record
+        else:
+            self._turn_from(
+                record, "on_changed_input says so" if self._is_same_round(record) else "it was cleared"
             )
-        log.warning(
-            "the inputs or the connection differ from those of an earlier submission (task %s): "
-            "submitting a new clip, as on_changed_input says",
-            earlier,
+
+    def _change_since(self, record: Record) -> Change | None:
+        if record.account and record.account.is_elsewhere(self.account):
+            return Change.ACCOUNT
+        if record.inputs == self.inputs:
+            return None
+        same_media = record.fingerprint.media == self.prepared.fingerprint.media
+        return Change.WORDS if same_media else Change.MEDIA
+
+    def _is_same_round(self, record: Record) -> bool:
+        return record.round == self.this_try.round
+
+    def _keeps_to(self, record: Record) -> bool:
+        """Tell whether this try goes on with a submission of other inputs; it may have been refused since."""
+        return self.policies.on_changed_input == "keep" and self._is_same_round(record) and not record.refused
+
+    def _changed(self, record: Record, why: str) -> ChangedInputError:
+        what = (self._change or Change.WORDS).value
+        return ChangedInputError(
+            f"{what} changed since an earlier submission of this run ({record.told}), and {why}; this try sends "
+            "nothing. Restore what changed; or clear the task, or set on_changed_input='submit_new', to pay for "
+            "another clip"
         )
-        self.before[str(inputs)] = int(record.get("number", 0))
-        self.before = dict(list(self.before.items())[-MAX_BEFORE:])
+
+    def _turn_from(self, record: Record, why: str) -> None:
+        """Leave a submission of other inputs behind, for a new one."""
+        log.warning(
+            "%s changed since an earlier submission of this run (%s): submitting a new clip, since %s",
+            (self._change or Change.WORDS).value,
+            record.told,
+            why,
+        )
+        if self._change is not Change.ACCOUNT:
+            self.before[record.inputs] = record.number
+            self.before = dict(list(self.before.items())[-MAX_BEFORE:])
+        self.record, self._change = Record(), None
 
     # ------------------------------------------------------------- the decision
 
     def _next_step(self) -> NextStep:
-        number = int(self.record.get("number", self._first_number()))
         failed: VideoTask | None = None
-        if self.record.get("task_id"):
-            found = self._remembered(self.record["task_id"])
-            if found and found.state is not TaskState.FAILED:
-                return self._go_on_with(found, self.record.get("name"), number)
-            failed = found
-            number = self.number_after(number) if failed else self._first_number()
-        if self.this_try.first and not self.record and self.inputs not in self.before:
-            return Submit(number)
+        number = self._first_number()
+        if self.record.inputs:
+            noted = self._noted_clip()
+            if noted and noted.state is not TaskState.FAILED:
+                return self._go_on_with(noted, self.record.name, self.record.number)
+            if self._change:
+                if noted is None:
+                    return self._send_in_its_place()
+                self._turn_from(self.record, "that one failed")
+                number = self._first_number()
+            elif noted:
+                failed, number = noted, self.number_after(self.record.number)
+            elif not self.record.task_id:
+                number = self.record.number
+        elif self.this_try.first and not self.before:
+            return self._first_step(number)
         if self.is_named:
             return self._ask_by_name(number, failed)
         if not self._nothing_open(failed):
             self._refuse_unless_allowed()
         self._check_failure(failed)
-        return Submit(number)
+        return Submit(number, None)
+
+    def _first_step(self, number: int) -> NextStep:
+        """
+        Return what a first try has to do: submit.
+
+        A run that was deleted and made again under its id has the same names. Where a name is taken once, the vendor
+        refuses it and the old clip is found; elsewhere it is asked for, once, and only a clear answer counts.
+        """
+        if self.is_named and not self.client.config.dialect.unique_external_id:
+            while name := self.name(number):
+                found = self._glance(name)
+                if found is None:
+                    break
+                if found.state is not TaskState.FAILED:
+                    log.warning(NAMESAKE, name, found.task_id)
+                    return self._go_on_with(found, name, number)
+                number = self.number_after(number)
+        return Submit(number, self.name(number))
+
+    def _glance(self, name: str) -> VideoTask | None:
+        """Ask once for a name, and for one page of the list; trouble is no answer."""
+        if self.client.may_ask_by_name(name):
+            with suppress(KlingError):
+                return self.client.get_task(name, self.prepared.endpoint, attempts=1)
+        with suppress(KlingError):
+            page = self.client.list_tasks(self.prepared.endpoint, page_size=MAX_PAGE_SIZE, attempts=1)
+            return next((task for task in page if task.external_task_id == name), None)
+        return None
 
     def _first_number(self) -> int:
         """
@@ -289,61 +365,157 @@ class Recovery:
 
     def _nothing_open(self, failed: VideoTask | None) -> bool:
         """Tell whether it is certain, without asking, that no clip of this work is alive."""
-        if failed or self.record.get("refused"):
+        if failed or self.record.refused:
             return True
-        if self.record:
+        if self.record.inputs:
             return False
-        if self.this_try.refused:
-            return True
-        return self.memory is not None and self.inputs not in self.before
+        if self.this_try.refused or self.this_try.first:
+            return self.inputs not in self.before
+        return self._is_known and self.inputs not in self.before
 
-    def _remembered(self, task_id: str) -> VideoTask | None:
+    # ------------------------------------------------------------- the noted clip
+
+    def _noted_clip(self) -> VideoTask | None:
+        """
+        Return the clip of the noted submission as the vendor has it now; ``None`` if there is certainly none.
+
+        :raises KlingError: it cannot be known, or must not be made anew.
+        """
+        record = self.record
+        if self._change is Change.ACCOUNT:
+            raise self._changed(record, "only that account can tell what became of it")
+        if record.task_id:
+            noted = self._clip_of(record.task_id)
+        elif self._change and record.name:
+            noted = self._find(record.name, nothing_open=False)
+        elif self._change:
+            self._refuse_unless_allowed()
+            noted = None
+        else:
+            return None  # asked for by name, like all of these inputs
+        if noted and self._change is Change.MEDIA and noted.state is not TaskState.FAILED:
+            raise self._changed(record, "that clip is paid for")
+        return noted
+
+    def _clip_of(self, task_id: str) -> VideoTask | None:
         try:
-            return self.client.get_task(task_id, self.prepared.endpoint)
-        except NotFoundError as error:
-            if not route_is_right(error):  # a proxy's, perhaps: nothing is known of the task
+            noted = self.client.find_task_by_id(task_id, self.prepared.endpoint)
+        except CANNOT_BE_ASKED as error:
+            if isinstance(error, NotFoundError) and route_is_right(error):  # a gateway speaks of its own ids
+                noted = None
+            else:
                 self._refuse_unless_allowed(error)
-            if "delivered_in" in self.record and self.policies.on_rerun == "reuse":
-                raise NotFoundError(
-                    f"task {task_id} was delivered and the vendor no longer has it; nothing is paid again unasked: "
-                    "clear with on_rerun='regenerate' for a new clip",
-                    code=error.code,
-                    http_status=error.http_status,
-                ) from error
-            log.warning("the vendor no longer has task %s that an earlier try created", task_id)
-            if not self.is_named:
-                self._refuse_unless_allowed()
-            return None
+                return None
+        if noted is None:
+            self._mind_the_gone(task_id)
+        return noted
+
+    def _mind_the_gone(self, task_id: str) -> None:
+        """Stop where a clip was there and the vendor has it no longer, unless it is clear what is wanted then."""
+        if self.record.delivered_in is not None and self.policies.on_rerun == "reuse":
+            raise NotFoundError(
+                f"task {task_id} was delivered and the vendor no longer has it; nothing is paid again unasked: "
+                "clear with on_rerun='regenerate' for a new clip"
+            )
+        hint = (
+            "; the key has changed since, perhaps to that of another account" if self._is_other_key() else ""
+        )
+        if self._is_other_key() and self.policies.on_changed_input == "fail":
+            self._change = Change.ACCOUNT
+            raise self._changed(self.record, f"this account does not know it{hint}")
+        if self._is_same_round(self.record) and self.policies.on_unknown_submission == "fail":
+            raise UnknownSubmissionError(
+                f"an earlier try created task {task_id}, and the account of this connection does not know it{hint}. "
+                "It may live on elsewhere, so this try sends nothing: check the connection. If the clip is certainly "
+                "gone, clear the task, or run it with on_unknown_submission='resubmit'"
+            )
+        log.warning("the vendor no longer has task %s that an earlier try created%s", task_id, hint)
+        if not self.is_named:
+            self._refuse_unless_allowed()
+
+    def _send_in_its_place(self) -> Submit:
+        """Return how to send the new inputs in the place of noted ones that certainly led to nothing."""
+        is_safe = (
+            self.record.name and self.client.config.dialect.unique_external_id and not self._is_other_key()
+        )
+        if not is_safe:
+            self._refuse_unless_allowed()
+        log.info(
+            "the noted submission (%s) led to nothing: sending the new inputs in its place", self.record.told
+        )
+        return Submit(self.record.number, self.record.name)
+
+    def _is_other_key(self) -> bool:
+        return bool(self.record.account and self.record.account.key != self.account.key)
+
+    def _may_live_elsewhere(self) -> bool:
+        """Tell whether a submission of unknown end was sent with another key: this account cannot tell of that one."""
+        is_open = self.record.inputs and not self.record.task_id and not self.record.refused
+        return bool(is_open) and self._is_other_key()
+
+    # ------------------------------------------------------------- the name
 
     def _ask_by_name(self, number: int, failed: VideoTask | None) -> NextStep:
         """Walk the numbers of this work until one is not there; ``failed`` is the task of the one before."""
         alive: tuple[VideoTask, int] | None = None
+        first = number
         while number < MAX_NUMBERS:
-            found = self._find(number, nothing_open=bool(alive) or self._nothing_open(failed))
+            name = self.name(number) or ""
+            found = self._find(name, nothing_open=bool(alive) or self._nothing_open(failed))
             if found is None:
                 if alive:
                     return self._go_on_with(alive[0], self.name(alive[1]), alive[1])
                 self._check_failure(failed)
-                return Submit(number)
+                if number == first and not failed:
+                    if kept := self._made_from_other_inputs():
+                        return self._go_on_with(kept, kept.external_task_id, number)
+                    if self._may_live_elsewhere():
+                        self._refuse_unless_allowed()
+                return Submit(number, name)
             if found.state is TaskState.FAILED:
-                log.info(
-                    "submission %d (%s) failed at the vendor: %s", number, self.name(number), found.reason
-                )
+                log.info("submission %d (%s) failed at the vendor: %s", number, name, found.reason)
                 failed, alive = found, None
             elif self.policies.on_rerun == "reuse":
-                return self._go_on_with(found, self.name(number), number)
+                return self._go_on_with(found, name, number)
             else:
                 alive = found, number  # a later one may have been made since, after a clear
             number = self.number_after(number)
         raise ConfigurationError(f"{MAX_NUMBERS} submissions of this work have failed: giving up")
 
-    def _find(self, number: int, *, nothing_open: bool) -> VideoTask | None:
+    def _find(self, name: str, *, nothing_open: bool) -> VideoTask | None:
         try:
-            return self.client.find_task(self.name(number) or "", self.prepared.endpoint)
+            return self.client.find_task(name, self.prepared.endpoint)
         except CANNOT_BE_ASKED as error:
             if not nothing_open:
                 self._refuse_unless_allowed(error)
             return None
+
+    def _made_from_other_inputs(self) -> VideoTask | None:
+        """
+        Return a clip that an earlier try of this round made from other inputs, where only the vendor's list knows it.
+
+        :raises ChangedInputError: it was made from other media.
+        """
+        nothing_noted = not self._is_known and not self._own_name
+        is_retry_of_first_round = not self.this_try.asked_anew and self.this_try.round == 0
+        if not (nothing_noted and is_retry_of_first_round and self.policies.on_changed_input == "keep"):
+            return None
+        try:
+            page = self.client.list_tasks(self.prepared.endpoint, page_size=MAX_PAGE_SIZE)
+        except CANNOT_BE_ASKED:
+            return None
+        for task in page:
+            name = task.external_task_id or ""
+            if task.state is TaskState.FAILED or not name.startswith(self.work.name_prefix):
+                continue
+            if not self.work.has_media_of(name, self.prepared.fingerprint):
+                self._change = Change.MEDIA
+                raise self._changed(Record(task_id=task.task_id), "that clip is paid for")
+            self._change = Change.WORDS
+            return task
+        return None
+
+    # ------------------------------------------------------------- what follows
 
     def _go_on_with(self, task: VideoTask, name: str | None, number: int) -> NextStep:
         """Return how to go on with a clip that did not fail."""
@@ -353,12 +525,14 @@ class Recovery:
                 task.task_id,
                 name or "unnamed",
             )
-            return Submit(self.number_after(number))
+            number = self.number_after(number)
+            return Submit(number, self.name(number))
         log.info(
-            "an earlier try created this clip already: task %s (%s), %s; nothing is paid again",
+            "an earlier try created this clip already: task %s (%s), %s; nothing is paid again%s",
             task.task_id,
             name or "unnamed",
             task.status or task.state.value,
+            f", although {self._change.value} changed since (on_changed_input)" if self._change else "",
         )
         return (Collect if task.state is TaskState.SUCCEEDED else Attach)(task, name, number)
 
@@ -366,13 +540,13 @@ class Recovery:
         """
         Tell whether a task that has done its work was cleared for a new clip.
 
-        With a memory that is certain: the clip was delivered in an earlier round. Without one a clip counts as
+        With a record that is certain: the clip was delivered in an earlier round. Without one a clip counts as
         delivered once it is ready, in the first try after a clear.
         """
         if self.policies.on_rerun == "reuse":
             return False
-        if self.memory is not None and self.record:
-            return bool(self.record.get("delivered_in", self.this_try.round) != self.this_try.round)
+        if self.record.inputs:
+            return self.record.delivered_in not in (None, self.this_try.round)
         return task.state is TaskState.SUCCEEDED and self.this_try.asked_anew and not self.this_try.first
 
     def _check_failure(self, failed: VideoTask | None) -> None:
@@ -395,17 +569,23 @@ class Recovery:
             return
         dialect = self.client.config.dialect
         if isinstance(cause, NotFoundError) and not route_is_right(cause):
-            known_route = dialect.unique_external_id or self.record.get("task_id")
+            known_route = dialect.unique_external_id or self.record.task_id
             if known_route:  # it has answered there, or its page says that it does: this may pass
                 raise UnknownSubmissionError(
                     "an earlier try may have created and paid for this clip, and its address says only 'not found' "
-                    f"({cause}); nothing was sent, the next try asks again",
+                    f"({cause}); this try sends nothing, the next one asks again",
                     code=cause.code,
                     http_status=cause.http_status,
                 ) from cause
+        no_mark = self.memory is not None and not self._is_known
         raise UnaskableSubmissionError(
             f"an earlier try may have created and paid for this clip, and the api {dialect.name!r} "
             f"cannot be asked for it{f' ({cause})' if cause else ''}. "
-            "Look into the vendor's console; if there is no such task, run this task again "
+            + (
+                "The first try left no mark: its store was another one, or it died before it began. "
+                if no_mark
+                else ""
+            )
+            + "Look into the vendor's console; if there is no such task, run this task again "
             "with on_unknown_submission='resubmit'"
         ) from cause

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, StateUnavailableError
 from airflow_provider_kling_avatar.kling.identity import fingerprint
-from airflow_provider_kling_avatar.kling.recovery import Memory, OnRerun, Policies
+from airflow_provider_kling_avatar.kling.recovery import OnRerun, Policies
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.client import KlingClient
     from airflow_provider_kling_avatar.kling.dialects import Dialect
     from airflow_provider_kling_avatar.kling.identity import Work
+    from airflow_provider_kling_avatar.kling.state import Memory, Record
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +176,7 @@ class Speaker:
 
         :raises StateUnavailableError: what earlier tries bought cannot be read; nothing was sent.
         """
-        inputs = self.work.inputs(fingerprint(body))
+        inputs = f"{self.work.account} {fingerprint(body)}"
         record = self.memory.recall() if self.memory else {}
         earlier = Spoken.from_record(record) if record.get("inputs") == inputs else None
         if earlier and self._is_wanted(record, earlier):
@@ -214,14 +215,14 @@ class Speaker:
             log.warning("could not note down audio %s: %s", record["audio_id"], error)
 
 
-def earlier_speech(record: Mapping[str, Any], audio_id: str | None, now: float) -> Spoken | None:
+def earlier_speech(record: Record, audio_id: str | None, now: float) -> Spoken | None:
     """
     Return the speech that an earlier try left, if the vendor still has it.
 
-    :param record: of the same inputs, or empty.
+    :param record: of the same inputs, or an empty one.
     :param audio_id: of this very try, from before it waited for a slot; wins.
     """
-    noted = Spoken.from_record(record)
+    noted = Spoken(record.audio_id, record.spoken_at, record.duration) if record.audio_id else None
     if audio_id and (noted is None or noted.audio_id != audio_id):
         noted = Spoken(audio_id, now - ONE_TRY_SECONDS)
     return noted if noted and noted.is_kept(now) else None

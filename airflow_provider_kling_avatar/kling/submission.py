@@ -10,8 +10,11 @@ from __future__ import annotations
 import logging
 import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec.structs import replace
 
 from airflow_provider_kling_avatar.kling.errors import (
     Accepted,
@@ -25,12 +28,9 @@ from airflow_provider_kling_avatar.kling.errors import (
 from airflow_provider_kling_avatar.kling.preparation import speech_body
 from airflow_provider_kling_avatar.kling.recovery import (
     CANNOT_BE_ASKED,
+    NAMESAKE,
     Attach,
     Collect,
-    Memory,
-    OnChangedInput,
-    OnRerun,
-    OnUnknownSubmission,
     Policies,
     Recovery,
     Stop,
@@ -44,9 +44,10 @@ from airflow_provider_kling_avatar.kling.speaking import (
     length_problem,
     speak,
 )
+from airflow_provider_kling_avatar.kling.state import Memory, Record, load, save
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from airflow_provider_kling_avatar.kling.client import KlingClient
     from airflow_provider_kling_avatar.kling.identity import Work
@@ -74,11 +75,13 @@ class Submission:
     :param task: as the vendor described it just now.
     :param external_task_id: our name for it, ``None`` where the API keeps none.
     :param is_new: True if this try paid for it; False if an earlier one had.
+    :param paid_for: what was noted of it when it was paid for, see `Submitter`.
     """
 
     task: VideoTask
     external_task_id: str | None
     is_new: bool
+    paid_for: Mapping[str, Any]
 
 
 class Approval(Protocol):
@@ -126,15 +129,11 @@ class Submitter:
     :param prepared: what is to be paid for.
     :param work: what it is part of; names it.
     :param memory: outlives the try, where there is such a store.
-    :param first_try: True only if no earlier try can have sent anything.
-    :param asked_anew: True if a schedule or a person asked for this try (a first run, a clear), and not a mere
-        retry: only then is a clip paid for again that the vendor has rejected.
-    :param round_number: the same for a try and its retries, another one after each clear.
-    :param refused: the vendor has just refused this work for want of a slot.
+    :param this_try: what Airflow says of the try.
+    :param policies: what the user wants where there is a choice.
     :param audio_id: of this text, if this try had it spoken before.
-    :param on_unknown_submission: see `recovery.Policies`.
-    :param on_changed_input: see `recovery.Policies`.
-    :param on_rerun: see `recovery.Policies`.
+    :param paid_for: tells what shall be remembered of the clip for its result: a small JSON object, asked for when the
+        approval has been given. Whoever collects the clip later gets this one, whatever the inputs are by then.
     :param approval: asked right before anything is paid.
     :param sleep: how to wait; replaced in tests.
     """
@@ -146,14 +145,10 @@ class Submitter:
         work: Work,
         *,
         memory: Memory | None,
-        first_try: bool,
-        asked_anew: bool = False,
-        round_number: int = 0,
-        refused: bool = False,
+        this_try: Try,
+        policies: Policies,
         audio_id: str | None = None,
-        on_unknown_submission: OnUnknownSubmission = "fail",
-        on_changed_input: OnChangedInput = "submit_new",
-        on_rerun: OnRerun = "reuse",
+        paid_for: Callable[[], dict[str, Any]] = dict,
         approval: Approval | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -161,6 +156,7 @@ class Submitter:
         self.prepared = prepared
         self.memory = memory
         self.audio_id = audio_id
+        self.paid_for = paid_for
         self.approval = approval
         self.sleep = sleep
         self.was_refused = False
@@ -171,8 +167,8 @@ class Submitter:
             prepared,
             work,
             memory=memory,
-            this_try=Try(first_try, asked_anew, round_number, refused),
-            policies=Policies(on_unknown_submission, on_changed_input, on_rerun),
+            this_try=this_try,
+            policies=policies,
         )
 
     def run(self) -> Submission:
@@ -186,36 +182,37 @@ class Submitter:
         if isinstance(step, Stop):
             raise step.error
         if isinstance(step, Submit):
-            return self._submit(step.number)
-        self._note_found(step)
-        return Submission(step.task, step.name, is_new=False)
+            return self._submit(step)
+        record = self._note_found(step)
+        return Submission(step.task, step.name, is_new=False, paid_for=record.paid_for)
 
     # ------------------------------------------------------------- sending
 
-    def _submit(self, number: int) -> Submission:
-        name = self.recovery.name(number)
+    def _submit(self, step: Submit) -> Submission:
+        name = step.name
         body = dict(self.prepared.body)
         fields = self.client.config.dialect.endpoint(self.prepared.endpoint).fields
         if name:
             body[fields["external_task_id"].name] = name
-        record = self._new_record(number, name)
+        record = self._new_record(step.number, name)
         check_age(self.prepared.spoken_at)
         spoken = self._speak(record)
         if spoken:
             body[fields["audio_id"].name] = spoken.audio_id
-            record |= _noted(spoken)
+            record = _with_speech(record, spoken)
         if self.approval:
             self.approval.before_clip(spoken.duration if spoken else None)
-        self._remember(record)
+        record = replace(record, paid_for=self.paid_for())
+        save(self.memory, record)  # an error here stops the try before anything is paid
         try:
             task, is_new = self._send(body, name)
         except KlingError as error:
             self.was_refused = error.accepted is Accepted.NO and not self._may_be_taken
             if self.was_refused:
-                self._note({**record, "refused": True}, "that the vendor refused the clip")
+                self._note(replace(record, refused=True), "that the vendor refused the clip")
             raise
-        self._note({**record, "task_id": task.task_id}, f"that the clip is task {task.task_id}")
-        return Submission(task, name or task.external_task_id, is_new=is_new)
+        self._note(replace(record, task_id=task.task_id), f"that the clip is task {task.task_id}")
+        return Submission(task, name or task.external_task_id, is_new=is_new, paid_for=record.paid_for)
 
     def _send(self, body: dict[str, Any], name: str | None) -> tuple[VideoTask, bool]:
         """
@@ -294,28 +291,33 @@ class Submitter:
         if found is None and seems_taken:
             found, problem = self._look(name)
         if found is not None:
-            log.warning(
-                "the vendor has a task named %r already: going on with it, %s. If it is not this clip, choose another "
-                "external_task_id",
-                name,
-                found.task_id,
-            )
+            log.warning(NAMESAKE, name, found.task_id)
             return found
         if not seems_taken:
             raise error
         cannot_be_asked = isinstance(problem, CANNOT_BE_ASKED)
         raise (UnaskableSubmissionError if cannot_be_asked else UnknownSubmissionError)(
-            f"the vendor seems to have a task named {name!r} already, but does not show it under that name: "
-            "look for it in the vendor's console. If it lives, wait for it with KlingAvatarSensor; if it failed, give "
+            f"the vendor seems to have a task named {name!r} already, but does not show it under that name"
+            f"{self._other_endpoint(name)}: look for it in the vendor's console. If it lives, "
+            "wait for it with KlingAvatarSensor; if it failed, give "
             f"this task an external_task_id of your own; nothing was paid again ({error})",
             code=error.code,
             http_status=error.http_status,
             request_id=error.request_id,
         ) from error
 
+    def _other_endpoint(self, name: str) -> str:
+        """Say what else has this name: the vendor keeps names apart by account only, not by what is made."""
+        for other in ("avatar", "image_to_video"):
+            if other != self.prepared.endpoint and other in self.client.config.dialect.endpoints:
+                with suppress(KlingError):
+                    if self.client.find_task(name, other):
+                        return f" (it is a task of the endpoint {other}: names are the account's, choose another one)"
+        return ""
+
     # ------------------------------------------------------------- speaking
 
-    def _speak(self, record: dict[str, Any]) -> Spoken | None:
+    def _speak(self, record: Record) -> Spoken | None:
         """
         Turn text into a voice, unless an earlier try has one.
 
@@ -325,7 +327,9 @@ class Submitter:
         speech, dialect = self.prepared.speech, self.client.config.dialect
         if speech is None:
             return None
-        spoken = earlier_speech(self.recovery.record, self.audio_id, time.time())
+        noted = self.recovery.record
+        is_of_this_text = noted.inputs == record.inputs
+        spoken = earlier_speech(noted if is_of_this_text else Record(), self.audio_id, time.time())
         if spoken:
             log.info("this text was spoken already: audio %s", spoken.audio_id)
         else:
@@ -334,7 +338,8 @@ class Submitter:
             spoken = speak(self.client, speech_body(speech, dialect))
             # At once, and as a clip that was certainly not taken: none was sent.
             self._note(
-                {**record, **_noted(spoken), "refused": True}, f"that the text is audio {spoken.audio_id}"
+                replace(_with_speech(record, spoken), refused=True),
+                f"that the text is audio {spoken.audio_id}",
             )
         self.audio_id = spoken.audio_id
         if problem := length_problem(spoken.duration, dialect):
@@ -343,37 +348,38 @@ class Submitter:
 
     # ------------------------------------------------------------- remembering
 
-    def _new_record(self, number: int, name: str | None) -> dict[str, Any]:
-        return {
-            "inputs": self.recovery.inputs,
-            "number": number,
-            "name": name,
-            "before": self.recovery.before,
-        }
+    def _new_record(self, number: int, name: str | None) -> Record:
+        return Record(
+            round=self.recovery.this_try.round,
+            inputs=self.recovery.inputs,
+            number=number,
+            name=name,
+            before=self.recovery.before,
+            account=self.recovery.account,
+        )
 
-    def _note_found(self, step: Attach | Collect) -> None:
-        """Write down which clip stands for these inputs, if the memory does not know."""
-        if self.recovery.record.get("task_id") != step.task.task_id:
-            record = self._new_record(step.number, step.name)
-            self._note({**record, "task_id": step.task.task_id}, f"that the clip is task {step.task.task_id}")
+    def _note_found(self, step: Attach | Collect) -> Record:
+        """Write down which clip stands for this work in this round, if that is not known; return the record."""
+        noted, this_round = self.recovery.record, self.recovery.this_try.round
+        if noted.inputs and noted.name == step.name and noted.number == step.number:
+            record = replace(noted, task_id=step.task.task_id, round=this_round, refused=False)
+        else:
+            record = replace(self._new_record(step.number, step.name), task_id=step.task.task_id)
+        if record != noted:
+            self._note(record, f"that the clip is task {step.task.task_id}")
+        return record
 
-    def _remember(self, record: dict[str, Any]) -> None:
-        """Write down what is about to be sent; an error here stops the try before anything is paid."""
-        if self.memory:
-            self.memory.remember(record)
-
-    def _note(self, record: dict[str, Any], fact: str) -> None:
+    def _note(self, record: Record, fact: str) -> None:
         """Write down what the vendor said. Failing the try for want of a note would only make things worse."""
         try:
-            if self.memory and self.memory.recall().get("task_id") != record.get("task_id", ""):
-                self._remember(
-                    record
-                )  # unless another try, which took this one's place, has noted it and more
+            noted = load(self.memory)
+            # Unless another try, which took this one's place, has noted it and more.
+            if noted.task_id is None or noted.task_id != record.task_id or noted.round != record.round:
+                save(self.memory, record)
         except StateUnavailableError as error:
             log.warning("could not note down %s: %s", fact, error)
 
 
-def _noted(spoken: Spoken) -> dict[str, Any]:
-    """Return what a clip's record keeps of its voice: the clip has a ``task_id`` of its own."""
-    names = ("audio_id", "spoken_at", "duration")
-    return {name: value for name, value in spoken.to_record().items() if name in names}
+def _with_speech(record: Record, spoken: Spoken) -> Record:
+    """Return the record of a clip with what is kept of its voice: the clip has a ``task_id`` of its own."""
+    return replace(record, audio_id=spoken.audio_id, spoken_at=spoken.spoken_at, duration=spoken.duration)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_kling_avatar import metrics
-from airflow_provider_kling_avatar.announcing import LineageMixin
+from airflow_provider_kling_avatar.announcing import LineageMixin, uri_of
 from airflow_provider_kling_avatar.compat import (
     BaseOperator,
     is_asked_anew,
@@ -25,6 +25,7 @@ from airflow_provider_kling_avatar.exceptions import airflow_errors
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook, open_storage
 from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, KlingError
 from airflow_provider_kling_avatar.kling.identity import Work
+from airflow_provider_kling_avatar.kling.state import leave_mark, load, note_delivery
 from airflow_provider_kling_avatar.links.kling_avatar import LINK_XCOM_KEY, KlingTaskLink
 from airflow_provider_kling_avatar.memory import memory_of
 from airflow_provider_kling_avatar.outcome import interval, push, push_link, seconds
@@ -48,11 +49,11 @@ if TYPE_CHECKING:
     )
     from airflow_provider_kling_avatar.kling.preparation import Prepared
     from airflow_provider_kling_avatar.kling.recovery import (
-        Memory,
         OnChangedInput,
         OnRerun,
         OnUnknownSubmission,
     )
+    from airflow_provider_kling_avatar.kling.state import Memory
     from airflow_provider_kling_avatar.kling.submission import Submission, Submitter
     from airflow_provider_kling_avatar.spending import Spending
 
@@ -67,11 +68,22 @@ SUBMIT_REQUEST_XCOM_KEY = "kling_submit_request_id"
 """Where a try leaves the vendor's id of the answer to its submission, for the manifest."""
 
 
+PAID_FOR_XCOM_KEY = "kling_paid_for"
+"""
+Where a try leaves what the clip was made from and thought to cost when it was paid for, perhaps by an earlier try with
+other inputs: ``mode``, ``image``, ``audio`` (places, without what signs a link) and ``estimate``.
+"""
+
+
 def work_of(context: Context, kling_conn_id: str) -> Work:
     """Return what the running task instance is over all its tries."""
     ti = context["ti"]
     map_index = -1 if ti.map_index is None else ti.map_index
     return Work(ti.dag_id, ti.task_id, ti.run_id, map_index, kling_conn_id)
+
+
+def _is_first(context: Context) -> bool:
+    return bool(context["ti"].try_number <= 1)
 
 
 def _given(value: Any) -> Any:
@@ -174,8 +186,10 @@ class KlingSubmitOperator(KlingOperator):
     :param slot_timeout: seconds to wait for a free slot while the account is full.
     :param on_unknown_submission: what to do where neither a store nor the vendor can tell whether an earlier try has
         paid: ``fail`` (default), or ``resubmit`` and risk paying twice.
-    :param on_changed_input: what to do if the inputs differ from those that an earlier try submitted: ``submit_new``
-        (default) pays for another clip, ``fail`` stops. ``fail`` needs Airflow 3.3 or a ``state_path``.
+    :param on_changed_input: what to do if the inputs differ from those that an earlier try submitted. ``keep``
+        (default): a retry goes on with that clip, whatever its prompt, its text and the queries of its links are by
+        now, and stops if it was made from other media or on another account; a clear makes a new clip. ``submit_new``
+        pays for a new clip in a retry too, ``fail`` stops. ``fail`` needs Airflow 3.3 or a ``state_path``.
     :param on_rerun: what to do if the task has succeeded and is cleared: ``reuse`` its clip (default, free), or
         ``regenerate`` a new one.
     :param state_path: a folder in any storage (``/shared/state``, ``s3://conn_id@bucket/prefix``) where submissions
@@ -197,7 +211,7 @@ class KlingSubmitOperator(KlingOperator):
         poll_interval: float | timedelta | None = None,
         slot_timeout: float | timedelta = DEFAULT_SLOT_TIMEOUT,
         on_unknown_submission: OnUnknownSubmission = "fail",
-        on_changed_input: OnChangedInput = "submit_new",
+        on_changed_input: OnChangedInput = "keep",
         on_rerun: OnRerun = "reuse",
         state_path: str | None = None,
         max_cost: str | float | Decimal | None = None,
@@ -223,6 +237,7 @@ class KlingSubmitOperator(KlingOperator):
     def _begin(self, context: Context) -> Any:
         """Do what `execute` does; Airflow wants that one to be called by itself alone."""
         with airflow_errors():
+            self._leave_mark(context)
             return self.carry_out(context, self.hook(), None)
 
     def submit_again(self, context: Context, event: dict[str, Any] | None = None) -> Any:
@@ -294,14 +309,14 @@ class KlingSubmitOperator(KlingOperator):
                         spending.release()
                     raise
                 if submitter.audio_id:
-                    push(context, **{SPEECH_XCOM_KEY: [prepared.fingerprint, submitter.audio_id]})
+                    push(context, **{SPEECH_XCOM_KEY: [str(prepared.fingerprint), submitter.audio_id]})
                 # Airflow asks for the link after each run and logs an error if there is none.
                 push(context, **{LINK_XCOM_KEY: ""})
                 queueing = self.wait_for_slot(context, hook, error, queueing)
             else:
                 self._hand_on(context, hook, submission)
                 if not submission.is_new:
-                    spending.note_bought()
+                    spending.note_bought(submission.paid_for.get("estimate"))
                 return submission
 
     def wait_for_slot(
@@ -342,23 +357,25 @@ class KlingSubmitOperator(KlingOperator):
         queueing: Queueing | None,
         spending: Spending,
     ) -> Submitter:
+        from airflow_provider_kling_avatar.kling.recovery import Policies, Try
         from airflow_provider_kling_avatar.kling.submission import Submitter
+        from airflow_provider_kling_avatar.spending import told_estimate
 
-        ti = context["ti"]
         retries = self.retries or 0
         return Submitter(
             hook.get_conn(),
             prepared,
             self._work(context),
             memory=self._memory(context),
-            first_try=ti.try_number <= 1 and queueing is None,
-            asked_anew=is_asked_anew(context, retries),
-            round_number=round_of(context, retries),
-            refused=queueing is not None,
+            this_try=Try(
+                first=_is_first(context) and queueing is None,
+                asked_anew=is_asked_anew(context, retries),
+                round=round_of(context, retries),
+                refused=queueing is not None,
+            ),
+            policies=Policies(self.on_unknown_submission, self.on_changed_input, self.on_rerun),
             audio_id=self._spoken(context, prepared) if queueing else None,
-            on_unknown_submission=self.on_unknown_submission,
-            on_changed_input=self.on_changed_input,
-            on_rerun=self.on_rerun,
+            paid_for=lambda: {"mode": spending.mode, "estimate": told_estimate(context), **self._places()},
             approval=spending,
         )
 
@@ -370,6 +387,7 @@ class KlingSubmitOperator(KlingOperator):
         try:
             push(context, task_id=task.task_id, external_task_id=submission.external_task_id)
             push_link(context, hook, self.endpoint, task.task_id)
+            push(context, **{PAID_FOR_XCOM_KEY: dict(submission.paid_for) or None})
             if submission.is_new:
                 push(context, **{SUBMIT_REQUEST_XCOM_KEY: task.request_id})
         except Exception:
@@ -387,9 +405,7 @@ class KlingSubmitOperator(KlingOperator):
     def _tell_what_is_bought(self, context: Context) -> None:
         """Name the clip that an earlier try has paid for, when its inputs can no longer be read."""
         with suppress(KlingError):
-            memory = self._memory(context)
-            task_id = memory.recall().get("task_id") if memory else None
-            if task_id:
+            if task_id := load(self._memory(context)).task_id:
                 self.log.warning(
                     "an earlier try has paid for task %s; a KlingAvatarSensor fetches it by this id without the inputs",
                     task_id,
@@ -398,7 +414,7 @@ class KlingSubmitOperator(KlingOperator):
     def _spoken(self, context: Context, prepared: Prepared) -> str | None:
         """Return the audio id that this try got before it began to wait for a slot."""
         left = own_xcom(context, SPEECH_XCOM_KEY)
-        return str(left[1]) if left and left[0] == prepared.fingerprint else None
+        return str(left[1]) if left and left[0] == str(prepared.fingerprint) else None
 
     def _queued_before(self, context: Context) -> Queueing | None:
         """Return how long this try has waited for a slot already."""
@@ -411,13 +427,19 @@ class KlingSubmitOperator(KlingOperator):
     def _memory(self, context: Context) -> Memory | None:
         return memory_of(context, self.state_path, self._work(context))
 
+    def _places(self) -> dict[str, str | None]:
+        """Return where image and audio came from, without what signs a link."""
+        return {name: uri_of(self.given(name)) for name in ("image", "audio") if name in self.request_fields}
+
+    def _leave_mark(self, context: Context) -> None:
+        """Leave word of a first try before it does anything."""
+        if _is_first(context):
+            leave_mark(self._memory(context), round_of(context, self.retries or 0))
+
     def note_delivery(self, context: Context) -> None:
         """Note that the task has done its work, so that a clear after this is known as a wish for another run."""
         try:
-            memory = self._memory(context)
-            record = memory.recall() if memory else {}
-            if memory and record:
-                memory.remember({**record, "delivered_in": round_of(context, self.retries or 0)})
+            note_delivery(self._memory(context), round_of(context, self.retries or 0))
         except Exception as error:  # noqa: BLE001  # the clip is there: nothing may fail the task now
             self.log.warning("could not note down that the clip was delivered: %s", type(error).__name__)
 

@@ -21,6 +21,7 @@ from airflow_provider_kling_avatar.kling.polling import Finished, Watch
 from airflow_provider_kling_avatar.kling.waiting import wait_for_task
 from airflow_provider_kling_avatar.memory import memory_of
 from airflow_provider_kling_avatar.operators.base import (
+    PAID_FOR_XCOM_KEY,
     SUBMIT_REQUEST_XCOM_KEY,
     KlingOperator,
     KlingSubmitOperator,
@@ -439,12 +440,14 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
     ) -> VideoManifest:
         from airflow_provider_kling_avatar.spending import told_estimate
 
+        # Of what was paid for, perhaps by an earlier try: by now the inputs may be others.
+        paid_for = own_xcom(context, PAID_FOR_XCOM_KEY) or {"mode": self._mode(hook), **self._places()}
         order = Order(
-            self._mode(hook),
+            paid_for.get("mode"),
             own_xcom(context, SUBMIT_REQUEST_XCOM_KEY),
             self._landing(),
-            inputs=(self.given("image"), self.given("audio")),
-            estimate=told_estimate(context),
+            inputs=(paid_for.get("image"), paid_for.get("audio")),
+            estimate=paid_for.get("estimate") or told_estimate(context),
         )
         result = collect(context, hook, endpoint, task_id, finished, task, order=order)
         self.note_delivery(context)

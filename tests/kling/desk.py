@@ -6,6 +6,8 @@ import dataclasses
 import json
 
 from airflow_provider_kling_avatar.kling.identity import Work
+from airflow_provider_kling_avatar.kling.recovery import Policies, Try
+from airflow_provider_kling_avatar.kling.state import leave_mark
 from airflow_provider_kling_avatar.kling.submission import Submitter
 
 WORK = Work(dag_id="news", task_id="clip", run_id="manual__2026", map_index=-1, account="kling_default")
@@ -34,15 +36,20 @@ class Desk:
     memory: Notebook | None = None
     naps: list = dataclasses.field(default_factory=list)
 
-    def try_it(self, *, first=False, anew=False, policy="fail", work=WORK, **more):
+    def try_it(
+        self, *, first=False, anew=False, policy="fail", work=WORK, round_number=0, refused=False, **more
+    ):
+        """Make one try; ``more``: policies, or further arguments of a `Submitter`."""
+        policies = {name: more.pop(name) for name in ("on_changed_input", "on_rerun") if name in more}
+        if first:
+            leave_mark(self.memory, round_number)
         return Submitter(
             self.client,
             self.prepared,
             work,
             memory=self.memory,
-            first_try=first,
-            asked_anew=first or anew,
-            on_unknown_submission=policy,
+            this_try=Try(first, first or anew, round_number, refused),
+            policies=Policies(policy, **policies),
             sleep=self.naps.append,
             **more,
         ).run()

@@ -31,6 +31,13 @@ def step(here, this_try=RETRY, **policies):
     ).next_step()
 
 
+def name_of(here, number):
+    """Return the name under which a submission of these inputs goes out."""
+    return Recovery(here.client, here.prepared, WORK, memory=None, this_try=RETRY, policies=Policies()).name(
+        number
+    )
+
+
 class Unreadable(Notebook):
     """A store that is down."""
 
@@ -47,7 +54,7 @@ def test_it_attaches_while_the_clip_is_made_collects_when_it_is_there_and_submit
     desk, api, memory
 ):
     here = desk(api, memory=memory)
-    assert step(here) == Submit(0)
+    assert step(here) == Submit(0, name_of(here, 0))
     done = here.try_it(first=True)
     attach = step(here)
     assert isinstance(attach, Attach)
@@ -66,7 +73,7 @@ def test_after_a_failure_it_submits_the_next_number(desk, api, memory):
     here.sim.fault(kind="fail_task", reason="render node lost")
     here.try_it(first=True)
     here.sim.advance(60)
-    assert step(here) == Submit(1)
+    assert step(here) == Submit(1, name_of(here, 1))
 
 
 @pytest.mark.parametrize("api", ALL)
@@ -109,7 +116,7 @@ def test_a_clip_that_is_paid_is_not_lost_because_its_id_could_not_be_noted(desk,
     written = here.memory.remember
 
     def fails_after_the_first(record):
-        if here.memory.pages:
+        if here.memory.recall().get("inputs"):
             raise e.StateUnavailableError("the store went down")
         written(record)
 
@@ -153,11 +160,12 @@ def test_a_name_that_is_taken_but_shown_late_is_asked_for_again_by_the_next_try(
         here.sim.fault(
             kind="error_code", code=1203, status=404, method="GET", path=done.external_task_id, times=0
         )
-    find, here.client._find_in_list = here.client._find_in_list, lambda *_: None
+    here.client._find_in_list = lambda *_: None
+    here.client.list_tasks = lambda *_, **__: []
     with pytest.raises(e.UnknownSubmissionError) as caught:
         here.try_it(first=True)
     assert not caught.value.permanent
-    here.client._find_in_list = find
+    del here.client._find_in_list, here.client.list_tasks
     here.sim.clear_faults()
     assert here.try_it().task.task_id == done.task.task_id
     assert len(here.paid()) == 1
@@ -179,14 +187,23 @@ def test_a_name_that_is_taken_where_nothing_is_shown_is_never_stepped_over_for_i
 # ------------------------------------------------------------------ inputs that changed
 
 
+SUBMIT_NEW = {"on_changed_input": "submit_new"}
+
+
+def changed(here, desk, **fields):
+    """Return a desk for the same work with other inputs."""
+    other = desk(here.client.config.dialect.name, **fields)
+    other.memory = here.memory
+    return other
+
+
 @pytest.mark.parametrize("api", ["kling", "generations"])
-def test_changed_inputs_make_a_new_clip_by_default(desk, api):
+def test_changed_inputs_make_a_new_clip_in_a_retry_where_the_user_wants_it(desk, api):
     first = desk(api, memory=True)
     first.try_it(first=True)
-    second = desk(api, memory=False, mode="pro")
-    second.memory = first.memory
-    assert step(second) == Submit(0)
-    assert second.try_it().is_new
+    second = changed(first, desk, mode="pro")
+    assert step(second, **SUBMIT_NEW) == Submit(0, name_of(second, 0))
+    assert second.try_it(**SUBMIT_NEW).is_new
 
 
 @pytest.mark.parametrize("api", ["kling", "generations"])
@@ -214,18 +231,15 @@ def test_changed_inputs_cannot_be_noticed_without_a_memory_and_that_is_said_befo
 def test_inputs_that_are_changed_back_are_not_paid_again_unasked(desk):
     one = desk("generations", memory=True)
     one.try_it(first=True)
-    other = desk("generations", mode="pro")
-    other.memory = one.memory
-    other.try_it()
-    stop = step(one)
+    other = changed(one, desk, mode="pro")
+    other.try_it(**SUBMIT_NEW)
+    stop = step(one, **SUBMIT_NEW)
     assert isinstance(stop, Stop)
     assert isinstance(stop.error, e.UnaskableSubmissionError)
     named = desk(memory=True)
     first = named.try_it(first=True)
-    changed = desk(mode="pro")
-    changed.memory = named.memory
-    changed.try_it()
-    assert named.try_it().task.task_id == first.task.task_id
+    changed(named, desk, mode="pro").try_it(**SUBMIT_NEW)
+    assert named.try_it(**SUBMIT_NEW).task.task_id == first.task.task_id
 
 
 def test_changed_inputs_under_the_users_own_name_get_the_next_number_and_not_the_old_clip(desk):
@@ -233,11 +247,11 @@ def test_changed_inputs_under_the_users_own_name_get_the_next_number_and_not_the
     first, second = desk(memory=True, **own), desk(mode="pro", **own)
     second.memory = first.memory
     assert first.try_it(first=True).external_task_id == "evening-news"
-    changed = second.try_it()
-    assert (changed.is_new, changed.external_task_id) == (True, "evening-news-again-1")
-    assert second.try_it().task.task_id == changed.task.task_id
-    assert first.try_it().external_task_id == "evening-news"
-    assert second.try_it().task.task_id == changed.task.task_id
+    new = second.try_it(**SUBMIT_NEW)
+    assert (new.is_new, new.external_task_id) == (True, "evening-news-again-1")
+    assert second.try_it(**SUBMIT_NEW).task.task_id == new.task.task_id
+    assert first.try_it(**SUBMIT_NEW).external_task_id == "evening-news"
+    assert second.try_it(**SUBMIT_NEW).task.task_id == new.task.task_id
     assert len(first.paid()) == 2
 
 
@@ -247,9 +261,9 @@ def test_a_users_own_name_skips_the_numbers_of_other_inputs_after_a_failure(desk
     second.memory = first.memory
     first.sim.fault(kind="fail_task", reason="render node lost")
     first.try_it(first=True)
-    second.try_it()
+    second.try_it(**SUBMIT_NEW)
     first.sim.advance(60)
-    third = first.try_it()
+    third = first.try_it(**SUBMIT_NEW)
     assert (third.is_new, third.external_task_id) == (True, "evening-news-again-2")
 
 
@@ -272,7 +286,7 @@ def test_inputs_that_the_vendor_refused_may_be_corrected(desk):
     wrong.sim.fault(kind="error_code", code=1201, method="POST", message="no such thing")
     with pytest.raises(e.InvalidRequestError):
         wrong.try_it(first=True)
-    assert step(right, on_changed_input="fail") == Submit(0)
+    assert step(right, on_changed_input="fail") == Submit(0, name_of(right, 0))
 
 
 def test_a_clip_is_not_forgotten_because_the_next_one_was_refused(desk):
@@ -305,7 +319,7 @@ def test_a_list_that_is_longer_than_it_is_searched_is_no_proof(desk, memory, mon
     monkeypatch.setattr("airflow_provider_kling_avatar.kling.client.MAX_PAGE_SIZE", 2)
     here = desk("kling-broadcast", memory=memory)
     here.sim.fault(kind="drop_after", method="POST")
-    here.sim.fault(kind="http_error", method="GET", times=9)
+    here.sim.fault(kind="http_error", method="GET", times=0)
     with pytest.raises(e.UnknownSubmissionError):
         here.try_it(first=True)
     here.sim.clear_faults()
@@ -414,7 +428,9 @@ def test_what_was_delivered_and_is_gone_at_the_vendor_is_not_bought_again_unaske
     assert isinstance(stop, Stop)
     assert "regenerate" in str(stop.error)
     if api != "generations":
-        assert step(here, Try(first=False, asked_anew=True, round=1), **REGENERATE) == Submit(0)
+        assert step(here, Try(first=False, asked_anew=True, round=1), **REGENERATE) == Submit(
+            0, name_of(here, 0)
+        )
 
 
 def test_the_same_clip_is_given_after_a_regenerated_one_too(desk):

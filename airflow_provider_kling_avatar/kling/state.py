@@ -1,0 +1,170 @@
+"""
+What a later try has to know of the tries before it, as one typed, versioned record.
+
+Knows the record and how it is written; stores that keep it know nothing of what is in it. What follows from it is
+decided in `recovery`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from airflow_provider_kling_avatar.kling.errors import StateUnavailableError
+from airflow_provider_kling_avatar.kling.identity import Fingerprint
+
+if TYPE_CHECKING:
+    from airflow_provider_kling_avatar.kling.config import KlingConfig
+    from airflow_provider_kling_avatar.kling.identity import Work
+
+VERSION = 1
+
+
+class Memory(Protocol):
+    """
+    A small store that outlives a try. `recall` of what was never remembered gives an empty dict.
+
+    Both raise `StateUnavailableError` if the store cannot be reached.
+    """
+
+    def recall(self) -> dict[str, Any]:
+        """Return what was remembered last."""
+        ...
+
+    def remember(self, record: dict[str, Any]) -> None:
+        """Store a small JSON object, replacing the last one, before returning."""
+        ...
+
+
+class Account(msgspec.Struct, frozen=True):
+    """
+    Who pays.
+
+    :param connection: Airflow's id of the connection.
+    :param api: name of the dialect.
+    :param address: scheme, host, port and prefix of the API.
+    :param key: a short hash of the key, of use only to the work it was made for, see `Work.hide`.
+    """
+
+    connection: str
+    api: str
+    address: str
+    key: str
+
+    @classmethod
+    def of(cls, config: KlingConfig, work: Work) -> Account:
+        """Return the account that a work is paid from now."""
+        address = config.base_url + config.dialect.prefix
+        return cls(work.account, config.dialect.name, address, work.hide(config.credentials.secrets()))
+
+    def is_elsewhere(self, other: Account) -> bool:
+        """Tell whether another account is meant, and not merely another key of perhaps the same one."""
+        return (self.connection, self.api, self.address) != (other.connection, other.api, other.address)
+
+
+class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """
+    What is known of the submissions of one piece of work. Without `inputs` it is the mark of a first try: it began.
+
+    :param version: of this shape.
+    :param round: the round of tries that wrote it; see `recovery.Try`.
+    :param inputs: of the last submission, as `Fingerprint` writes itself.
+    :param number: of the last submission.
+    :param name: the vendor knows it by, where the API keeps one.
+    :param task_id: the vendor's; not there while nobody knows whether the submission was taken.
+    :param refused: the vendor has certainly refused it.
+    :param before: other inputs that were submitted -> the number of their last submission.
+    :param account: that it was paid from.
+    :param paid_for: what manifest, lineage and costs have to tell of it: see `operators.base`.
+    :param delivered_in: the round in which the clip was delivered.
+    :param audio_id: of its text, where that was spoken apart.
+    :param spoken_at: Unix seconds.
+    :param duration: seconds of the speech.
+    """
+
+    version: int = 0
+    round: int = 0
+    inputs: str = ""
+    number: int = 0
+    name: str | None = None
+    task_id: str | None = None
+    refused: bool = False
+    before: dict[str, int] = {}
+    account: Account | None = None
+    paid_for: dict[str, Any] = {}
+    delivered_in: int | None = None
+    audio_id: str | None = None
+    spoken_at: float | None = None
+    duration: float | None = None
+
+    @property
+    def is_mark(self) -> bool:
+        """Whether a first try began and has submitted nothing."""
+        return self.version > 0 and not self.inputs
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What was submitted."""
+        return Fingerprint.from_text(self.inputs)
+
+    @property
+    def told(self) -> str:
+        """The submission, for a message."""
+        return f"task {self.task_id}" if self.task_id else f"a task without a known id, named {self.name}"
+
+
+def load(memory: Memory | None) -> Record:
+    """
+    Return what is known; an empty record, with version 0, if nothing is.
+
+    :raises StateUnavailableError: the store cannot be read, or what is there is no record of this package.
+    """
+    written = memory.recall() if memory else {}
+    if not written:
+        return Record()
+    try:
+        record = msgspec.convert(written, Record)
+    except msgspec.ValidationError as error:
+        raise StateUnavailableError(
+            f"what earlier tries noted is no record of this package ({error}): this try sends nothing. Look into the "
+            "vendor's console; if there is no such task, delete the record and run this task again with "
+            "on_unknown_submission='resubmit'"
+        ) from None
+    if not 0 < record.version <= VERSION:
+        raise StateUnavailableError(
+            f"what earlier tries noted is of version {record.version}, this package knows {VERSION}: a newer one "
+            "has written it. This try sends nothing; go on with the newer package"
+        )
+    return record
+
+
+def save(memory: Memory | None, record: Record) -> None:
+    """
+    Write a record down before returning.
+
+    :raises StateUnavailableError: it could not be.
+    """
+    if memory:
+        memory.remember(msgspec.to_builtins(msgspec.structs.replace(record, version=VERSION)))
+
+
+def leave_mark(memory: Memory | None, round_number: int) -> None:
+    """
+    Write down that a first try begins, before it does anything: a later try that finds no mark knows nothing.
+
+    :raises StateUnavailableError: the store cannot be reached; nothing was sent.
+    """
+    if memory and not load(memory).version:
+        save(memory, Record(round=round_number))
+
+
+def note_delivery(memory: Memory | None, round_number: int) -> None:
+    """
+    Write down that the clip was handed on, so that a clear after this is known as a wish for another one.
+
+    :raises StateUnavailableError: it could not be written down.
+    """
+    record = load(memory)
+    if record.inputs:
+        save(memory, msgspec.structs.replace(record, delivered_in=round_number))

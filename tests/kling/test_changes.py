@@ -1,0 +1,399 @@
+"""What changes between the tries of one clip: inputs, accounts, stores, runs. Nothing of it is paid twice unasked."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import requests
+from desk import WORK, Notebook
+
+from airflow_provider_kling_avatar.kling import errors as e
+from airflow_provider_kling_avatar.kling.model import TaskState
+from airflow_provider_kling_avatar.kling.state import load
+from airflow_provider_kling_avatar.simulator.server import SimulatorServer
+from airflow_provider_kling_avatar.simulator.settings import Account, SimulatorSettings
+
+NAMED = ["kling", "kling-broadcast", "cometapi", "relay"]
+UNIQUE = ["kling", "cometapi"]
+ALL = [*NAMED, "generations"]
+TAKE_PROMPTS = ["kling", "cometapi", "relay", "generations"]
+OTHER_FACE = "https://pictures.test/other.png"
+
+LINKS = {  # of one file, signed now and signed later, in ways that are no unmistakable signature
+    "nginx secure_link": "https://pictures.test/face.png?md5={}&expires={}",
+    "Cloudflare": "https://pictures.test/face.png?verify=17{}-{}",
+    "imgix": "https://pictures.test/face.png?w=640&s={}{}",
+    "a token": "https://pictures.test/face.png?token={}&expires={}",
+    "Akamai": "https://pictures.test/face.png?hdnts=exp={}~hmac={}",
+    "Discord": "https://pictures.test/face.png?ex={}&is=1&hm={}",
+    "ByteDance": "https://pictures.test/face.png?x-expires={}&x-signature={}",
+    "SharePoint": "https://pictures.test/face.png?tempauth={}.{}",
+    "Backblaze": "https://pictures.test/face.png?Authorization={}_{}",
+}
+
+
+@pytest.fixture
+def again(desk):
+    """Return a desk for the same work as another one's, with its memory and other fields."""
+
+    def build(here, **fields):
+        other = desk(here.client.config.dialect.name, **fields)
+        other.memory = here.memory
+        return other
+
+    return build
+
+
+# ------------------------------------------------------------------ inputs, in a retry
+
+
+@pytest.mark.parametrize("state", ["running", "ready"])
+@pytest.mark.parametrize("link", LINKS.values(), ids=LINKS)
+@pytest.mark.parametrize("api", ALL)
+def test_a_link_that_is_signed_anew_is_never_paid_again_by_a_retry(desk, again, api, link, state):
+    first = desk(api, memory=True, image=link.format("a1", "b1"))
+    done = first.try_it(first=True)
+    first.sim.advance(60 if state == "ready" else 0)
+    assert again(first, image=link.format("a2", "b2")).try_it().task.task_id == done.task.task_id
+    assert len(first.paid()) == 1
+
+
+@pytest.mark.parametrize("api", TAKE_PROMPTS)
+def test_a_prompt_that_differs_from_try_to_try_is_never_paid_again_by_a_retry(desk, again, api, caplog):
+    caplog.set_level("INFO")
+    first = desk(api, memory=True, prompt="It is 10:00.")
+    done = first.try_it(first=True, paid_for=lambda: {"mode": "std"})
+    kept = again(first, prompt="It is 10:05.").try_it(paid_for=lambda: {"mode": "other"})
+    assert (kept.task.task_id, kept.is_new) == (done.task.task_id, False)
+    assert kept.paid_for == {"mode": "std"}, "the result tells of what was paid for"
+    assert "changed since" in caplog.text
+    assert len(first.paid()) == 1
+
+
+@pytest.mark.parametrize("api", UNIQUE)
+def test_a_text_of_a_language_model_is_spoken_and_filmed_once(desk, again, api):
+    text = {"audio": None, "voice_id": "reader_en_m-v1"}
+    first = desk(api, memory=True, text="Good evening and welcome to the news of today.", **text)
+    done = first.try_it(first=True)
+    other = again(first, text="Hello, and welcome to tonight's edition of the news.", **text)
+    assert other.try_it().task.task_id == done.task.task_id
+    assert (len(first.paid("speech")), len(first.paid())) == (1, 1)
+
+
+@pytest.mark.parametrize("api", ALL)
+def test_other_media_stop_a_retry_while_the_clip_of_the_old_ones_is_there(desk, again, api):
+    first = desk(api, memory=True)
+    done = first.try_it(first=True)
+    with pytest.raises(e.ChangedInputError, match=done.task.task_id) as caught:
+        again(first, image=OTHER_FACE).try_it()
+    assert caught.value.permanent
+    assert len(first.paid()) == 1
+
+
+@pytest.mark.parametrize("fields", [{"prompt": "nod"}, {"image": OTHER_FACE}])
+@pytest.mark.parametrize("api", TAKE_PROMPTS)
+def test_a_clip_that_failed_is_made_anew_from_the_new_inputs(desk, again, api, fields):
+    first = desk(api, memory=True)
+    first.sim.fault(kind="fail_task", reason="Failure to pass the risk control system")
+    first.try_it(first=True)
+    first.sim.advance(60)
+    other = again(first, **fields)
+    assert other.try_it().is_new
+    assert other.try_it().is_new is False
+    assert len(first.paid()) == 2
+
+
+@pytest.mark.parametrize("fields", [{"prompt": "nod"}, {"image": OTHER_FACE}])
+@pytest.mark.parametrize("api", TAKE_PROMPTS)
+def test_a_clear_takes_the_new_inputs_and_its_retries_keep_to_them(desk, again, api, fields):
+    first = desk(api, memory=True)
+    old = first.try_it(first=True)
+    cleared = again(first, **fields)
+    new = cleared.try_it(anew=True, round_number=1)
+    assert new.is_new
+    assert cleared.try_it(round_number=1).task.task_id == new.task.task_id != old.task.task_id
+    third = again(first, **fields | {"prompt": "smile"})
+    assert third.try_it(round_number=1).task.task_id == new.task.task_id
+    assert len(first.paid()) == 2
+
+
+def test_a_clip_that_a_clear_went_on_with_is_kept_by_the_retries_of_that_clear(desk, again):
+    first = desk(memory=True)
+    done = first.try_it(first=True)
+    assert first.try_it(anew=True, round_number=1).task.task_id == done.task.task_id
+    assert again(first, prompt="nod").try_it(round_number=1).task.task_id == done.task.task_id
+    assert len(first.paid()) == 1
+
+
+@pytest.mark.parametrize("fault", ["drop_before", "drop_after"])
+@pytest.mark.parametrize("api", UNIQUE)
+def test_where_a_name_is_taken_once_new_inputs_go_out_under_the_noted_name(desk, again, api, fault):
+    first = desk(api, memory=True)
+    first.sim.fault(kind=fault, method="POST", times=2)
+    first.sim.fault(kind="http_error", method="GET", times=0)
+    with pytest.raises(e.UnknownSubmissionError):
+        first.try_it(first=True)
+    first.sim.clear_faults()
+    noted = load(first.memory).name
+    kept = again(first, prompt="nod").try_it()
+    assert kept.external_task_id == noted
+    assert kept.is_new is (fault == "drop_before")
+    assert [entry["external_task_id"] for entry in first.paid()] == [noted]
+
+
+def test_where_a_name_may_be_taken_twice_a_submission_of_unknown_end_is_not_replaced_unasked(desk, again):
+    first = desk("relay", memory=True)
+    first.sim.fault(kind="drop_before", method="POST")
+    with pytest.raises(e.UnknownSubmissionError):
+        first.try_it(first=True)
+    other = again(first, prompt="nod")
+    with pytest.raises(e.UnknownSubmissionError):
+        other.try_it()
+    assert other.try_it(policy="resubmit").is_new
+    assert len(first.paid()) == 1
+
+
+def test_a_speech_of_the_old_text_is_never_put_into_a_clip_of_the_new_one(desk, again):
+    text = {"audio": None, "voice_id": "reader_en_m-v1"}
+    first = desk(memory=True, text="Good evening and welcome to the news of today.", **text)
+    first.sim.fault(kind="drop_before", method="POST", path="/v1/videos", times=2)
+    first.sim.fault(kind="http_error", method="GET", times=0)
+    with pytest.raises(e.UnknownSubmissionError):
+        first.try_it(first=True)
+    first.sim.clear_faults()
+    assert again(first, text="Hello, and welcome to tonight's edition of the news.", **text).try_it().is_new
+    sent = [
+        r.body["audio_id"] for r in first.sim.requests if r.method == "POST" and "image" in (r.body or {})
+    ]
+    assert sent[-1] == first.paid("speech")[-1]["task_id"]
+
+
+# ------------------------------------------------------------------ where nothing remembers
+
+
+@pytest.mark.parametrize("api", ["kling", "cometapi", "relay"])
+def test_without_a_memory_the_vendors_list_tells_of_a_clip_of_other_words(desk, again, api):
+    first = desk(api, prompt="It is 10:00.")
+    done = first.try_it(first=True)
+    first.sim.advance(60)  # some answers leave the name out until the task has ended
+    assert again(first, prompt="It is 10:05.").try_it().task.task_id == done.task.task_id
+    with pytest.raises(e.ChangedInputError):
+        again(first, image=OTHER_FACE).try_it()
+    assert again(first, prompt="It is 10:10.").try_it(on_changed_input="submit_new").is_new
+    assert again(first, prompt="It is 10:15.").try_it(anew=True, round_number=1).is_new
+    assert len(first.paid()) == 3
+
+
+def test_a_name_that_begins_like_ours_is_not_ours(desk, again):
+    first = desk("kling")
+    first.try_it(first=True, work=dataclasses.replace(WORK, run_id="another"))
+    assert again(first, prompt="nod").try_it().is_new
+
+
+# ------------------------------------------------------------------ the mark
+
+
+@pytest.mark.parametrize("policy", ["fail", "resubmit"])
+def test_a_memory_that_holds_no_mark_is_no_proof_that_nothing_was_paid(desk, policy):
+    here = desk("generations")
+    here.try_it(first=True)
+    here.memory = Notebook()  # a state_path was added, or points elsewhere now, or Airflow is newer
+    if policy == "fail":
+        with pytest.raises(e.UnaskableSubmissionError, match=r"no mark.*resubmit"):
+            here.try_it()
+        assert len(here.paid()) == 1
+    else:
+        assert here.try_it(policy=policy).is_new
+
+
+def test_a_first_try_leaves_its_mark_and_keeps_what_is_there(desk):
+    here = desk("generations", memory=True)
+    done = here.try_it(first=True)
+    assert load(here.memory).task_id == done.task.task_id
+    assert here.try_it(first=True).task.task_id == done.task.task_id, "handed out twice by a broker"
+    assert len(here.paid()) == 1
+
+
+def test_a_mark_cannot_be_left_in_a_store_that_is_down(desk):
+    here = desk("generations", memory=True)
+
+    def down(_record):
+        raise e.StateUnavailableError("the store is down")
+
+    here.memory.remember = down
+    with pytest.raises(e.StateUnavailableError):
+        here.try_it(first=True)
+    assert here.methods() == []
+
+
+@pytest.mark.parametrize("record", [{"version": 2}, {"inputs": "x"}, {"version": 1, "number": "one"}])
+def test_a_record_that_cannot_be_understood_stops_the_try(desk, record):
+    here = desk(memory=True)
+    here.memory.remember(record)
+    with pytest.raises(e.StateUnavailableError):
+        here.try_it()
+    assert here.methods() == []
+
+
+# ------------------------------------------------------------------ the account behind the connection
+
+OTHERS = Account(name="others", api_key="sk-others-0123456789")
+
+
+@pytest.fixture
+def two_accounts():
+    settings = SimulatorSettings(
+        queue_seconds=10, render_seconds=40, accounts=(*SimulatorSettings().accounts, OTHERS)
+    )
+    with SimulatorServer(settings) as server:
+        yield server
+
+
+def on(here, client_of, url, password="sk-simulator"):
+    """Turn a desk to another account of the same dialect."""
+    dialect = here.client.config.dialect
+    prefix = {"path_prefix": dialect.prefix} if dialect.prefix else {}
+    here.client = client_of(url, dialect.name, password=password, **prefix)
+    return here
+
+
+@pytest.mark.parametrize("policy", ["keep", "fail"])
+@pytest.mark.parametrize("api", ALL)
+def test_a_retry_never_pays_on_another_host(desk, two_accounts, client_of, api, policy):
+    here = desk(api, memory=True)
+    done = here.try_it(first=True)
+    on(here, client_of, two_accounts.url)
+    with pytest.raises(e.ChangedInputError, match=done.task.task_id):
+        here.try_it(on_changed_input=policy)
+    assert two_accounts.ledger()["entries"] == []
+
+
+@pytest.mark.parametrize("api", ALL)
+def test_a_clear_or_the_users_word_takes_the_other_host(desk, two_accounts, client_of, api):
+    here = desk(api, memory=True)
+    here.try_it(first=True)
+    on(here, client_of, two_accounts.url)
+    assert here.try_it(anew=True, round_number=1).is_new
+    assert here.try_it(round_number=1).is_new is False
+    assert len(two_accounts.ledger()["entries"]) == 1
+
+
+@pytest.mark.parametrize("api", ALL)
+def test_a_key_that_was_rotated_is_the_same_account_where_the_clip_is_still_shown(
+    desk, two_accounts, client_of, api
+):
+    here = on(desk(api, memory=True), client_of, two_accounts.url)
+    done = here.try_it(first=True)
+    rotated = "sk-rotated-0123456789"
+    requests.post(f"{two_accounts.url}/simulator/key", json={"api_key": rotated}, timeout=10)
+    on(here, client_of, two_accounts.url, rotated)
+    assert here.try_it().task.task_id == done.task.task_id
+    assert len(two_accounts.ledger()["entries"]) == 1
+
+
+@pytest.mark.parametrize("policy", ["keep", "fail", "submit_new"])
+@pytest.mark.parametrize("api", ALL)
+def test_another_key_that_does_not_know_the_clip_is_a_doubt(desk, two_accounts, client_of, api, policy):
+    here = on(desk(api, memory=True), client_of, two_accounts.url)
+    here.try_it(first=True)
+    on(here, client_of, two_accounts.url, OTHERS.api_key)
+    with pytest.raises(e.KlingError) as caught:
+        here.try_it(on_changed_input=policy)
+    assert isinstance(caught.value, e.UnknownSubmissionError | e.ChangedInputError)
+    assert "key has changed" in str(caught.value)
+    assert len(two_accounts.ledger()["entries"]) == 1
+
+
+@pytest.mark.parametrize("api", ALL)
+def test_a_submission_of_unknown_end_is_not_repeated_with_another_key(desk, two_accounts, client_of, api):
+    here = on(desk(api, memory=True), client_of, two_accounts.url)
+    two_accounts.fault(kind="drop_after", method="POST")
+    two_accounts.fault(kind="http_error", method="GET", times=0)
+    with pytest.raises(e.UnknownSubmissionError):
+        here.try_it(first=True)
+    two_accounts.clear_faults()
+    on(here, client_of, two_accounts.url, OTHERS.api_key)
+    with pytest.raises(e.UnknownSubmissionError):
+        here.try_it()
+    assert len(two_accounts.ledger()["entries"]) == 1
+
+
+@pytest.mark.parametrize("api", ALL)
+def test_a_living_clip_that_the_account_does_not_know_is_a_doubt_in_a_mere_retry(desk, api):
+    here = desk(api, memory=True)
+    done = here.try_it(first=True)
+    here.sim.state.store.forget_tasks()
+    with pytest.raises(e.UnknownSubmissionError, match=done.task.task_id):
+        here.try_it()
+    assert here.paid() == []
+    assert here.try_it(policy="resubmit").is_new
+
+
+@pytest.mark.parametrize("api", NAMED)
+def test_a_clear_makes_a_clip_anew_that_the_vendor_no_longer_has(desk, api):
+    here = desk(api, memory=True)
+    here.try_it(first=True)
+    here.sim.state.store.forget_tasks()
+    assert here.try_it(anew=True, round_number=1).is_new
+
+
+def test_no_key_is_in_the_record(desk):
+    here = desk(memory=True)
+    here.try_it(first=True)
+    assert "sk-simulator" not in str(here.memory.pages)
+    assert len(load(here.memory).account.key) == 12
+
+
+# ------------------------------------------------------------------ a run that is made again under its id
+
+
+@pytest.mark.parametrize(
+    ("api", "duplicates"),
+    [*((api, "refuse") for api in NAMED), ("kling-broadcast", "accept"), ("relay", "accept")],
+)
+def test_a_run_that_was_deleted_and_made_again_gets_its_old_clip(desk, client_of, api, duplicates):
+    with SimulatorServer(
+        SimulatorSettings(queue_seconds=10, render_seconds=40, duplicate_external_id=duplicates)
+    ) as server:
+        here = on(desk(api), client_of, server.url)
+        first = here.try_it(first=True)
+        for ready in (False, True):
+            server.advance(60 if ready else 0)
+            again = here.try_it(first=True)
+            assert (again.task.task_id, again.is_new) == (first.task.task_id, False)
+            assert (again.task.state is TaskState.SUCCEEDED) is ready
+        assert len(server.ledger()["entries"]) == 1
+
+
+@pytest.mark.parametrize("api", ["kling-broadcast", "relay"])
+def test_after_a_clip_that_failed_such_a_run_takes_the_next_name(desk, client_of, api):
+    with SimulatorServer(
+        SimulatorSettings(queue_seconds=10, render_seconds=40, duplicate_external_id="accept")
+    ) as server:
+        here = on(desk(api), client_of, server.url)
+        server.fault(kind="fail_task", reason="render node lost")
+        here.try_it(first=True)
+        server.advance(60)
+        new = here.try_it(first=True)
+        assert new.is_new
+        assert here.try_it().task.task_id == new.task.task_id
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        {"kind": "http_error", "status": 500},
+        {"kind": "http_error", "status": 404},
+        {"kind": "error_code", "code": 1302},
+        {"kind": "error_code", "code": 1002},
+        {"kind": "drop_before"},
+        {"kind": "html"},
+    ],
+)
+@pytest.mark.parametrize("api", ["kling-broadcast", "relay"])
+def test_a_first_try_is_never_stopped_by_that_question(desk, api, trouble, pauses):
+    here = desk(api)
+    here.sim.fault(method="GET", times=0, **trouble)
+    assert here.try_it(first=True).is_new
+    assert pauses == []
