@@ -12,10 +12,13 @@ from chaos_clip import StoreAwayError
 
 from airflow_provider_kling_avatar.kling.errors import StateUnavailableError
 from airflow_provider_kling_avatar.kling.identity import Work
+from airflow_provider_kling_avatar.kling.recovery import Policies, Try
+from airflow_provider_kling_avatar.kling.state import leave_mark
 from airflow_provider_kling_avatar.kling.submission import Submitter, submit_once
 
 if TYPE_CHECKING:
-    from chaos_clip import Clip, Store, Try
+    from chaos_clip import Clip, Store
+    from chaos_clip import Try as Attempt
 
 WORK = Work(
     dag_id="news", task_id="clip", run_id="scheduled__1", map_index=-1, account="kling_avatar_default"
@@ -57,16 +60,19 @@ class Ours:
         self._remembers = remembers
         self._submitter = submitter
 
-    def __call__(self, clip: Clip, attempt: Try) -> str:
+    def __call__(self, clip: Clip, attempt: Attempt) -> str:
         """Find the clip or submit it, then wait for it deferred."""
+        memory = _Memory(clip.store) if self._remembers else None
+        this_try = Try(attempt.number == 1, attempt.asked_anew, attempt.max_tries - clip.schedule.retries)
+        if this_try.first:
+            leave_mark(memory, this_try.round)
         submission = self._submitter(
             clip.client(),
             clip.prepared,
             WORK,
-            memory=_Memory(clip.store) if self._remembers else None,
-            first_try=attempt.number == 1,
-            asked_anew=attempt.asked_anew,
-            on_unknown_submission=attempt.policy,
+            memory=memory,
+            this_try=this_try,
+            policies=Policies(attempt.policy),
             sleep=clip.sleep,
         ).run()
         clip.step("submitted")
@@ -80,7 +86,7 @@ class Naive:
 
     name = "naive"
 
-    def __call__(self, clip: Clip, attempt: Try) -> str:  # noqa: ARG002 - that is what is naive about it
+    def __call__(self, clip: Clip, attempt: Attempt) -> str:  # noqa: ARG002 - that is what is naive about it
         """Submit and wait."""
         task = submit_once(clip.client(), clip.prepared)
         clip.step("submitted")

@@ -205,13 +205,13 @@ class Recovery:
         """Return the name under which the vendor knows a submission; ``None`` where the API keeps none."""
         if not self.is_named:
             return None
-        if self._own_name:
+        if self.own_name:
             # Not merely "-1": the user's own name for something else may well be that.
-            return self._own_name if number == 0 else f"{self._own_name}-again-{number}"
+            return self.own_name if number == 0 else f"{self.own_name}-again-{number}"
         return self.work.name(self.prepared.fingerprint, number)
 
     @property
-    def _own_name(self) -> str | None:
+    def own_name(self) -> str | None:
         """The user's own ``external_task_id``."""
         if not self.is_named:
             return None
@@ -351,7 +351,7 @@ class Recovery:
         Our own names differ with the inputs. A user's name does not, so that other inputs need another number.
         """
         known = self.before.get(self.inputs)
-        if known is not None or not self._own_name:
+        if known is not None or not self.own_name:
             return known or 0
         return max(self.before.values(), default=-1) + 1
 
@@ -359,7 +359,7 @@ class Recovery:
         """Return the next number, past those that the same name has for other inputs."""
         others = {last for inputs, last in self.before.items() if inputs != self.inputs}
         number += 1
-        while self._own_name and number in others:
+        while self.own_name and number in others:
             number += 1
         return number
 
@@ -496,7 +496,7 @@ class Recovery:
 
         :raises ChangedInputError: it was made from other media.
         """
-        nothing_noted = not self._is_known and not self._own_name
+        nothing_noted = not self._is_known and not self.own_name
         is_retry_of_first_round = not self.this_try.asked_anew and self.this_try.round == 0
         if not (nothing_noted and is_retry_of_first_round and self.policies.on_changed_input == "keep"):
             return None

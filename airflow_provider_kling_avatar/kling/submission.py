@@ -308,11 +308,12 @@ class Submitter:
 
     def _other_endpoint(self, name: str) -> str:
         """Say what else has this name: the vendor keeps names apart by account only, not by what is made."""
-        for other in ("avatar", "image_to_video"):
-            if other != self.prepared.endpoint and other in self.client.config.dialect.endpoints:
-                with suppress(KlingError):
-                    if self.client.find_task(name, other):
-                        return f" (it is a task of the endpoint {other}: names are the account's, choose another one)"
+        here = {"speech", self.prepared.endpoint}
+        others = [endpoint for endpoint in self.client.config.dialect.endpoints if endpoint not in here]
+        for other in others if self.recovery.own_name else ():  # ours are made of what no other task has
+            with suppress(KlingError):
+                if self.client.find_task(name, other):
+                    return f" (it is a task of the endpoint {other}: names are the account's, choose another one)"
         return ""
 
     # ------------------------------------------------------------- speaking

@@ -81,6 +81,8 @@ def test_the_state_store_has_the_id_before_xcom_and_an_intent_before_the_payment
 ):
     task_id = submit.execute(make_context(store_there=True))
 
+    kind, _key, mark = events.pop(0)
+    assert (kind, mark) == ("store", {"version": 1}), "a first try leaves its mark before anything else"
     assert events.pop(0) == ("xcom", "kling_estimate"), "what it will cost is told first of all"
     kinds = [(kind, key) for kind, key, *_ in events]
     assert kinds[:2] == [("store", "kling_submission"), ("store", "kling_submission")]
@@ -101,7 +103,7 @@ def test_the_intent_is_stored_before_the_vendor_is_called(submit, sim, make_cont
 
     submit.execute(context)
 
-    assert requests_at_set == [0, 1, 1], "intent, id, delivery"
+    assert requests_at_set == [0, 0, 1, 1], "mark, intent, id, delivery"
 
 
 @pytest.mark.parametrize("store_there", [False, True], ids=["without a state store", "with a state store"])
@@ -419,6 +421,7 @@ def test_the_link_and_the_ids_are_pushed_before_deferring(avatar, context):
         "task_id",
         "external_task_id",
         "kling_estimate",
+        "kling_paid_for",
         "kling_task_link",
         "kling_submit_request_id",
         "kling_deferred_in_try",
@@ -721,7 +724,7 @@ def test_a_retry_takes_one_look_up_and_one_session_and_a_connection_more_only_to
     with pytest.raises(TaskDeferred):
         avatar.execute(make_context(try_number=2))
 
-    asked, paid, looked = sim.requests
-    assert (asked.method, paid.method, looked.method) == ("GET", "POST", "GET")
-    assert asked.connection != paid.connection == looked.connection
+    asked, listed, paid, looked = sim.requests
+    assert [r.method for r in sim.requests] == ["GET", "GET", "POST", "GET"]
+    assert asked.connection == listed.connection != paid.connection == looked.connection
     assert (len(looked_up), len(sessions)) == (1, 1)

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 import requests
 from desk import WORK, Notebook
+from fake_vendor import Reply
 
 from airflow_provider_kling_avatar.kling import errors as e
 from airflow_provider_kling_avatar.kling.model import TaskState
@@ -397,3 +398,18 @@ def test_a_first_try_is_never_stopped_by_that_question(desk, api, trouble, pause
     here.sim.fault(method="GET", times=0, **trouble)
     assert here.try_it(first=True).is_new
     assert pauses == []
+
+
+# ------------------------------------------------------------------ names are the account's
+
+
+def test_a_name_that_another_endpoint_has_taken_is_told_as_such(vendor, client_of, desk):
+    here = desk("kling", external_task_id="evening-news")
+    here.client = client_of(vendor.url)
+    taken = Reply({"code": 1201, "message": "External_task_id evening-news already exists"}, 400)
+    gone = Reply({"code": 1201, "message": "Task not found by id/external id: evening-news"}, 400)
+    film = {"code": 0, "data": {"task_id": "t-1", "task_status": "succeed"}}
+    vendor.answers(taken, gone, gone, gone, gone, film)
+    with pytest.raises(e.UnknownSubmissionError, match="endpoint image_to_video"):
+        here.try_it(first=True)
+    assert vendor.methods().count("POST") == 1
