@@ -25,7 +25,7 @@ from airflow_provider_kling_avatar.kling.model import (
 from airflow_provider_kling_avatar.kling.speaking import given_speech, length_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from airflow_provider_kling_avatar.kling.dialects import Dialect
     from airflow_provider_kling_avatar.kling.speaking import Spoken
@@ -96,9 +96,9 @@ def prepare(
     body = dialect.body(endpoint, given, request.extra)
     if validate:
         pending = {dialect.endpoint(endpoint).fields["audio_id"].name: "pending"} if speech else {}
-        dialect.check(endpoint, {**body, **pending})
+        _warn(dialect.check(endpoint, {**body, **pending}))
         if speech:
-            dialect.check("speech", speech_body(speech, dialect))
+            _warn(dialect.check("speech", speech_body(speech, dialect)))
     spoken = speech_body(speech, dialect) if speech else {}
     inputs = media.digested({**body, "speech": spoken})  # small: a fingerprint writes out all it is given
     seconds = media_seconds if voice is None else voice.duration
@@ -168,7 +168,8 @@ def _open_media(
     if dialect.takes(endpoint, "audio_duration_seconds") and "audio_duration_seconds" not in given:
         if audio_seconds is None:
             audio_seconds = _measure(given["audio"], dialect, endpoint, validate=access.validate)
-        given["audio_duration_seconds"] = round(audio_seconds, 3)
+        rules = _rules(dialect.media_annotation(endpoint, "audio"), validate=access.validate)
+        given["audio_duration_seconds"] = round(media.without_padding(audio_seconds, rules), 3)
     return audio_seconds
 
 
@@ -224,9 +225,13 @@ def _ready(source: Any, rules: media.MediaRules, name: str, access: _Access) -> 
         signer=access.signer,
         transcode=access.transcode_audio,
     )
-    for warning in ready.warnings:
-        log.warning("%s", warning)
+    _warn(ready.warnings)
     return ready
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        log.warning("%s", warning)
 
 
 def _dynamic_mask(
@@ -276,6 +281,5 @@ def _measure(url: str, dialect: Dialect, endpoint: EndpointName, *, validate: bo
             "give audio_duration_seconds yourself if the file is right",
             field="audio",
         ) from error
-    for warning in media.check(info, rules, "audio"):
-        log.warning("%s", warning)
+    _warn(media.check(info, rules, "audio"))
     return info.seconds
