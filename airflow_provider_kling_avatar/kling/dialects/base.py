@@ -22,7 +22,6 @@ from airflow_provider_kling_avatar.kling.errors import (
     InvalidRequestError,
     UnsupportedError,
 )
-from airflow_provider_kling_avatar.kling.media.rules import doubtful
 from airflow_provider_kling_avatar.kling.model import (
     AnyRequest,
     AvatarRequest,
@@ -294,6 +293,9 @@ class Dialect:
         )
 
     def _doubts(self, name: EndpointName, body: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
+        # Not at the top: who only asks for a clip does not load what makes one.
+        from airflow_provider_kling_avatar.kling.media.rules import doubtful
+
         return [
             doubtful(
                 f"{self._our_name(name, field_name)} is {len(body[field_name])} characters long",
