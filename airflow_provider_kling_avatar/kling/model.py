@@ -244,7 +244,8 @@ class ImageToVideoRequest(_Request):
     :param mode: ``std`` (default) or ``pro``; ``4k`` on kling-v3.
     :param duration: seconds: 5 or 10 (3 to 15 on kling-v3 models); 5 only with masks, and with a tail frame on models
         that have no longer one.
-    :param static_mask: white areas of this image stay still; same size as ``image``.
+    :param static_mask: white areas of this image stay still. All masks have one size and the shape of ``image``; on
+        CometAPI its size.
     :param dynamic_masks: up to 6 of ``{"mask": image, "trajectories": [{"x": int, "y": int}, ...]}``, pixels.
     :param camera_control: ``{"type": ..., "config": {...}}``.
     :param sound: let the model make sound (kling-v2-6 and later; there in mode ``pro`` only).

@@ -162,7 +162,7 @@ def _open_media(
     if masks:
         given["dynamic_masks"] = masks
     if access.validate:
-        _check_masks(measured)
+        _check_masks(measured, dialect.schema(endpoint))
     audio = measured.get("audio")
     audio_seconds = audio.seconds if isinstance(audio, media.AudioInfo) else None
     if dialect.takes(endpoint, "audio_duration_seconds") and "audio_duration_seconds" not in given:
@@ -251,21 +251,44 @@ def _dynamic_mask(
     return _ready(mask.get("mask"), rules, name, access)
 
 
-def _check_masks(measured: Mapping[str, media.ImageInfo | media.AudioInfo | None]) -> None:
-    """Check that masks are as large as the image they lie on, where both are at hand to be measured."""
+def _check_masks(
+    measured: Mapping[str, media.ImageInfo | media.AudioInfo | None], schema: Mapping[str, Any]
+) -> None:
+    """
+    Check that masks fit the image they lie on and each other, as far as they are at hand to be measured.
+
+    :param schema: its ``x-masks`` tells whether the vendor wants them in the image's ``size`` or only in its ``shape``.
+    """
+    masks = {
+        name: info
+        for name, info in measured.items()
+        if name.endswith("mask") and isinstance(info, media.ImageInfo)
+    }
     image = measured.get("image")
-    if not isinstance(image, media.ImageInfo):
-        return
-    for name, mask in measured.items():
-        if not name.endswith("mask") or not isinstance(mask, media.ImageInfo):
+    for name, mask in masks.items():
+        first, its = next(iter(masks.items()))
+        fits = _has_shape if schema["x-masks"] == "shape" else _has_size
+        if isinstance(image, media.ImageInfo) and not fits(mask, image):
+            other, wanted = f"image is {image.width}x{image.height}", f"the {schema['x-masks']} of its image"
+        elif not _has_size(mask, its):
+            other, wanted = f"{first} is {its.width}x{its.height}", "the size of the others"
+        else:
             continue
-        if (mask.width, mask.height) != (image.width, image.height):
-            raise MediaError(
-                f"{name} is {mask.width}x{mask.height} pixels, but image is {image.width}x{image.height}: "
-                "a mask must have the size of its image; resize it",
-                field=name.partition(".")[0],
-                source="https://apidoc.cometapi.com/api/video/kling/image-to-video",
-            )
+        raise MediaError(
+            f"{name} is {mask.width}x{mask.height} pixels, but {other}: a mask must have {wanted}; resize it",
+            field=name.partition(".")[0],
+            source=schema["x-source"],
+        )
+
+
+def _has_size(mask: media.ImageInfo, image: media.ImageInfo) -> bool:
+    return (mask.width, mask.height) == (image.width, image.height)
+
+
+def _has_shape(mask: media.ImageInfo, image: media.ImageInfo) -> bool:
+    """Compare aspect ratios, to the half pixel that resizing rounds off."""
+    difference = abs(mask.width * image.height - mask.height * image.width)
+    return difference <= max(image.width, image.height) / 2
 
 
 def _measure(url: str, dialect: Dialect, endpoint: EndpointName, *, validate: bool) -> float:

@@ -471,15 +471,39 @@ def test_masks_lose_their_data_prefix_too(face):
     assert body["static_mask"] == face
 
 
-@pytest.mark.parametrize("field", ["static_mask", "dynamic_masks"])
-def test_a_mask_of_another_size_than_its_image_is_refused(field, face):
-    small = io.BytesIO()
-    Image.new("L", (301, 300)).save(small, "PNG")
-    mask = f"data:image/png;base64,{base64.b64encode(small.getvalue()).decode()}"
-    given = {field: mask if field == "static_mask" else [{"mask": mask, "trajectories": TRAJECTORY}]}
-    with pytest.raises(MediaError, match=r"301x300 pixels, but image is .* resize it") as caught:
-        prepared("kling", "image_to_video", image=face, **given)
-    assert caught.value.field == field
+def mask(width, height):
+    stream = io.BytesIO()
+    Image.new("L", (width, height)).save(stream, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def masked(static, *dynamic):
+    moved = [{"mask": one, "trajectories": TRAJECTORY} for one in dynamic]
+    return {**({"static_mask": static} if static else {}), **({"dynamic_masks": moved} if moved else {})}
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        *[(name, masked(mask(400, 600))) for name in IMAGE_TO_VIDEO],
+        *[(name, masked(None, mask(400, 600))) for name in IMAGE_TO_VIDEO],
+        ("cometapi", masked(mask(600, 800))),
+        ("kling", masked(mask(600, 800), mask(601, 801))),
+    ],
+)
+def test_a_mask_that_does_not_fit_its_image_or_the_other_masks_is_refused(name, given):
+    with pytest.raises(MediaError, match=r"\d+x\d+ pixels, but .* resize it") as caught:
+        prepared(name, "image_to_video", image=mask(300, 400), **given)
+    assert caught.value.field == list(given)[-1]
+    assert DIALECTS[name].schema("image_to_video")["x-source"] in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["kling", "relay"])
+def test_a_mask_of_the_images_shape_may_be_larger_where_the_page_asks_for_the_shape_alone(name):
+    """To half a pixel: 400 x 533 is as near to 300 x 400 as whole pixels come."""
+    for size in ((300, 400), (600, 800), (400, 533)):
+        given = masked(mask(*size), mask(*size))
+        assert prepared(name, "image_to_video", image=mask(300, 400), **given).body
 
 
 def test_opening_masks_leaves_the_request_as_it_was(face):
