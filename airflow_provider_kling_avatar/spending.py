@@ -15,6 +15,7 @@ from airflow_provider_kling_avatar.compat import own_xcom, xcoms_of_all_rows
 from airflow_provider_kling_avatar.kling.errors import CostLimitError, InvalidRequestError, KlingError
 from airflow_provider_kling_avatar.kling.model import AvatarRequest, ImageToVideoRequest
 from airflow_provider_kling_avatar.kling.money import (
+    MODES,
     Cost,
     Estimate,
     Length,
@@ -176,7 +177,8 @@ class Spending:
         """Return what the clip will cost, ``None`` if its price or its length is not known."""
         model = self.request.model_name if isinstance(self.request, ImageToVideoRequest) else None
         price = self.config.prices.price(self.prepared.endpoint, self.mode, model)
-        return estimate(price, self._length(spoken_seconds) if price else None)
+        speech = self.config.prices.price("speech", "") if self.prepared.speech else None
+        return estimate(price, self._length(spoken_seconds) if price else None, speech)
 
     # ------------------------------------------------------------- parts of it
 
@@ -190,7 +192,7 @@ class Spending:
         """Return the mode that is paid for, in our word: as it was sent, where the vendor has the same words."""
         endpoint = self.config.dialect.endpoint(self.prepared.endpoint)
         sent = self.prepared.body.get(endpoint.fields["mode"].name) if "mode" in endpoint.fields else None
-        if sent in ("std", "pro"):
+        if sent in MODES[self.prepared.endpoint]:
             return str(sent)
         return str(self.request.mode or endpoint.defaults.get("mode") or "std")
 

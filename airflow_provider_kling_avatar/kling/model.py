@@ -181,7 +181,7 @@ class AvatarRequest(_Request):
     :param watermark: also make a watermarked result.
     :param callback_url: the vendor POSTs here at each change of status.
     :param external_task_id: your own id for the task, unique per account.
-    :param audio_duration_seconds: what ``generations`` bills; measured from the audio when left out.
+    :param audio_duration_seconds: 2 to 300 seconds; what ``generations`` bills. Measured from the audio when left out.
     :param extra: further fields, passed to the vendor as they are.
     """
 
@@ -235,17 +235,20 @@ class ImageToVideoRequest(_Request):
     A short video from a picture. At least one of ``image`` and ``image_tail`` is needed.
 
     :param image: the first frame: an http(s) URL, a path, a storage URI or base64.
-    :param image_tail: the last frame, like ``image``. Not together with masks or ``camera_control``.
+    :param image_tail: the last frame, like ``image``. Not together with masks or ``camera_control``; on kling-v1-5 to
+        kling-v2-6 in mode ``pro`` only.
     :param prompt: what should happen; 2500 characters at most.
     :param negative_prompt: what should not happen; 2500 characters at most.
     :param model_name: such as ``kling-v2-master``.
     :param cfg_scale: 0 to 1; higher follows the prompt more closely.
-    :param mode: ``std`` (default) or ``pro``.
-    :param duration: seconds: 5 or 10 (3 to 15 on kling-v3 models); 5 only with a tail frame or masks.
-    :param static_mask: white areas of this image stay still; same size as ``image``.
+    :param mode: ``std`` (default) or ``pro``; ``4k`` on kling-v3.
+    :param duration: seconds: 5 or 10 (3 to 15 on kling-v3 models); 5 only with masks, and with a tail frame on models
+        that have no longer one.
+    :param static_mask: white areas of this image stay still. All masks have one size and the shape of ``image``; on
+        CometAPI its size.
     :param dynamic_masks: up to 6 of ``{"mask": image, "trajectories": [{"x": int, "y": int}, ...]}``, pixels.
     :param camera_control: ``{"type": ..., "config": {...}}``.
-    :param sound: let the model make sound (kling-v2.6 and later).
+    :param sound: let the model make sound (kling-v2-6 and later; there in mode ``pro`` only).
     :param voice_list: up to 2 of ``{"voice_id": ...}``.
     :param watermark: also make a watermarked result.
     :param callback_url: the vendor POSTs here at each change of status.

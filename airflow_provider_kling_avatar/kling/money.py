@@ -16,15 +16,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from airflow_provider_kling_avatar.kling.errors import ConfigurationError
-from airflow_provider_kling_avatar.kling.model import ENDPOINT_NAMES, EndpointName, VideoTask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from airflow_provider_kling_avatar.kling.model import EndpointName, VideoTask
+
 TABLE = Path(__file__).with_name("prices.json")
 
 Per = Literal["second", "call"]
-MODES = ("std", "pro")
+MODES: Mapping[str, tuple[str, ...]] = {
+    "avatar": ("std", "pro"),
+    "image_to_video": ("std", "pro", "4k"),
+}
+"""The modes that have prices of their own, by endpoint."""
 
 ENGLISH_CHARACTERS_PER_SECOND = Decimal(15)
 CHINESE_CHARACTERS_PER_SECOND = Decimal("4.5")
@@ -52,7 +57,7 @@ class Price:
     :param amount: of money, for each second or call.
     :param currency: such as ``USD``.
     :param per: ``second`` or ``call``.
-    :param mode: ``std`` or ``pro``; empty where there is none.
+    :param mode: ``std``, ``pro`` or ``4k``; empty where there is none.
     :param minimum_seconds: a shorter clip is billed as this.
     :param step_seconds: a length is billed rounded up to a multiple of this; 0 for no rounding.
     :param source: where the price comes from.
@@ -102,10 +107,8 @@ class PriceTable:
 
     @property
     def currency(self) -> str | None:
-        """The one currency of all prices of clips and units; ``None`` if there is none or several."""
-        currencies = {
-            price.currency for (endpoint, _, _), price in self.prices.items() if endpoint != "speech"
-        }
+        """The one currency of all prices; ``None`` if there is none or several."""
+        currencies = {price.currency for price in self.prices.values()}
         if self.unit and self.unit.currency:
             currencies.add(self.unit.currency)
         return currencies.pop() if len(currencies) == 1 else None
@@ -144,6 +147,7 @@ class Estimate:
     :param seconds: that will be billed.
     :param rough: the length is a guess.
     :param price: what it was calculated with.
+    :param speech: of the call that speaks the text first; part of the amounts.
     """
 
     amount: Decimal
@@ -153,6 +157,7 @@ class Estimate:
     seconds: Decimal
     rough: bool
     price: Price
+    speech: Price | None = None
 
     def __str__(self) -> str:
         price = self.price
@@ -160,6 +165,8 @@ class Estimate:
             basis = f"a call at {plain(price.amount)} {price.currency}"
         else:
             basis = f"{shown(self.seconds)} s{_of(price.mode)} at {plain(price.amount)} {price.currency}/s"
+        if self.speech:
+            basis += f" and a text-to-speech call at {plain(self.speech.amount)} {self.speech.currency}"
         guess = (
             f", a guess from the text: between {shown(self.at_least)} and {shown(self.at_most)}"
             if self.rough
@@ -177,19 +184,26 @@ class Estimate:
         }
 
 
-def estimate(price: Price | None, length: Length | None) -> Estimate | None:
-    """Return what a clip of this length will cost; ``None`` if the price or the length is not known."""
+def estimate(price: Price | None, length: Length | None, speech: Price | None = None) -> Estimate | None:
+    """
+    Return what a clip of this length will cost; ``None`` if its price or its length is not known.
+
+    :param speech: of the call that speaks a text before; in the same currency. ``None`` if there is no such call or
+        its price is not known.
+    """
     if price is None or (length is None and price.per != "call"):
         return None
     length = length or Length(Decimal(0))
+    spoken = speech.amount if speech else Decimal(0)
     return Estimate(
-        amount=price.cost(length.seconds),
-        at_least=price.cost(length.least),
-        at_most=price.cost(length.most),
+        amount=price.cost(length.seconds) + spoken,
+        at_least=price.cost(length.least) + spoken,
+        at_most=price.cost(length.most) + spoken,
         currency=price.currency,
         seconds=price.billed(length.seconds) if price.per == "second" else length.seconds,
         rough=length.rough and price.per == "second",
         price=price,
+        speech=speech,
     )
 
 
@@ -310,7 +324,7 @@ def list_prices(dialect: str) -> PriceTable:
 
 
 OVERRIDES = (
-    "avatar.std, avatar.pro, image_to_video.std, image_to_video.<model>.std (or pro), speech, unit, currency, "
+    "avatar.std, avatar.pro, image_to_video.std, image_to_video.<model>.std (or pro, 4k), speech, unit, currency, "
     "minimum_seconds, step_seconds"
 )
 """What the connection's ``prices`` may hold."""
@@ -357,7 +371,7 @@ def _key(name: str) -> tuple[str, str, str]:
     good = (
         name == "speech"
         if endpoint == "speech"
-        else endpoint in ENDPOINT_NAMES and mode in MODES and not (model and endpoint == "avatar")
+        else mode in MODES.get(endpoint, ()) and not (model and endpoint == "avatar")
     )
     if not good:
         raise ConfigurationError(

@@ -25,7 +25,7 @@ from airflow_provider_kling_avatar.kling.model import (
 from airflow_provider_kling_avatar.kling.speaking import given_speech, length_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from airflow_provider_kling_avatar.kling.dialects import Dialect
     from airflow_provider_kling_avatar.kling.identity import Fingerprint
@@ -99,9 +99,9 @@ def prepare(
     body = dialect.body(endpoint, given, request.extra)
     if validate:
         pending = {dialect.endpoint(endpoint).fields["audio_id"].name: "pending"} if speech else {}
-        dialect.check(endpoint, {**body, **pending})
+        _warn(dialect.check(endpoint, {**body, **pending}))
         if speech:
-            dialect.check("speech", speech_body(speech, dialect))
+            _warn(dialect.check("speech", speech_body(speech, dialect)))
     spoken = speech_body(speech, dialect) if speech else {}
     inputs = media.digested({**body, "speech": spoken})  # small: a fingerprint writes out all it is given
     seconds = media_seconds if voice is None else voice.duration
@@ -167,13 +167,14 @@ def _open_media(
     if masks:
         given["dynamic_masks"] = masks
     if access.validate:
-        _check_masks(measured)
+        _check_masks(measured, dialect.schema(endpoint))
     audio = measured.get("audio")
     audio_seconds = audio.seconds if isinstance(audio, media.AudioInfo) else None
     if dialect.takes(endpoint, "audio_duration_seconds") and "audio_duration_seconds" not in given:
         if audio_seconds is None:
             audio_seconds = _measure(given["audio"], dialect, endpoint, validate=access.validate)
-        given["audio_duration_seconds"] = round(audio_seconds, 3)
+        rules = _rules(dialect.media_annotation(endpoint, "audio"), validate=access.validate)
+        given["audio_duration_seconds"] = round(media.without_padding(audio_seconds, rules), 3)
     return audio_seconds
 
 
@@ -229,9 +230,13 @@ def _ready(source: Any, rules: media.MediaRules, name: str, access: _Access) -> 
         signer=access.signer,
         transcode=access.transcode_audio,
     )
-    for warning in ready.warnings:
-        log.warning("%s", warning)
+    _warn(ready.warnings)
     return ready
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        log.warning("%s", warning)
 
 
 def _dynamic_mask(
@@ -251,21 +256,44 @@ def _dynamic_mask(
     return _ready(mask.get("mask"), rules, name, access)
 
 
-def _check_masks(measured: Mapping[str, media.ImageInfo | media.AudioInfo | None]) -> None:
-    """Check that masks are as large as the image they lie on, where both are at hand to be measured."""
+def _check_masks(
+    measured: Mapping[str, media.ImageInfo | media.AudioInfo | None], schema: Mapping[str, Any]
+) -> None:
+    """
+    Check that masks fit the image they lie on and each other, as far as they are at hand to be measured.
+
+    :param schema: its ``x-masks`` tells whether the vendor wants them in the image's ``size`` or only in its ``shape``.
+    """
+    masks = {
+        name: info
+        for name, info in measured.items()
+        if name.endswith("mask") and isinstance(info, media.ImageInfo)
+    }
     image = measured.get("image")
-    if not isinstance(image, media.ImageInfo):
-        return
-    for name, mask in measured.items():
-        if not name.endswith("mask") or not isinstance(mask, media.ImageInfo):
+    for name, mask in masks.items():
+        first, its = next(iter(masks.items()))
+        fits = _has_shape if schema["x-masks"] == "shape" else _has_size
+        if isinstance(image, media.ImageInfo) and not fits(mask, image):
+            other, wanted = f"image is {image.width}x{image.height}", f"the {schema['x-masks']} of its image"
+        elif not _has_size(mask, its):
+            other, wanted = f"{first} is {its.width}x{its.height}", "the size of the others"
+        else:
             continue
-        if (mask.width, mask.height) != (image.width, image.height):
-            raise MediaError(
-                f"{name} is {mask.width}x{mask.height} pixels, but image is {image.width}x{image.height}: "
-                "a mask must have the size of its image; resize it",
-                field=name.partition(".")[0],
-                source="https://apidoc.cometapi.com/api/video/kling/image-to-video",
-            )
+        raise MediaError(
+            f"{name} is {mask.width}x{mask.height} pixels, but {other}: a mask must have {wanted}; resize it",
+            field=name.partition(".")[0],
+            source=schema["x-source"],
+        )
+
+
+def _has_size(mask: media.ImageInfo, image: media.ImageInfo) -> bool:
+    return (mask.width, mask.height) == (image.width, image.height)
+
+
+def _has_shape(mask: media.ImageInfo, image: media.ImageInfo) -> bool:
+    """Compare aspect ratios, to the half pixel that resizing rounds off."""
+    difference = abs(mask.width * image.height - mask.height * image.width)
+    return difference <= max(image.width, image.height) / 2
 
 
 def _measure(url: str, dialect: Dialect, endpoint: EndpointName, *, validate: bool) -> float:
@@ -281,6 +309,5 @@ def _measure(url: str, dialect: Dialect, endpoint: EndpointName, *, validate: bo
             "give audio_duration_seconds yourself if the file is right",
             field="audio",
         ) from error
-    for warning in media.check(info, rules, "audio"):
-        log.warning("%s", warning)
+    _warn(media.check(info, rules, "audio"))
     return info.seconds

@@ -86,7 +86,7 @@ class KlingAvatarSubmitOperator(KlingSubmitOperator):
     :param watermark: also make a watermarked result.
     :param callback_url: the vendor POSTs here at each change of status.
     :param external_task_id: your own id, unique per account; without one a stable id is made.
-    :param audio_duration_seconds: what ``generations`` bills; measured when left out.
+    :param audio_duration_seconds: 2 to 300 seconds; what ``generations`` bills; measured when left out.
     :param transcode_audio: re-encode ``audio`` that is too large or of a format that is not taken; needs the extra
         ``media``. Never done unasked.
     :param extra: further fields, passed to the vendor as they are.
@@ -150,7 +150,8 @@ class KlingImageToVideoSubmitOperator(KlingSubmitOperator):
     :param model_name: such as ``kling-v2-master``.
     :param cfg_scale: 0 to 1; higher follows the prompt more closely.
     :param mode: ``std`` (default) or ``pro``.
-    :param duration: seconds: 5 or 10 (3 to 15 on kling-v3 models); 5 only with a tail frame or masks.
+    :param duration: seconds: 5 or 10 (3 to 15 on kling-v3 models); 5 only with masks, and with a tail frame on models
+        that have no longer one.
     :param static_mask: white areas of this image stay still.
     :param dynamic_masks: up to 6 of ``{"mask": image, "trajectories": [{"x": int, "y": int}, ...]}``, pixels.
     :param camera_control: ``{"type": ..., "config": {...}}``.

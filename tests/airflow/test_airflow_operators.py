@@ -300,7 +300,13 @@ def test_every_field_of_an_image_to_video_reaches_the_vendor(face, sim, context)
 
 def test_the_fields_that_exclude_masks_reach_the_vendor_too(face, sim, make_context):
     KlingImageToVideoSubmitOperator(
-        task_id="clip", image=face, image_tail=face, model_name="kling-v2-6", duration="5", sound=False
+        task_id="clip",
+        image=face,
+        image_tail=face,
+        model_name="kling-v2-6",
+        mode="pro",
+        duration="10",
+        sound=False,
     ).execute(make_context(task_id="tail"))
     KlingImageToVideoSubmitOperator(
         task_id="clip",
@@ -308,12 +314,13 @@ def test_the_fields_that_exclude_masks_reach_the_vendor_too(face, sim, make_cont
         camera_control='{"type": "simple", "config": {"zoom": 5}}',
         voice_list=[{"voice_id": "v1"}],
         model_name="kling-v2-6",
+        mode="pro",
         sound="on",
     ).execute(make_context(task_id="camera"))
 
     tail, camera = (request.body for request in posts(sim))
     assert tail["image_tail"]
-    assert tail["sound"] == "off"
+    assert (tail["duration"], tail["sound"]) == ("10", "off")
     assert camera["camera_control"] == {"type": "simple", "config": {"zoom": 5}}
     assert camera["voice_list"] == [{"voice_id": "v1"}]
     assert camera["sound"] == "on"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from decimal import Decimal
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
@@ -47,7 +48,7 @@ def test_the_estimate_is_logged_and_pushed_before_anything_is_sent(submit, conte
     assert told_estimate(context) == {"amount": "0.14", "currency": "USD", "seconds": "2.5", "rough": False}
     keys = [event[1] for event in events if event[0] == "xcom"]
     assert keys.index("kling_estimate") < keys.index("task_id")
-    assert "cost: about 0.14 USD: 2.50 s of std at 0.056 USD/s, list price as of 2026-11-21" in caplog.text
+    assert "cost: about 0.14 USD: 2.50 s of std at 0.056 USD/s, list price as of 2026-09-20" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -108,6 +109,24 @@ def test_the_length_of_the_speech_decides_once_it_is_known(submit, context, ledg
     submit(audio=None, **NEWS, max_cost="1").execute(context)
     assert told_estimate(context)["rough"] is False
     assert [entry["endpoint"] for entry in ledger()] == ["speech", "avatar"]
+
+
+def test_the_call_that_speaks_a_text_counts_towards_the_limit(submit, context, ledger):
+    """The clip alone stays below the limit; with the speech before it, it does not."""
+    submit(audio=None, **NEWS).execute(context)
+    told = Decimal(told_estimate(context)["amount"])
+    assert told == Decimal(told_estimate(context)["seconds"]) * Decimal("0.056") + Decimal("0.007")
+    with pytest.raises(CostLimitError, match=r"a text-to-speech call at 0\.007 USD"):
+        submit(audio=None, **NEWS | {"text": NEWS["text"] + " Hello."}, max_cost="0.006").execute(context)
+
+
+@pytest.mark.parametrize("given", [{"mode": "4k"}, {"extra": {"mode": "4k"}}], ids=["mode", "extra"])
+def test_4k_is_not_taken_for_std_when_it_is_priced(face, context, connect, given):
+    connect(prices={"image_to_video.std": "0.084", "image_to_video.4k": "0.42", "currency": "USD"})
+    with pytest.raises(CostLimitError, match=r"5\.00 s of 4k at 0\.42 USD/s"):
+        KlingImageToVideoSubmitOperator(
+            task_id="clip", image=face, prompt="wave", model_name="kling-v3", max_cost="1", **given
+        ).execute(context)
 
 
 def test_an_audio_id_has_no_known_length_unless_it_is_told(submit, context, ledger):

@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import io
 import re
+import wave
 from datetime import date
 
 import msgspec
@@ -470,15 +471,39 @@ def test_masks_lose_their_data_prefix_too(face):
     assert body["static_mask"] == face
 
 
-@pytest.mark.parametrize("field", ["static_mask", "dynamic_masks"])
-def test_a_mask_of_another_size_than_its_image_is_refused(field, face):
-    small = io.BytesIO()
-    Image.new("L", (301, 300)).save(small, "PNG")
-    mask = f"data:image/png;base64,{base64.b64encode(small.getvalue()).decode()}"
-    given = {field: mask if field == "static_mask" else [{"mask": mask, "trajectories": TRAJECTORY}]}
-    with pytest.raises(MediaError, match=r"301x300 pixels, but image is .* resize it") as caught:
-        prepared("kling", "image_to_video", image=face, **given)
-    assert caught.value.field == field
+def mask(width, height):
+    stream = io.BytesIO()
+    Image.new("L", (width, height)).save(stream, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def masked(static, *dynamic):
+    moved = [{"mask": one, "trajectories": TRAJECTORY} for one in dynamic]
+    return {**({"static_mask": static} if static else {}), **({"dynamic_masks": moved} if moved else {})}
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        *[(name, masked(mask(400, 600))) for name in IMAGE_TO_VIDEO],
+        *[(name, masked(None, mask(400, 600))) for name in IMAGE_TO_VIDEO],
+        ("cometapi", masked(mask(600, 800))),
+        ("kling", masked(mask(600, 800), mask(601, 801))),
+    ],
+)
+def test_a_mask_that_does_not_fit_its_image_or_the_other_masks_is_refused(name, given):
+    with pytest.raises(MediaError, match=r"\d+x\d+ pixels, but .* resize it") as caught:
+        prepared(name, "image_to_video", image=mask(300, 400), **given)
+    assert caught.value.field == list(given)[-1]
+    assert DIALECTS[name].schema("image_to_video")["x-source"] in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["kling", "relay"])
+def test_a_mask_of_the_images_shape_may_be_larger_where_the_page_asks_for_the_shape_alone(name):
+    """To half a pixel: 400 x 533 is as near to 300 x 400 as whole pixels come."""
+    for size in ((300, 400), (600, 800), (400, 533)):
+        given = masked(mask(*size), mask(*size))
+        assert prepared(name, "image_to_video", image=mask(300, 400), **given).body
 
 
 def test_opening_masks_leaves_the_request_as_it_was(face):
@@ -634,6 +659,16 @@ CAMERA = {"type": "simple", "config": {"horizontal": 3}}
         {"image": FACE, "voice_list": [{"voice_id": "a"}, {"voice_id": "b"}]},
         {"image": FACE, "cfg_scale": 0},
         {"image": FACE, "cfg_scale": 1},
+        {"image": FACE, "model_name": "kling-v3", "mode": "4k", "duration": "15"},
+        {"image": FACE, "image_tail": FACE, "model_name": "kling-v3", "mode": "4k"},
+        {"image": FACE, "model_name": "kling-v3-omni", "mode": "4k"},
+        {"image": FACE, "image_tail": FACE, "model_name": "kling-v3", "duration": "10"},
+        {"image": FACE, "image_tail": FACE, "model_name": "kling-v3", "mode": "pro", "duration": "15"},
+        {"image": FACE, "image_tail": FACE, "model_name": "kling-video-o1", "duration": "10"},
+        {"image": FACE, "image_tail": FACE, "model_name": "kling-v1", "mode": "pro", "duration": "5"},
+        {"image_tail": FACE, "model_name": "kling-v1-6", "mode": "pro", "duration": "10"},
+        {"image": FACE, "model_name": "kling-v2-6", "mode": "pro", "sound": True},
+        {"image": FACE, "model_name": "kling-v3", "sound": True},
     ],
 )
 def test_image_to_video_takes_what_goes_together(name, given):
@@ -654,8 +689,34 @@ def test_image_to_video_takes_what_goes_together(name, given):
             "camera_control cannot be combined",
         ),
         ({"image": FACE, "dynamic_masks": MASKS * 7}, "at most 6 entries"),
-        ({"image": FACE, "image_tail": FACE, "duration": "10"}, 'duration: must be "5"'),
+        ({"image": FACE, "image_tail": FACE, "duration": "10"}, 'duration: must be "5" .* kling-v2-6'),
+        (
+            {"image": FACE, "image_tail": FACE, "model_name": "kling-v1", "mode": "pro", "duration": "10"},
+            'duration: must be "5"',
+        ),
         ({"image": FACE, "static_mask": MASK, "duration": "10"}, 'duration: must be "5"'),
+        (
+            {
+                "image": FACE,
+                "dynamic_masks": MASKS,
+                "model_name": "kling-v1-5",
+                "mode": "pro",
+                "duration": "10",
+            },
+            'duration: must be "5"',
+        ),
+        ({"image": FACE, "mode": "4k"}, 'mode: "4k" needs model_name kling-v3'),
+        ({"image": FACE, "mode": "4k", "model_name": "kling-v2-6"}, 'mode: "4k" needs model_name kling-v3'),
+        (
+            {"image": FACE, "mode": "4k", "model_name": "kling-v3-turbo"},
+            'mode: "4k" needs model_name kling-v3',
+        ),
+        ({"image": FACE, "mode": "8k", "model_name": "kling-v3"}, "mode: must be one of std, pro, 4k"),
+        ({"image": FACE, "model_name": "kling-v2-6", "sound": True}, 'mode: must be "pro" .* sound'),
+        (
+            {"image": FACE, "image_tail": FACE, "model_name": "kling-v2-6", "mode": "pro", "sound": True},
+            'sound: must be "off" with image_tail',
+        ),
         ({"image": FACE, "duration": "7"}, 'duration: must be "5" or "10"'),
         ({"image": FACE, "model_name": "kling-v3", "duration": "16"}, "duration: must be a whole number"),
         ({"image": FACE, "model_name": "kling-v3", "duration": "2"}, "duration: must be a whole number"),
@@ -679,6 +740,104 @@ def test_image_to_video_takes_what_goes_together(name, given):
 def test_image_to_video_refuses_what_does_not(name, given, words):
     with pytest.raises(InvalidRequestError, match=words):
         prepare(ImageToVideoRequest(**given), DIALECTS[name])
+
+
+LAST_FRAME_IN_PRO = ("kling-v1-5", "kling-v1-6", "kling-v2-1", "kling-v2-5-turbo", "kling-v2-6")
+"""Models that Kling's change log and capability map give a last frame of 5 or 10 s, in `pro` only."""
+
+
+@pytest.mark.parametrize("name", IMAGE_TO_VIDEO)
+@pytest.mark.parametrize("model", LAST_FRAME_IN_PRO)
+def test_a_last_frame_takes_five_and_ten_seconds_in_pro_where_the_model_has_one(name, model):
+    both = {"image": FACE, "image_tail": MASK, "model_name": model}
+    for duration in ("5", "10"):
+        body = prepare(ImageToVideoRequest(**both, mode="pro", duration=duration), DIALECTS[name]).body
+        assert (body["image_tail"], body["duration"]) == (MASK, duration)
+    for mode in ({}, {"mode": "std"}):
+        with pytest.raises(InvalidRequestError, match='mode: must be "pro" with image_tail') as caught:
+            prepare(ImageToVideoRequest(**both, **mode), DIALECTS[name])
+        assert caught.value.field == "mode"
+        assert "https://kling.ai/document-api/" in str(caught.value)
+    assert prepare(ImageToVideoRequest(**both), DIALECTS[name], validate=False).body
+
+
+@pytest.mark.parametrize("name", IMAGE_TO_VIDEO)
+@pytest.mark.parametrize("model", ["kling-v2-5-turbo", "kling-v2-6", "kling-v3"])
+def test_a_last_frame_alone_is_refused_where_the_capability_map_has_it_not(name, model):
+    with pytest.raises(InvalidRequestError, match="image: is required beside image_tail") as caught:
+        prepare(ImageToVideoRequest(image_tail=MASK, model_name=model, mode="pro"), DIALECTS[name])
+    assert "capability-map" in str(caught.value)
+
+
+@pytest.mark.parametrize("seconds", [0, 1.9, 300.1, 301, 86_400])
+def test_a_declared_length_that_no_clip_can_have_is_refused(seconds):
+    with pytest.raises(
+        InvalidRequestError, match=r"audio_duration_seconds: must be at (least 2|most 300)"
+    ) as caught:
+        prepared("generations", "avatar", audio_duration_seconds=seconds)
+    assert caught.value.field == "audio_duration_seconds"
+    assert prepare(
+        request("generations", "avatar", audio_duration_seconds=seconds),
+        DIALECTS["generations"],
+        validate=False,
+    ).body
+
+
+@pytest.mark.parametrize("seconds", [2, 12.5, 300])
+def test_a_declared_length_that_a_clip_can_have_is_sent_as_it_is(seconds):
+    body = prepared("generations", "avatar", audio_duration_seconds=seconds).body
+    assert body["audio_duration_seconds"] == seconds
+
+
+@pytest.mark.parametrize(("measured", "declared"), [(1.995, 2), (2.5, 2.5), (300.0, 300), (300.04, 300)])
+def test_an_encoders_padding_that_is_tolerated_is_not_declared(measured, declared, tmp_path):
+    path = tmp_path / "voice.wav"
+    with wave.open(str(path), "wb") as out:
+        out.setparams((1, 1, 8000, 0, "NONE", ""))
+        out.writeframes(b"\x80" * round(measured * 8000))
+    ready = prepare(
+        AvatarRequest(image=FACE, audio="s3://sounds/voice.wav"),
+        DIALECTS["generations"],
+        opener=lambda uri: path.open("rb"),
+        signer=lambda uri, seconds: VOICE,
+    )
+    assert ready.body["audio_duration_seconds"] == declared
+
+
+WARNED = [
+    ("cometapi", "image_to_video", "prompt", 500),
+    ("cometapi", "image_to_video", "negative_prompt", 200),
+]
+
+
+@pytest.mark.parametrize(("name", "endpoint", "field", "limit"), WARNED)
+def test_a_text_above_what_one_of_the_vendors_pages_says_is_warned_of_and_sent(
+    name, endpoint, field, limit, caplog
+):
+    with caplog.at_level("WARNING"):
+        assert prepared(name, endpoint, **{field: "x" * limit}).body
+        assert not caplog.records
+        assert prepared(name, endpoint, **{field: "x" * (limit + 1)}).body[field]
+    (record,) = caplog.records
+    said = record.getMessage()
+    assert f"{field} is {limit + 1} characters long" in said
+    assert f"at most {limit}" in said
+    assert DIALECTS[name].schema(endpoint)["x-source"] in said
+    assert "xx" not in said
+
+
+@pytest.mark.parametrize(("name", "endpoint"), [("cometapi", "avatar"), ("kling", "image_to_video")])
+def test_nobody_is_warned_of_a_limit_of_another_page(name, endpoint, caplog):
+    with caplog.at_level("WARNING"):
+        assert prepared(name, endpoint, prompt="x" * 2500).body
+    assert not caplog.records
+
+
+def test_a_connection_may_move_the_limit_that_is_warned_of(config_of, caplog):
+    dialect = config_of(None, "cometapi", limits={"image_to_video.prompt.warn_above_characters": 5}).dialect
+    with caplog.at_level("WARNING"):
+        prepare(request("cometapi", "image_to_video", prompt="123456"), dialect)
+    assert "prompt is 6 characters long" in caplog.text
 
 
 # -------------------------------------------------------------- whole way round

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import date
 from decimal import Decimal
 
 import pytest
@@ -42,7 +43,7 @@ def test_the_estimate_is_the_length_times_the_price_and_says_how_it_came_about()
     six = estimate(list_prices("kling").price("avatar", "std"), measured(6.0))
 
     assert (six.amount, six.at_least, six.at_most) == (D("0.336"),) * 3
-    assert str(six).startswith("about 0.34 USD: 6.00 s of std at 0.056 USD/s, list price as of 2026-11-21")
+    assert str(six).startswith("about 0.34 USD: 6.00 s of std at 0.056 USD/s, list price as of 2026-09-20")
     assert six.as_json() == {"amount": "0.336", "currency": "USD", "seconds": "6", "rough": False}
 
 
@@ -56,6 +57,36 @@ def test_a_guess_from_a_text_is_marked_and_has_bounds():
     assert guess.rough
     assert (guess.seconds, guess.at_least, guess.at_most) == (D(10), D("0.28"), D("0.84"))
     assert "a guess from the text: between 0.28 and 0.84" in str(guess)
+
+
+def test_the_call_that_speaks_a_text_first_is_in_the_estimate():
+    prices = list_prices("kling")
+    clip = estimate(prices.price("avatar", "std"), measured(6), speech=prices.price("speech", ""))
+
+    assert (clip.amount, clip.at_least, clip.at_most) == (D("0.343"),) * 3
+    assert "6.00 s of std at 0.056 USD/s and a text-to-speech call at 0.007 USD" in str(clip)
+    assert clip.seconds == 6
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_shipped_prices_of_an_api_can_be_added_up(dialect):
+    prices = list_prices(dialect)
+    assert prices.currency or not prices.prices
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "mode", "amount", "units"),
+    [("avatar", "std", "0.056", "0.4"), ("avatar", "pro", "0.112", "0.8"), ("speech", "", "0.007", "0.05")],
+)
+def test_the_shipped_prices_are_those_of_the_official_page_in_money_and_in_units(
+    endpoint, mode, amount, units
+):
+    prices = list_prices("kling")
+    price = prices.price(endpoint, mode)
+    assert (price.amount, price.currency) == (D(amount), "USD")
+    assert D(units) * prices.unit.amount == price.amount
+    assert price.source.startswith("https://kling.ai/document-api/pricing/base/video")
+    assert date.fromisoformat(price.date).isoformat() == "2026-09-20"
 
 
 def test_a_slow_voice_and_chinese_take_longer():
@@ -112,6 +143,14 @@ def test_a_model_may_have_its_own_price():
     assert prices.price("image_to_video", "pro", "kling-v1").amount == D("0.1")
 
 
+def test_4k_has_a_price_of_its_own():
+    prices = own_prices({"image_to_video.kling-v3.4k": "0.42", "image_to_video.4k": "0.5", "currency": "USD"})
+
+    assert prices.price("image_to_video", "4k", "kling-v3").amount == D("0.42")
+    assert prices.price("image_to_video", "4k", "kling-v3-omni").amount == D("0.5")
+    assert prices.price("image_to_video", "pro", "kling-v3") is None
+
+
 @pytest.mark.parametrize(
     ("prices", "says"),
     [
@@ -122,6 +161,7 @@ def test_a_model_may_have_its_own_price():
         ({"avatar.std": True, "currency": "USD"}, "avatar.std is True"),
         ({"avatar.std": "0.05"}, "need a currency"),
         ({"avatar.std": "0.05", "currency": "$"}, "need a currency"),
+        ({"avatar.4k": "0.05", "currency": "USD"}, "'avatar.4k', which is not known"),
         ({"avatar.best": "0.05", "currency": "USD"}, "'avatar.best', which is not known"),
         ({"std": "0.05", "currency": "USD"}, "'std', which is not known"),
         ({"avatar.v2.std": "0.05", "currency": "USD"}, "not known"),

@@ -261,10 +261,11 @@ class Dialect:
                 )
         return {**body, **_extra(extra or {})}
 
-    def check(self, name: EndpointName, body: Mapping[str, Any]) -> None:
+    def check(self, name: EndpointName, body: Mapping[str, Any]) -> list[str]:
         """
         Check a body against the endpoint's contract.
 
+        :return: warnings, where a vendor's documents disagree on a limit.
         :raises InvalidRequestError: names the field, the rule, the value's size and the vendor's page,
             never the value.
         """
@@ -274,7 +275,7 @@ class Dialect:
         schema = self.schema(name)
         error = best_match(Draft202012Validator(schema).iter_errors(body))
         if error is None:
-            return
+            return self._doubts(name, body, schema)
         for parent in _ancestors(error):
             if _message(parent):  # said in one sentence where the schema needs several alternatives
                 error = parent
@@ -288,8 +289,23 @@ class Dialect:
         raise InvalidRequestError(
             f"{where}: {rule}; it is {'missing' if missing else _size(error.instance)}",
             field=our,
-            source=schema["x-source"],
+            source=error.schema.get("x-source", schema["x-source"]),
         )
+
+    def _doubts(self, name: EndpointName, body: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
+        # Not at the top: who only asks for a clip does not load what makes one.
+        from airflow_provider_kling_avatar.kling.media.rules import doubtful
+
+        return [
+            doubtful(
+                f"{self._our_name(name, field_name)} is {len(body[field_name])} characters long",
+                limit,
+                schema["x-source"],
+            )
+            for field_name, rules in schema["properties"].items()
+            if (limit := rules.get("warn_above_characters")) is not None
+            and len(body.get(field_name, "")) > limit
+        ]
 
     def _our_name(self, name: EndpointName, vendor_name: str) -> str:
         for our_name, known in self.endpoint(name).fields.items():

@@ -22,7 +22,13 @@ from airflow_provider_kling_avatar.kling.media.payload import (
     digested,
     to_json,
 )
-from airflow_provider_kling_avatar.kling.media.rules import AudioInfo, ImageInfo, MediaRules, check
+from airflow_provider_kling_avatar.kling.media.rules import (
+    AudioInfo,
+    ImageInfo,
+    MediaRules,
+    check,
+    without_padding,
+)
 from airflow_provider_kling_avatar.kling.media.sources import (
     Opener,
     Signer,
@@ -57,6 +63,7 @@ __all__ = [
     "prepare",
     "read_source",
     "to_json",
+    "without_padding",
 ]
 
 

@@ -151,11 +151,26 @@ def _check_length(info: AudioInfo, rules: MediaRules, field: str) -> list[str]:
         )
     limit = rules.warn_above_seconds
     if limit is not None and info.seconds > limit + UPPER_TOLERANCE_SECONDS:
-        page = f" (see {rules.source})" if rules.source else ""
-        return [
-            f"{length}; by some of its documents this API takes at most {limit:g} and may refuse it{page}"
-        ]
+        return [doubtful(length, limit, rules.source)]
     return []
+
+
+def doubtful(what: str, limit: float, source: str) -> str:
+    """
+    Word a warning: a limit is passed on which the vendor's documents disagree.
+
+    :param what: the field and its size, as a clause.
+    :param limit: the smaller of the limits.
+    :param source: the page that names it.
+    """
+    page = f" (see {source})" if source else ""
+    return f"{what}; by some of its documents this API takes at most {limit:g} and may refuse it{page}"
+
+
+def without_padding(seconds: float, rules: MediaRules) -> float:
+    """Return a length that passed `check` as one within the limits: what is tolerated is an encoder's padding."""
+    longest = seconds if rules.max_seconds is None else rules.max_seconds
+    return max(rules.min_seconds or 0, min(seconds, longest))
 
 
 def too_large(size: int | None, limit: int) -> str:
