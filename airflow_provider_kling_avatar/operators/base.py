@@ -53,7 +53,7 @@ if TYPE_CHECKING:
         OnRerun,
         OnUnknownSubmission,
     )
-    from airflow_provider_kling_avatar.kling.submission import Submission, Submitter
+    from airflow_provider_kling_avatar.kling.submission import Approval, Submission, Submitter
     from airflow_provider_kling_avatar.spending import Spending
 
 SPEECH_XCOM_KEY = "kling_speech"
@@ -334,6 +334,15 @@ class KlingSubmitOperator(KlingOperator):
         time.sleep(pause)
         return queueing
 
+    def approval(self, spending: Spending, *, is_unsent: bool) -> Approval:  # noqa: ARG002 - for subclasses
+        """
+        Return who is asked right before anything is paid.
+
+        :param spending: the limits of cost.
+        :param is_unsent: this try has sent nothing yet.
+        """
+        return spending
+
     def _submitter(
         self,
         context: Context,
@@ -359,7 +368,7 @@ class KlingSubmitOperator(KlingOperator):
             on_unknown_submission=self.on_unknown_submission,
             on_changed_input=self.on_changed_input,
             on_rerun=self.on_rerun,
-            approval=spending,
+            approval=self.approval(spending, is_unsent=queueing is None),
         )
 
     def _hand_on(self, context: Context, hook: KlingAvatarHook, submission: Submission) -> None:

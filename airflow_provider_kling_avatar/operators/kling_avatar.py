@@ -30,6 +30,8 @@ from airflow_provider_kling_avatar.outcome import (
     DEFAULT_MAX_FAILED_POLLS,
     DEFAULT_TIMEOUT,
     Order,
+    PlaceThenSpending,
+    before_sending,
     budget,
     collect,
     landing_of,
@@ -53,9 +55,11 @@ if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.polling import Budget
     from airflow_provider_kling_avatar.kling.recovery import OnRerun
     from airflow_provider_kling_avatar.kling.speaking import Speaker
+    from airflow_provider_kling_avatar.kling.submission import Approval
     from airflow_provider_kling_avatar.landing import Landing, OnExisting
     from airflow_provider_kling_avatar.results import VideoManifest
     from airflow_provider_kling_avatar.slots import Queueing
+    from airflow_provider_kling_avatar.spending import Spending
 
 AVATAR_FIELDS = AvatarRequest.names()
 IMAGE_TO_VIDEO_FIELDS = ImageToVideoRequest.names()
@@ -356,7 +360,8 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
         """Submit, look once, then wait; return the result."""
         self._limits()  # wrong ones are said before anything is paid
         if landing := self._landing():
-            landing.check()
+            with before_sending(is_unsent=queueing is None):
+                landing.check()
         while True:
             task_id = self.submit(context, hook, queueing).task.task_id
             limits = self._limits()
@@ -371,6 +376,11 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
                 if not failed_for_want_of_slot(error):
                     raise
                 queueing = self.wait_for_slot(context, hook, error, queueing)
+
+    def approval(self, spending: Spending, *, is_unsent: bool) -> Approval:
+        """Return who is asked before anything is paid: is the place of the clip free, may it cost so much."""
+        landing = self._landing()
+        return PlaceThenSpending(landing, spending, is_unsent=is_unsent) if landing else spending
 
     def _limits(self) -> Budget:
         """Return a budget that starts now."""
