@@ -430,7 +430,7 @@ def test_a_damaged_note_is_an_error_and_pays_nothing(submit, sim, make_context, 
     else:
         file.write_text({"half": file.read_text()[:20], "list": "[]"}[damage])
 
-    with pytest.raises(e.StateUnavailableError, match="nothing was sent"):
+    with pytest.raises(e.StateUnavailableError, match="nothing new is sent"):
         task.execute(make_context(try_number=2))
 
     assert len(posts(sim)) == 1
