@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from airflow_provider_kling_avatar.kling.errors import (
+    CLIP_IS_SAFE,
     InvalidRequestError,
     NoWatermarkError,
     OutputExistsError,
@@ -317,7 +318,7 @@ def _exists(place: Place, size: int | None, problem: str) -> OutputExistsError:
 
 def _video(task: VideoTask) -> Video:
     if task.video is None:
-        raise TaskLostError(f"task {task.task_id} has no video URL: it cannot be landed")
+        raise TaskLostError(f"task {task.task_id} has no video URL: it cannot be landed. {CLIP_IS_SAFE}")
     return task.video
 
 

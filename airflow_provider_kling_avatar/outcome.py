@@ -17,6 +17,7 @@ import msgspec
 
 from airflow_provider_kling_avatar.announcing import announce
 from airflow_provider_kling_avatar.kling.errors import (
+    CLIP_IS_SAFE,
     InvalidRequestError,
     KlingError,
     LandingError,
@@ -291,7 +292,7 @@ def collect(
     video = task.video
     if video is None:
         raise TaskLostError(
-            f"task {task_id} succeeded but the vendor gives no video URL: ask its support", code=None
+            f"task {task_id} succeeded but the vendor gives no video URL: ask its support. {CLIP_IS_SAFE}"
         )
     order = order or Order()
     push(context, video_url=video.url)  # whatever becomes of the landing

@@ -61,7 +61,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _LOCAL = ("", "file", "local")
 _VARIABLE = re.compile(r"(?:^|/)\$(?:[A-Za-z_]|\{)")
 _BAD_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "RequestTimeTooSkewed"}
-"""Codes of S3's 403 that are no matter of rights: nothing can be written with such a key either."""
+"""Codes of S3's 403 that are no matter of rights: nothing can be written with such a key either, nor without any."""
 
 
 class Place(Protocol):
@@ -370,8 +370,8 @@ class StoragePlace:
         try:
             self._fs.ls(self._bucket)
         except PermissionError as error:
-            response = getattr(error.__cause__, "response", {})
-            if response.get("Error", {}).get("Code") in _BAD_KEYS:
+            told = getattr(error.__cause__, "response", {}).get("Error", {})
+            if told.get("Code") in _BAD_KEYS or getattr(self._fs, "anon", False):
                 raise
             log.warning("%s may not be looked at with this connection: taken for one to write to", self.shown)
 

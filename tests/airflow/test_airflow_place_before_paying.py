@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 
+import msgspec
 import pytest
 import s3_kit
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
 from airflow_provider_kling_avatar.decorators.kling_avatar import KlingAvatarDecoratedOperator
+from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
 from airflow_provider_kling_avatar.kling import errors
+from airflow_provider_kling_avatar.kling.polling import Finished, Verdict
 from airflow_provider_kling_avatar.landing import Landing
 from airflow_provider_kling_avatar.operators.kling_avatar import (
     KlingAvatarOperator,
     KlingAvatarSubmitOperator,
 )
 from airflow_provider_kling_avatar.operators.kling_video_download import KlingVideoDownloadOperator
+from airflow_provider_kling_avatar.outcome import collect
 from airflow_provider_kling_avatar.sensors.kling_avatar import KlingAvatarSensor
 
 OTHER = b"a clip of somebody else"
@@ -219,6 +224,19 @@ def test_a_key_that_is_no_good_is_no_doubt_and_said_before_paying(
     forbid(monkeypatch, *LOOKING, code=code)
 
     assert "no right" in refused(avatar(bucket.uri("clip.mp4")), context, errors.OutputPathError)
+
+
+def test_nobody_in_particular_is_no_doubt_either(avatar, refused, bucket, context, monkeypatch):
+    """A misspelt connection, and no credentials on the machine: Airflow asks without a name then."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_ANONYMOUS_S3", json.dumps({"conn_type": "aws", "extra": {"endpoint_url": bucket.url}})
+    )
+    forbid(monkeypatch, *LOOKING)
+
+    assert "no right" in refused(avatar("s3://anonymous_s3@clips/clip.mp4"), context, errors.OutputPathError)
 
 
 # ---------------------------------------------------------------------------------------------- what a path may be
@@ -469,6 +487,26 @@ def test_who_only_fetches_never_says_that_nothing_was_paid(
     assert "Nothing was sent" not in str(caught.value)
     assert "safe at the vendor" in str(caught.value)
     assert KEPT in str(caught.value)
+
+
+def test_a_clip_without_an_address_is_said_to_be_safe_too(avatar, order, make_context, tmp_path):
+    context = make_context()
+    order(avatar(f"{tmp_path}/"), context)
+    hook = KlingAvatarHook()
+    task = hook.get_task(context["ti"].xcoms["task_id"])
+    bare = msgspec.structs.replace(task, videos=())
+
+    class Hook:
+        def get_task(self, *_):
+            return bare
+
+    for fetch in (
+        lambda: Landing(f"{tmp_path}/").land(hook, "avatar", bare),
+        lambda: collect(context, Hook(), "avatar", task.task_id, Finished(Verdict.SUCCEEDED)),
+    ):
+        with pytest.raises(errors.TaskLostError, match=f"safe at the vendor, {KEPT}"):
+            fetch()
+    hook.close()
 
 
 @pytest.mark.parametrize("try_number", [1, 2])
