@@ -324,7 +324,8 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
     :param output_path: where the file goes: a path, or a storage URI such as ``s3://conn_id@bucket/key``. Ending in
         ``/``: a folder, in which it is called ``<the vendor's task id>.mp4``. With ``watermark=True`` the watermarked
         variant lies beside it. Without it the file stays at the vendor's, for 30 days at most.
-    :param on_existing: what to do if another file is at that path: ``fail`` (default) or ``replace``.
+    :param on_existing: what to do if another file is at that path: ``fail`` (default), before a clip is paid for that
+        could not land there, or ``replace``.
     :param timeout: seconds to wait for the clip in all. It stays findable: a retry picks it up again.
     :param queue_timeout: seconds of them that it may spend in the vendor's queue; no limit of its own by default.
     :param render_timeout: seconds of them that it may be rendered; no limit of its own by default.
