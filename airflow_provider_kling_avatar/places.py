@@ -1,5 +1,5 @@
 """
-Where a clip can be put: a folder of this machine, or any storage that Airflow knows. Whole, or not at all.
+Where a clip or a note can be put: a folder of this machine, or any storage that Airflow knows. Whole, or not at all.
 
 Knows file systems, fsspec and what they raise. What is put there, and whether it may be, is `landing`'s to say.
 """
@@ -24,7 +24,7 @@ from airflow_provider_kling_avatar.kling.landing.partial import partial_file
 from airflow_provider_kling_avatar.kling.redact import redact, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from typing import BinaryIO
 
@@ -467,7 +467,8 @@ class StoragePlace:
 
     def _send(self, partial: Path, size: int, options: dict[str, Any]) -> dict[str, Any]:
         """Upload; of what goes in one piece s3fs hands on S3's answer, with ETag and version, only from `pipe_file`."""
-        if _is_s3(self._fs) and size < 2 * UPLOAD_PART:
+        in_one_piece = _is_s3(self._fs) and size < 2 * UPLOAD_PART
+        if in_one_piece and options.keys() <= _parameters(type(self._fs)._pipe_file):
             answer = self._fs.pipe_file(self._path, partial.read_bytes(), ContentType="video/mp4", **options)
             return answer if isinstance(answer, dict) else {}
         self._fs.put_file(str(partial), self._path, **options)
@@ -535,7 +536,11 @@ def _parameters_of_put(fs: AbstractFileSystem) -> frozenset[str] | None:
     own = getattr(type(fs), "_put_file", None)
     if own is None or own.__module__.startswith("fsspec."):
         return None
-    return frozenset(inspect.signature(own).parameters)
+    return _parameters(own)
+
+
+def _parameters(function: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
 
 
 def _is_unknown_wish(error: Exception) -> bool:
