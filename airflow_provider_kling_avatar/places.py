@@ -24,7 +24,7 @@ from airflow_provider_kling_avatar.kling.landing.partial import partial_file
 from airflow_provider_kling_avatar.kling.redact import redact, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
     from typing import BinaryIO
 
@@ -378,15 +378,11 @@ class StoragePlace:
     def size(self) -> int | None:
         """Return the bytes that are there; `None` if nothing is, or if nobody may look."""
         with storage_errors(self.shown):
-            facts = self._seen()
+            try:
+                facts = self._look()
+            except PermissionError:
+                return None
             return None if facts is None else int(facts["size"])
-
-    def _seen(self) -> dict[str, Any] | None:
-        """Return what is told of the object, as far as one may look."""
-        try:
-            return self._look()
-        except PermissionError:
-            return None
 
     def _look(self) -> dict[str, Any] | None:
         self._fs.invalidate_cache()  # another worker may have written it
@@ -468,7 +464,7 @@ class StoragePlace:
     def _send(self, partial: Path, size: int, options: dict[str, Any]) -> dict[str, Any]:
         """Upload; of what goes in one piece s3fs hands on S3's answer, with ETag and version, only from `pipe_file`."""
         in_one_piece = _is_s3(self._fs) and size < 2 * UPLOAD_PART
-        if in_one_piece and options.keys() <= _parameters(type(self._fs)._pipe_file):
+        if in_one_piece and options.keys() <= _parameters_of(self._fs, "_pipe_file"):
             answer = self._fs.pipe_file(self._path, partial.read_bytes(), ContentType="video/mp4", **options)
             return answer if isinstance(answer, dict) else {}
         self._fs.put_file(str(partial), self._path, **options)
@@ -536,11 +532,11 @@ def _parameters_of_put(fs: AbstractFileSystem) -> frozenset[str] | None:
     own = getattr(type(fs), "_put_file", None)
     if own is None or own.__module__.startswith("fsspec."):
         return None
-    return _parameters(own)
+    return _parameters_of(fs, "_put_file")
 
 
-def _parameters(function: Callable[..., Any]) -> frozenset[str]:
-    return frozenset(inspect.signature(function).parameters)
+def _parameters_of(fs: AbstractFileSystem, method: str) -> frozenset[str]:
+    return frozenset(inspect.signature(getattr(type(fs), method)).parameters)
 
 
 def _is_unknown_wish(error: Exception) -> bool:

@@ -696,6 +696,21 @@ def test_what_another_writer_has_put_there_after_an_upload_in_parts_stays(bucket
     assert bucket.read("large.mp4") == OTHERS
 
 
+def test_an_s3fs_that_cannot_refuse_to_overwrite_in_one_way_is_asked_in_the_other(
+    bucket, hook, clip, monkeypatch
+):
+    import s3fs
+
+    async def of_an_old_version(self, path, data, chunksize=None, **options):
+        raise AssertionError("it would overwrite what is there")
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_pipe_file", of_an_old_version)
+
+    land(bucket.uri("clip.mp4"), hook, clip)
+
+    assert bucket.read("clip.mp4") == film_of(clip)
+
+
 def test_a_clip_in_one_piece_is_stored_as_a_film(bucket, hook, clip):
     land(bucket.uri("clip.mp4"), hook, clip)
 
