@@ -7,6 +7,7 @@ only then published. Never asks for anything to be made, so nothing here can be 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import time
@@ -14,10 +15,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from airflow_provider_kling_avatar.kling.errors import (
+    CLIP_IS_SAFE,
     InvalidRequestError,
-    LandingError,
     NoWatermarkError,
     OutputExistsError,
+    OutputPathError,
+    StorageError,
     TaskLostError,
 )
 from airflow_provider_kling_avatar.places import place_of, reader, sibling
@@ -104,19 +107,32 @@ class Landing:
 
     def check(self) -> None:
         """
-        Say what is wrong with the place before anything is paid, as far as it shows without writing.
+        Say what is wrong with the place, as far as it shows without writing.
 
         :raises InvalidRequestError: a parameter has an unknown value.
-        :raises OutputPathError: the scheme is unknown, the connection or the bucket is missing, the path is a folder
-            without ``/`` at its end, a file stands where a folder should, or there is no right to write.
+        :raises OutputPathError: no file can be there: the storage's provider, the connection or the bucket is missing,
+            the path is a folder without ``/`` at its end or no file at all, a file stands where a folder should, or
+            there is no right to write. A storage that does not let itself be looked at is no reason.
         :raises StorageError: the storage cannot be asked.
         """
         self._check_parameters()
-        try:
-            for output_path, suffix in self._paths():
-                place_of(output_path, f"x{suffix}").check()
-        except LandingError as error:
-            raise error.before_sending() from error
+        for place in self._places():
+            place.check()
+
+    def check_free(self) -> None:
+        """
+        Say that another file is there already, before a clip is paid for that could not land.
+
+        Where that is in doubt it is left to the landing. In a folder nothing can be in the way.
+
+        :raises OutputExistsError: a file is certainly there, and has to stay.
+        """
+        for place in self._places() if self.on_existing == "fail" else ():
+            size = None
+            with contextlib.suppress(StorageError, OutputPathError):
+                size = place.size()
+            if size is not None:
+                raise _exists(place, size, "a new clip could not land there")
 
     def land(self, hook: KlingAvatarHook, endpoint: EndpointName, task: VideoTask) -> Landed:
         """
@@ -151,6 +167,10 @@ class Landing:
             watermark_file=landed[1].file if self.watermarked else None,
             was_there=main.was_there,
         )
+
+    def _places(self) -> list[Place]:
+        """Return the places of both variants, with a stand-in for the id of a task that is not known yet."""
+        return [place_of(path, f"<task_id>{suffix}") for path, suffix in self._paths()]
 
     def _paths(self) -> list[tuple[str, str]]:
         """Return where each variant goes, and how its name ends in a folder."""
@@ -233,7 +253,7 @@ class _Variant:
                 return self._described(read, size, None, was_there=True)
         if same is None or self.landing.on_existing == "replace":
             return None
-        raise self._exists(size)
+        raise _exists(self.place, size, f"it is not task {self.task.task_id}")
 
     def _fetch_and_publish(self, clip: Clip) -> Landed:
         with self.place.partial() as (file, path):
@@ -254,7 +274,7 @@ class _Variant:
         size = self.place.size()  # somebody was faster, perhaps another try of this task
         if size is not None and self._is_equal(size, fetched):
             return False
-        raise self._exists(size)
+        raise _exists(self.place, size, f"it is not task {self.task.task_id}")
 
     def _is_equal(self, size: int, fetched: Fetched) -> bool:
         if size != fetched.size:
@@ -277,17 +297,28 @@ class _Variant:
             was_there=was_there,
         )
 
-    def _exists(self, size: int | None) -> OutputExistsError:
-        return OutputExistsError(
-            f"{self.place.shown} holds another file already ({size} bytes), which is not task "
-            f"{self.task.task_id}: give each clip a path of its own (a path that ends in / does), or set "
-            "on_existing='replace'"
-        )
+
+def _exists(place: Place, size: int | None, problem: str) -> OutputExistsError:
+    """
+    Return the error of a place that is taken.
+
+    :param size: bytes of what is there, ``None`` where that may not be looked at.
+    :param problem: what follows from it.
+    """
+    what = (
+        "holds a file already that may not be read, so that nobody can tell whether it is this clip"
+        if size is None
+        else f"holds another file already ({size} bytes): {problem}"
+    )
+    return OutputExistsError(
+        f"{place.shown} {what}. Give each clip a path of its own (a path that ends in / does), or set "
+        "on_existing='replace'"
+    )
 
 
 def _video(task: VideoTask) -> Video:
     if task.video is None:
-        raise TaskLostError(f"task {task.task_id} has no video URL: it cannot be landed")
+        raise TaskLostError(f"task {task.task_id} has no video URL: it cannot be landed. {CLIP_IS_SAFE}")
     return task.video
 
 

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_kling_avatar.compat import ObjectStoragePath, state_store
-from airflow_provider_kling_avatar.kling.errors import ConfigurationError, StateUnavailableError
+from airflow_provider_kling_avatar.compat import state_store
+from airflow_provider_kling_avatar.kling.errors import (
+    ConfigurationError,
+    LandingError,
+    StateUnavailableError,
+)
 from airflow_provider_kling_avatar.kling.redact import redact
+from airflow_provider_kling_avatar.places import LocalPlace, place_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow.providers.common.compat.sdk import Context
-    from fsspec import AbstractFileSystem
 
     from airflow_provider_kling_avatar.compat import StateStore
     from airflow_provider_kling_avatar.kling.identity import Work
@@ -29,6 +33,8 @@ SUBMISSION_KEY = "kling_submission"
 """What a memory is of, unless told otherwise."""
 ATTEMPTS = 3
 """How often a store is asked before it counts as unavailable."""
+
+T = TypeVar("T")
 
 
 class StateStoreMemory:
@@ -67,6 +73,7 @@ class FileMemory:
         ``s3://conn_id@bucket/prefix``.
     :param work: whose file it is.
     :param key: what the record is of; another one lies in another file.
+    :raises ConfigurationError: no file can be there.
     """
 
     def __init__(self, folder: str, work: Work, key: str = SUBMISSION_KEY) -> None:
@@ -75,77 +82,78 @@ class FileMemory:
         readable = re.sub(r"[^A-Za-z0-9]+", "-", f"{work.dag_id}-{work.task_id}").strip("-")[:60]
         suffix = "" if key == SUBMISSION_KEY else f".{key}"
         try:
-            path = ObjectStoragePath(f"{folder.rstrip('/')}/{readable}-{digest}{suffix}.json")
-            self._fs: AbstractFileSystem = path.fs
-        except (ValueError, ImportError, NotImplementedError) as error:
-            raise ConfigurationError(
-                f"state_path {folder!r} is no storage that this Airflow knows ({error}): "
-                "give a folder, or a URI such as s3://conn_id@bucket/prefix"
-            ) from error
-        self._shown, self._path = str(path), path.path
-        self._is_local = "file" in _protocols(self._fs)
+            self._place = place_of(
+                f"{folder.rstrip('/')}/", f"{readable}-{digest}{suffix}.json", parameter="state_path"
+            )
+        except LandingError as error:
+            raise ConfigurationError(error.finding) from error
 
     def recall(self) -> dict[str, Any]:
-        """Return the record, or an empty dict if there is no file yet."""
-        from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+        """
+        Return the record, or an empty dict if there is no file yet.
 
-        retrying = Retrying(
-            stop=stop_after_attempt(ATTEMPTS),
-            wait=wait_exponential(multiplier=0.2),
-            retry=retry_if_exception(_may_pass),
-            reraise=True,
-        )
+        :raises StateUnavailableError: it cannot be read, or no file could be made where none is.
+        """
+        where = self._place.shown
         try:
-            record = json.loads(retrying(self._read))
-        except FileNotFoundError as error:
-            if self._is_local and not Path(self._path).parent.is_dir():
-                raise StateUnavailableError(
-                    f"the folder of state_path ({self._shown}) is not there: create it where every worker reads it, or "
-                    "mount it on this one; nothing was sent"
-                ) from error
+            content = _patiently(self._place.read_bytes)
+        except (FileNotFoundError, NotADirectoryError):
+            self._check_folder()
             return {}
         except Exception as error:
-            raise _unavailable("read", f"state_path ({self._shown})", error) from error
+            raise _unavailable("read", where, error) from error
+        try:
+            record = json.loads(content)
+        except ValueError:
+            record = None
         if not isinstance(record, dict):
-            raise StateUnavailableError(f"{self._shown} is not a record of this package; nothing was sent")
+            raise StateUnavailableError(
+                f"{where} is {f'damaged ({len(content)} bytes)' if content else 'empty'}, as a full disk or a crash of "
+                f"its server leaves a file: {_KEPT_THERE}. Look in the vendor's console for the clip of this task, "
+                "then delete the file. The next try asks the vendor by name; where the API keeps no names, fetch a "
+                "clip that is there with KlingAvatarSensor, and if there is none set "
+                "on_unknown_submission='resubmit' for one run"
+            )
         return record
+
+    def _check_folder(self) -> None:
+        if not isinstance(self._place, LocalPlace):
+            return
+        try:
+            self._place.check_folder()
+        except LandingError as error:
+            raise StateUnavailableError(
+                f"{error.finding}. Its folder has to be there on every worker: create it, mount it on this one, or "
+                "let the user that runs the workers write there. Nothing new is sent without it"
+            ) from error
 
     def remember(self, record: dict[str, Any]) -> None:
         """Replace the file, whole or not at all."""
-        from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
-
-        retrying = Retrying(
-            stop=stop_after_attempt(ATTEMPTS),
-            wait=wait_exponential(multiplier=0.2),
-            retry=retry_if_exception(_may_pass),
-            reraise=True,
-        )
+        content = json.dumps(record, sort_keys=True).encode()
         try:
-            retrying(self._write, json.dumps(record, sort_keys=True).encode())
+            _patiently(lambda: self._place.write_bytes(content))
         except Exception as error:
-            raise _unavailable("written", f"state_path ({self._shown})", error) from error
+            raise _unavailable("written", self._place.shown, error) from error
 
-    def _read(self) -> bytes:
-        self._fs.invalidate_cache()  # another worker may have written it
-        content: bytes = self._fs.cat_file(self._path)
-        return content
 
-    def _write(self, content: bytes) -> None:
-        if not self._is_local:
-            self._fs.pipe_file(self._path, content)  # object stores show an object whole or not at all
-            return
-        partial = Path(f"{self._path}.{os.getpid()}.partial")
-        partial.write_bytes(content)
-        partial.replace(self._path)
+def _patiently(ask: Callable[[], T]) -> T:
+    """Ask a store again where that may help."""
+    from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+
+    retrying = Retrying(
+        stop=stop_after_attempt(ATTEMPTS),
+        wait=wait_exponential(multiplier=0.2),
+        retry=retry_if_exception(_may_pass),
+        reraise=True,
+    )
+    return retrying(ask)
 
 
 def _may_pass(error: BaseException) -> bool:
     """Tell whether asking again may help; what ends the process is no error of the store's."""
-    return isinstance(error, Exception) and not isinstance(error, FileNotFoundError | ValueError)
-
-
-def _protocols(fs: AbstractFileSystem) -> tuple[str, ...]:
-    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+    return isinstance(error, Exception) and not isinstance(
+        error, FileNotFoundError | NotADirectoryError | ValueError
+    )
 
 
 def memory_of(
@@ -165,6 +173,9 @@ def memory_of(
 
 def _unavailable(what: str, where: str, error: Exception) -> StateUnavailableError:
     return StateUnavailableError(
-        f"{where} cannot be {what} ({type(error).__name__}: {redact(error)}): it holds what earlier tries submitted, "
-        "so nothing was sent; the next try looks again"
+        f"{where} cannot be {what} ({type(error).__name__}: {redact(error)}): {_KEPT_THERE}; the next try looks again"
     )
+
+
+_KEPT_THERE = "it holds what earlier tries submitted, and nothing new is sent without it"
+"""Also true of a note that fails after a clip was paid for."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -15,14 +16,20 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from airflow_provider_kling_avatar.announcing import announce
-from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, KlingError, TaskLostError
+from airflow_provider_kling_avatar.kling.errors import (
+    CLIP_IS_SAFE,
+    InvalidRequestError,
+    KlingError,
+    LandingError,
+    TaskLostError,
+)
 from airflow_provider_kling_avatar.kling.pace import SINGLE_SECONDS
 from airflow_provider_kling_avatar.kling.polling import Budget, Finished, Verdict, decide, error_of, say_spans
 from airflow_provider_kling_avatar.links.kling_avatar import LINK_XCOM_KEY
 from airflow_provider_kling_avatar.results import Costs, VideoManifest, video_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.model import EndpointName, VideoTask
     from airflow_provider_kling_avatar.kling.waiting import Log
     from airflow_provider_kling_avatar.landing import Landing, OnExisting
+    from airflow_provider_kling_avatar.spending import Spending
     from airflow_provider_kling_avatar.triggers.kling_avatar import KlingAvatarTrigger
 
 DEFAULT_TIMEOUT = 7200.0
@@ -207,6 +215,58 @@ def landing_of(output_path: str | None, on_existing: OnExisting, *, watermarked:
     return Landing(output_path, on_existing=on_existing, watermarked=watermarked)
 
 
+@contextmanager
+def before_sending(*, is_unsent: bool) -> Iterator[None]:
+    """
+    Let what is wrong with a place say that nothing was sent, where that is known.
+
+    :param is_unsent: this try has sent nothing yet.
+    """
+    try:
+        yield
+    except LandingError as error:
+        if not is_unsent:
+            raise
+        raise error.before_sending() from error
+
+
+@dataclass(slots=True)
+class PlaceThenSpending:
+    """
+    Asked before anything is paid; see `kling.submission.Approval`. A clip that could not land is not ordered.
+
+    :param landing: refuses a place that holds another file.
+    :param spending: the limits of cost.
+    :param is_unsent: this try has sent nothing yet.
+    """
+
+    landing: Landing
+    spending: Spending
+    is_unsent: bool
+
+    def before_speech(self) -> None:
+        """
+        Let a text be spoken for a clip that has a place.
+
+        :raises OutputExistsError: it has none.
+        """
+        with before_sending(is_unsent=self.is_unsent):
+            self.landing.check_free()
+        self.spending.before_speech()
+        self.is_unsent = False
+
+    def before_clip(self, spoken_seconds: float | None) -> None:
+        """
+        Let a clip be paid for that has a place.
+
+        :param spoken_seconds: see `kling.submission.Approval`.
+        :raises OutputExistsError: it has none.
+        """
+        with before_sending(is_unsent=self.is_unsent):
+            self.landing.check_free()
+        self.spending.before_clip(spoken_seconds)
+
+
 def collect(
     context: Context,
     hook: KlingAvatarHook,
@@ -232,7 +292,7 @@ def collect(
     video = task.video
     if video is None:
         raise TaskLostError(
-            f"task {task_id} succeeded but the vendor gives no video URL: ask its support", code=None
+            f"task {task_id} succeeded but the vendor gives no video URL: ask its support. {CLIP_IS_SAFE}"
         )
     order = order or Order()
     push(context, video_url=video.url)  # whatever becomes of the landing

@@ -288,20 +288,25 @@ class LandingError(KlingError):
     A retry fetches it again and pays nothing.
 
     :param message: what happened and what to do next; what it means for the clip is added.
-    :param is_made: the clip is there; False if this was found out before anything was sent.
+    :param is_sent: False if this try knows that it has sent nothing. Who only fetches never knows.
     """
 
-    def __init__(self, message: str, *, http_status: int | None = None, is_made: bool = True) -> None:
+    def __init__(self, message: str, *, http_status: int | None = None, is_sent: bool = True) -> None:
         self.finding = message
-        super().__init__(f"{message}. {CLIP_IS_SAFE if is_made else NOTHING_SENT}", http_status=http_status)
+        super().__init__(f"{message}. {CLIP_IS_SAFE if is_sent else NOTHING_SENT}", http_status=http_status)
 
     def before_sending(self) -> Self:
-        """Return the same error as it is told when it is found out before anything was sent."""
-        return type(self)(self.finding, http_status=self.http_status, is_made=False)
+        """Return the same error as it is told by a try that has sent nothing yet."""
+        return type(self)(self.finding, http_status=self.http_status, is_sent=False)
 
 
-CLIP_IS_SAFE = "The clip itself is safe at the vendor: another try only fetches it, and pays nothing"
-NOTHING_SENT = "Nothing was sent or paid"
+_KEPT = "at Kling for 30 days from its making, at some gateways for 24 hours"
+CLIP_IS_SAFE = (
+    f"A clip that was paid for is safe at the vendor, {_KEPT}: another try only fetches it, and pays nothing"
+)
+NOTHING_SENT = (
+    f"Nothing was sent or paid by this try; one that an earlier try paid for stays at the vendor, {_KEPT}"
+)
 
 
 class DownloadError(LandingError):

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
         OnUnknownSubmission,
     )
     from airflow_provider_kling_avatar.kling.state import Memory
-    from airflow_provider_kling_avatar.kling.submission import Submission, Submitter
+    from airflow_provider_kling_avatar.kling.submission import Approval, Submission, Submitter
     from airflow_provider_kling_avatar.spending import Spending
 
 SPEECH_XCOM_KEY = "kling_speech"
@@ -349,6 +349,15 @@ class KlingSubmitOperator(KlingOperator):
         time.sleep(pause)
         return queueing
 
+    def approval(self, spending: Spending, *, is_unsent: bool) -> Approval:  # noqa: ARG002 - for subclasses
+        """
+        Return who is asked right before anything is paid.
+
+        :param spending: the limits of cost.
+        :param is_unsent: this try has sent nothing yet.
+        """
+        return spending
+
     def _submitter(
         self,
         context: Context,
@@ -376,7 +385,7 @@ class KlingSubmitOperator(KlingOperator):
             policies=Policies(self.on_unknown_submission, self.on_changed_input, self.on_rerun),
             audio_id=self._spoken(context, prepared) if queueing else None,
             paid_for=lambda: {"mode": spending.mode, "estimate": told_estimate(context), **self._places()},
-            approval=spending,
+            approval=self.approval(spending, is_unsent=queueing is None),
         )
 
     def _hand_on(self, context: Context, hook: KlingAvatarHook, submission: Submission) -> None:

@@ -31,6 +31,8 @@ from airflow_provider_kling_avatar.outcome import (
     DEFAULT_MAX_FAILED_POLLS,
     DEFAULT_TIMEOUT,
     Order,
+    PlaceThenSpending,
+    before_sending,
     budget,
     collect,
     landing_of,
@@ -54,9 +56,11 @@ if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.polling import Budget
     from airflow_provider_kling_avatar.kling.recovery import OnRerun
     from airflow_provider_kling_avatar.kling.speaking import Speaker
+    from airflow_provider_kling_avatar.kling.submission import Approval
     from airflow_provider_kling_avatar.landing import Landing, OnExisting
     from airflow_provider_kling_avatar.results import VideoManifest
     from airflow_provider_kling_avatar.slots import Queueing
+    from airflow_provider_kling_avatar.spending import Spending
 
 AVATAR_FIELDS = AvatarRequest.names()
 IMAGE_TO_VIDEO_FIELDS = ImageToVideoRequest.names()
@@ -322,7 +326,8 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
     :param output_path: where the file goes: a path, or a storage URI such as ``s3://conn_id@bucket/key``. Ending in
         ``/``: a folder, in which it is called ``<the vendor's task id>.mp4``. With ``watermark=True`` the watermarked
         variant lies beside it. Without it the file stays at the vendor's, for 30 days at most.
-    :param on_existing: what to do if another file is at that path: ``fail`` (default) or ``replace``.
+    :param on_existing: what to do if another file is at that path: ``fail`` (default), before a clip is paid for that
+        could not land there, or ``replace``.
     :param timeout: seconds to wait for the clip in all. It stays findable: a retry picks it up again.
     :param queue_timeout: seconds of them that it may spend in the vendor's queue; no limit of its own by default.
     :param render_timeout: seconds of them that it may be rendered; no limit of its own by default.
@@ -358,7 +363,8 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
         """Submit, look once, then wait; return the result."""
         self._limits()  # wrong ones are said before anything is paid
         if landing := self._landing():
-            landing.check()
+            with before_sending(is_unsent=queueing is None):
+                landing.check()
         while True:
             task_id = self.submit(context, hook, queueing).task.task_id
             limits = self._limits()
@@ -373,6 +379,11 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
                 if not failed_for_want_of_slot(error):
                     raise
                 queueing = self.wait_for_slot(context, hook, error, queueing)
+
+    def approval(self, spending: Spending, *, is_unsent: bool) -> Approval:
+        """Return who is asked before anything is paid: is the place of the clip free, may it cost so much."""
+        landing = self._landing()
+        return PlaceThenSpending(landing, spending, is_unsent=is_unsent) if landing else spending
 
     def _limits(self) -> Budget:
         """Return a budget that starts now."""

@@ -600,19 +600,121 @@ def test_what_failed_beside_is_taken_away_again(bucket, hook, clip, monkeypatch)
     assert bucket.names() == []
 
 
-def test_a_wrong_upload_is_deleted_again(bucket, hook, clip, monkeypatch):
-    from airflow_provider_kling_avatar.places import StoragePlace
+OTHERS = b"what another writer has put there meanwhile"
 
-    def half(self, partial, *, replace):
-        content = partial.read_bytes()
-        self._fs.pipe_file(self._path, content[: len(content) // 2])
 
-    monkeypatch.setattr(StoragePlace, "_upload", half)
+@pytest.fixture
+def on_call(monkeypatch):
+    """Do something around one kind of call to S3: ``before`` may change its arguments, ``after`` follows it."""
+
+    def set_up(method, *, before=lambda options: None, after=lambda: None):
+        import s3fs
+
+        real = s3fs.S3FileSystem._call_s3
+
+        async def call(self, name, *arguments, **options):
+            if name == method:
+                before(options)
+            answer = await real(self, name, *arguments, **options)
+            if name == method:
+                after()
+            return answer
+
+        monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", call)
+
+    return set_up
+
+
+def cut(options):
+    options["Body"] = options["Body"][: len(options["Body"]) // 2]
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "versioned"])
+def bucket_of_either_kind(request, bucket):
+    """With versions a deletion leaves the older ones, and a marker; at the end all of them go."""
+    if not request.param:
+        yield bucket
+        return
+    versions = bucket.client.put_bucket_versioning
+    versions(Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"})
+    yield bucket
+    listed = bucket.client.list_object_versions(Bucket=bucket.name)
+    for entry in listed.get("Versions", []) + listed.get("DeleteMarkers", []):
+        bucket.client.delete_object(Bucket=bucket.name, Key=entry["Key"], VersionId=entry["VersionId"])
+    versions(Bucket=bucket.name, VersioningConfiguration={"Status": "Suspended"})
+
+
+def test_a_wrong_upload_is_deleted_again(bucket_of_either_kind, hook, clip, on_call):
+    bucket = bucket_of_either_kind
+    on_call("put_object", before=cut)
 
     with pytest.raises(StorageError, match="it was deleted again"):
         land(bucket.uri("clip.mp4"), hook, clip)
 
     assert bucket.names() == []
+    assert bucket.client.list_object_versions(Bucket=bucket.name).get("Versions", []) == []
+
+
+def test_what_another_writer_has_put_there_after_the_upload_stays(bucket_of_either_kind, hook, clip, on_call):
+    bucket = bucket_of_either_kind
+    on_call("put_object", after=lambda: bucket.put("clip.mp4", OTHERS))
+
+    with pytest.raises(StorageError, match=f"holds {len(OTHERS)} bytes.*left alone"):
+        land(bucket.uri("clip.mp4"), hook, clip)
+
+    assert bucket.read("clip.mp4") == OTHERS
+
+
+def test_what_another_writer_puts_there_right_before_the_deletion_stays(
+    bucket_of_either_kind, hook, clip, on_call, monkeypatch
+):
+    import s3fs
+
+    bucket = bucket_of_either_kind
+    real = s3fs.S3FileSystem.call_s3
+
+    def call(self, name, **options):
+        bucket.put("clip.mp4", OTHERS)
+        return real(self, name, **options)
+
+    on_call("put_object", before=cut)
+    monkeypatch.setattr(s3fs.S3FileSystem, "call_s3", call)  # the way of the deletion alone
+
+    with pytest.raises(StorageError, match="after an upload of"):
+        land(bucket.uri("clip.mp4"), hook, clip)
+
+    assert bucket.read("clip.mp4") == OTHERS
+
+
+def test_what_another_writer_has_put_there_after_an_upload_in_parts_stays(bucket, hook, large_clip, on_call):
+    clip, _ = large_clip
+    on_call("complete_multipart_upload", after=lambda: bucket.put("large.mp4", OTHERS))
+
+    with pytest.raises(StorageError, match="left alone"):
+        land(bucket.uri("large.mp4"), hook, clip)
+
+    assert bucket.read("large.mp4") == OTHERS
+
+
+def test_an_s3fs_that_cannot_refuse_to_overwrite_in_one_way_is_asked_in_the_other(
+    bucket, hook, clip, monkeypatch
+):
+    import s3fs
+
+    async def of_an_old_version(self, path, data, chunksize=None, **options):
+        raise AssertionError("it would overwrite what is there")
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_pipe_file", of_an_old_version)
+
+    land(bucket.uri("clip.mp4"), hook, clip)
+
+    assert bucket.read("clip.mp4") == film_of(clip)
+
+
+def test_a_clip_in_one_piece_is_stored_as_a_film(bucket, hook, clip):
+    land(bucket.uri("clip.mp4"), hook, clip)
+
+    assert bucket.client.head_object(Bucket=bucket.name, Key="clip.mp4")["ContentType"] == "video/mp4"
 
 
 def test_a_storage_server_that_dies_leaves_an_error_that_passes(monkeypatch, hook, clip):

@@ -380,8 +380,8 @@ def test_with_a_state_path_a_retry_is_safe_where_the_api_keeps_no_name(
 def test_a_state_path_may_be_an_object_store(submit, sim, make_context):
     from fsspec.implementations.memory import MemoryFileSystem
 
-    attach("memory", fs=MemoryFileSystem())
-    task = submit(state_path="memory://bucket/notes")
+    attach("memory", "notes", fs=MemoryFileSystem())  # by a name of its own: what others asked for is kept
+    task = submit(state_path="memory://notes@bucket/notes")
 
     first = task.execute(make_context())
 
@@ -430,7 +430,7 @@ def test_a_damaged_note_is_an_error_and_pays_nothing(submit, sim, make_context, 
     else:
         file.write_text({"half": file.read_text()[:20], "list": "[]"}[damage])
 
-    with pytest.raises(e.StateUnavailableError, match="nothing was sent"):
+    with pytest.raises(e.StateUnavailableError, match="nothing new is sent"):
         task.execute(make_context(try_number=2))
 
     assert len(posts(sim)) == 1

@@ -163,7 +163,7 @@ def _read_file(source: str, max_bytes: int | None) -> bytes:
 
 def _local_path(source: str) -> str:
     if _scheme(source) is None:
-        return source
+        return os.path.expanduser(source)  # noqa: PTH111 - Path.expanduser raises where nobody is called so
     parts = urlsplit(source)
     if parts.netloc not in ("", "localhost"):
         raise MediaError(f"{_shown(source)} names the host {parts.netloc!r}; local files are file:///path")
