@@ -18,7 +18,7 @@ from airflow_provider_kling_avatar.simulator.faults import SPOILS_TASK
 from airflow_provider_kling_avatar.simulator.lifecycle import SUBMITTED, State, state_at
 from airflow_provider_kling_avatar.simulator.lists import Lists
 from airflow_provider_kling_avatar.simulator.media import audio_seconds, check_length
-from airflow_provider_kling_avatar.simulator.refusals import Refusal
+from airflow_provider_kling_avatar.simulator.refusals import NoSuchTask, Refusal
 from airflow_provider_kling_avatar.simulator.store import TaskRow
 from airflow_provider_kling_avatar.simulator.views import TaskView, view_of
 
@@ -91,8 +91,12 @@ class Desk:
         if row is None and dialect.queries_by_external_id:
             row = self._store.by_external_id(account, wanted)
         if row is None or (row.account, row.desk, row.endpoint) != (account, dialect.desk, endpoint):
-            raise Refusal(1203, f"Task not found: {wanted[:100]}")
+            raise self.no_such_task(wanted)
         return row
+
+    def no_such_task(self, wanted: str) -> NoSuchTask:
+        """Word that there is no task with this id, the vendor's or the caller's."""
+        return NoSuchTask(wanted, self._settings.not_found)
 
     def page(self, dialect: Dialect, endpoint: str, account: str, number: int, size: int) -> list[TaskRow]:
         """List one page (counted from 1) of an account's tasks, newest first, as far as lists show them."""

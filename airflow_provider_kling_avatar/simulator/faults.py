@@ -31,6 +31,7 @@ FaultKind = Literal[
     "no_url",
     "stuck",
     "unknown_status",
+    "not_found",
     "half_file",
     "empty_file",
     "other_bytes",
@@ -39,6 +40,9 @@ FaultKind = Literal[
 
 SPOILS_TASK: Final = frozenset({"fail_task", "stuck", "unknown_status", "no_url"})
 """Kinds that mark the task which the matched request creates."""
+
+NEEDS_DIALECT: Final = SPOILS_TASK | {"error_code", "not_found"}
+"""Kinds that only the vendor's own routes can carry out: they take its words, or the task."""
 
 _ON_ANY_ANSWER: Final = frozenset({"no_url"})
 """Kinds that mark a task, and can also spoil one answer about it."""
@@ -71,6 +75,7 @@ class Fault:
     - `no_url`: the created task succeeds without a URL; on a GET, that one answer has none
     - `stuck`: the created task never ends
     - `unknown_status`: the created task shows `word` instead of `processing`
+    - `not_found`: a query for one task says that there is none, though there is
     - `half_file`: a download gives half of the file, announced as the whole
     - `empty_file`: a download gives 0 bytes
     - `other_bytes`: a download gives as many bytes, but not the same
@@ -116,6 +121,8 @@ class Fault:
         """Refuse a path that is no regular expression, and to spoil a task where none is created."""
         if self.call in ("list", "query") and self.kind in SPOILS_TASK - _ON_ANY_ANSWER:
             raise ValueError(f"{self.kind} spoils a task as it is created: a {self.call} creates none")
+        if self.kind == "not_found" and self.call not in (None, "query"):
+            raise ValueError(f"not_found is the answer to a query for one task, not to a {self.call}")
         try:
             re.compile(self.path or "")
         except re.error as error:
@@ -131,7 +138,8 @@ class Fault:
         wanted = self.method or ("POST" if self.kind in SPOILS_TASK and self.call is None else None)
         if wanted is not None and wanted.upper() != method:
             return False
-        if self.call is not None and self.call != call:
+        wanted_call = "query" if self.kind == "not_found" else self.call
+        if wanted_call is not None and wanted_call != call:
             return False
         if self.path is None and self.kind in SPOILS_FILE:
             return path.startswith("/media/")

@@ -17,6 +17,7 @@ from airflow_provider_kling_avatar.simulator.envelopes import (
     kling_error,
 )
 from airflow_provider_kling_avatar.simulator.lifecycle import FAILED, PROCESSING, SUBMITTED, SUCCEED
+from airflow_provider_kling_avatar.simulator.refusals import NoSuchTask
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.simulator.refusals import Refusal
@@ -86,7 +87,8 @@ class NewApiEnvelope(KlingEnvelope):
             return answer_refusal(refusal, {"error": error}, 401)
         if refusal.slug or refusal.code == _MALFORMED:
             return answer_refusal(refusal, _slug(refusal.slug or "invalid_request", refusal.message))
-        if action == "query" and refusal.code == _TASK_NOT_FOUND:
+        # It looks into its own records and asks Kling nothing.
+        if isinstance(refusal, NoSuchTask) or (action == "query" and refusal.code == _TASK_NOT_FOUND):
             return answer_refusal(refusal, _slug("task_not_exist", "task_not_exist"), 400)
         if refusal.status == 200:  # Kling said no with HTTP 200: only the text survives
             return answer_refusal(refusal, _slug("task_failed", refusal.message), 400)

@@ -60,6 +60,9 @@ class Counter:
     def query(self, request: Request, wanted: str) -> Answer:
         """Tell about one task."""
         account, with_url = self._account(request), self._show_url(request)
+        fault = fault_of(request)
+        if fault is not None and fault.kind == "not_found":
+            raise self.desk.no_such_task(wanted)
         row = self.desk.find(self.dialect, self.endpoint, account, wanted)
         return self._envelope.one(self.desk.look_at(row, self._base_url(request), with_url=with_url))
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DuplicatePolicy = Literal["refuse", "return-first", "accept"]
+NotFoundForm = Literal["live", "documented"]
 
 DEFAULT_API_KEY = "sk-simulator"
 DEFAULT_ACCESS_KEY = "simulator-access-key"
@@ -68,6 +69,9 @@ class SimulatorSettings:
     a second one gets: `refuse` answers HTTP 400 with code 1201, `return-first` answers with the first task and bills
     nothing. `accept` is a vendor for whom ids are not unique: it makes and bills a second task; a query by the id
     answers with the first, the list shows both."""
+    not_found: NotFoundForm = "live"
+    """What a query for an unknown task gets: `live` is HTTP 400 with code 1201 and the id in the text, as seen by
+    whoever asked the real API; `documented` is HTTP 404 with code 1203, as in the official error table."""
     url_ttl_seconds: float = 3600.0
     """How long a result URL works. The next query hands out a fresh one."""
     fetch_remote: bool = False

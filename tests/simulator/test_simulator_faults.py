@@ -127,6 +127,16 @@ def test_an_unknown_status_word_is_shown_until_the_task_ends(sim, caller):
     assert caller.get(f"{PATH}/{task}").json()["data"]["task_status"] == "succeed"
 
 
+def test_a_query_may_say_for_a_while_that_there_is_no_such_task(sim, caller):
+    task = caller.avatar(external_task_id="mine").json()["data"]["task_id"]
+    sim.fault(kind="not_found", times=2)
+    for wanted in (task, "mine"):
+        answer = caller.get(f"{PATH}/{wanted}")
+        assert answer.status_code == 400
+        assert answer.json()["message"] == f"Task not found by id/external id: {wanted}"
+    assert caller.get(f"{PATH}/{task}").status_code == 200
+
+
 def test_a_download_may_be_cut_in_the_middle(sim, caller):
     task = caller.avatar().json()["data"]["task_id"]
     sim.advance(60)
@@ -169,6 +179,7 @@ def test_faults_can_be_managed_over_http(sim, caller):
         {"kind": "html", "status": 99},
         {"kind": "html", "path": "("},
         {"kind": "html", "hits": 3},
+        {"kind": "not_found", "call": "create"},
     ],
 )
 def test_a_fault_that_makes_no_sense_is_refused(caller, nonsense):

@@ -145,11 +145,14 @@ def test_the_simulator_shares_no_code_with_the_client():
 
 def test_the_command_line_reaches_the_settings():
     line = "--port 0 --slots 2 --queue-seconds 0.1 --account b:sk-b --account c:sk-c:ak:secret --fetch-remote"
-    settings = settings_from([*line.split(), "--duplicate-external-id", "accept"])
+    settings = settings_from(
+        [*line.split(), "--duplicate-external-id", "accept", "--not-found", "documented"]
+    )
     assert [account.name for account in settings.accounts] == ["default", "b", "c"]
     assert settings.accounts[2].secret_key == "secret"
     assert (settings.slots, settings.queue_seconds, settings.fetch_remote) == (2, 0.1, True)
     assert settings.duplicate_external_id == "accept"
+    assert settings.not_found == "documented"
     assert "secret" not in repr(settings.accounts[2])
 
 
@@ -161,6 +164,7 @@ def test_the_command_line_reaches_the_settings():
         "--webhook-secret whsec_x",
         "--slots many",
         "--duplicate-external-id maybe",
+        "--not-found perhaps",
     ],
 )
 def test_nonsense_on_the_command_line_ends_with_a_usage_message(line, capsys):
