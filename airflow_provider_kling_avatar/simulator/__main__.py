@@ -132,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         "--duplicate-external-id",
         choices=get_args(DuplicatePolicy),
         default=usual.duplicate_external_id,
-        help="what a repeated external_task_id gets; no vendor documents it. accept: a second task, billed too",
+        help="what a repeated external_task_id gets. refuse: code 1201, as Kling does; accept: a second task",
     )
     add(
         "--not-found",

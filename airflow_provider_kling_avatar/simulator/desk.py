@@ -88,11 +88,14 @@ class Desk:
     def find(self, dialect: Dialect, endpoint: str, account: str, wanted: str) -> TaskRow:
         """Find an account's task by its id or, where the API allows, by the caller's own."""
         row = self._store.by_id(wanted)
-        if row is None and dialect.queries_by_external_id:
-            row = self._store.by_external_id(account, wanted)
-        if row is None or (row.account, row.desk, row.endpoint) != (account, dialect.desk, endpoint):
-            raise self.no_such_task(wanted)
-        return row
+        rows = [row] if row is not None else []
+        if dialect.queries_by_external_id:
+            rows += self._store.by_external_id(account, wanted)
+        mine = (account, dialect.desk, endpoint)
+        for row in rows:
+            if (row.account, row.desk, row.endpoint) == mine:
+                return row
+        raise self.no_such_task(wanted)
 
     def no_such_task(self, wanted: str) -> NoSuchTask:
         """Word that there is no task with this id, the vendor's or the caller's."""
@@ -125,11 +128,12 @@ class Desk:
         with self._store.exclusive():
             policy = self._settings.duplicate_external_id
             if row.external_task_id is not None and policy != "accept":
-                first = self._store.by_external_id(row.account, row.external_task_id)
-                if first is not None and policy == "return-first":
-                    return first
-                if first is not None:
-                    raise Refusal(1201, f"external_task_id already exists: {row.external_task_id}")
+                # Names are unique in the account, whatever the endpoint.
+                taken = self._store.by_external_id(row.account, row.external_task_id)
+                if taken and policy == "return-first":
+                    return taken[0]
+                if taken:
+                    raise Refusal(1201, f"External_task_id {row.external_task_id} already exists")
             if row.endpoint != "speech" and self.slots_taken(row.account) >= self._settings.slots:
                 raise Refusal(1303)
             self._store.add(row)

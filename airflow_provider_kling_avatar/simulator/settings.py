@@ -65,10 +65,10 @@ class SimulatorSettings:
     slots: int = 5
     """Video tasks an account may have unfinished at once; one more is refused with code 1303."""
     duplicate_external_id: DuplicatePolicy = "refuse"
-    """What a second create under a known `external_task_id` gets. Some vendors say that ids are unique, none what
-    a second one gets: `refuse` answers HTTP 400 with code 1201, `return-first` answers with the first task and bills
-    nothing. `accept` is a vendor for whom ids are not unique: it makes and bills a second task; a query by the id
-    answers with the first, the list shows both."""
+    """What a second create under a known `external_task_id` of the same account gets, whatever its endpoint:
+    `refuse` answers HTTP 400 with code 1201, as Kling was seen to; `return-first` answers with the first task and
+    bills nothing; `accept` is a vendor for whom ids are not unique: it makes and bills a second task, a query by the
+    id answers with the first of its endpoint, the list shows both."""
     not_found: NotFoundForm = "live"
     """What a query for an unknown task gets: `live` is HTTP 400 with code 1201 and the id in the text, as seen by
     whoever asked the real API; `documented` is HTTP 404 with code 1203, as in the official error table."""
