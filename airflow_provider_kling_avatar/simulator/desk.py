@@ -152,7 +152,7 @@ class Desk:
         _check_aspect_ratio(body.get("aspect_ratio", "1:1"))
         mode = body.get("mode", "pro" if str(body.get("model", "")).endswith("-pro") else "std")
         # The one gateway that asks for the length bills by what it was told, before it looks.
-        billed = Decimal(str(body.get("audio_duration_seconds", seconds)))
+        billed = Decimal(str(body.get("audio_duration_seconds", prices.billed_seconds(seconds))))
         if billed > _LONGEST_BILL_SECONDS:
             raise Refusal(1201, "audio_duration_seconds is not the length of an audio")
         row = self._row(order, seconds, prices.avatar_units(mode, billed))

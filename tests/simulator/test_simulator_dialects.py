@@ -36,8 +36,8 @@ def test_a_task_goes_through_submitted_and_processing_to_succeed(sim, caller, pa
     data = caller.get(where).json()["data"]
     assert data["task_status"] == "succeed"
     assert data["task_result"]["videos"][0]["duration"] == "2.5"
-    assert data["final_unit_deduction"] == "1"
-    assert data["final_balance_deduction"] == {"quota": "1", "list_price": "0.14"}
+    assert data["final_unit_deduction"] == "0.8"
+    assert data["final_balance_deduction"] == {"quota": "0.8", "list_price": "0.112"}
 
 
 def test_a_task_is_found_by_the_callers_own_id(caller):

@@ -52,23 +52,58 @@ def test_the_ledger_has_a_line_per_accepted_task_and_exact_totals(sim, caller, m
         "external_task_id": "mine",
         "mode": "pro",
         "seconds": "2.5",
-        "units": "2",
-        "amount_usd": "0.28",
+        "units": "1.6",
+        "amount_usd": "0.224",
         "created_at": 0,
         "status": "submitted",
     }
-    assert report["total"]["units"] == "3.05"
-    assert report["total"]["amount_usd"] == "0.427"
+    assert report["total"]["units"] == "2.65"
+    assert report["total"]["amount_usd"] == "0.371"
 
 
-def test_the_account_page_tells_what_is_left_of_the_pack(sim, caller):
-    caller.avatar()
+def test_seconds_are_billed_whole_and_rounded_down(sim, caller, make_sound):
+    task = caller.avatar(sound_file=make_sound(11.3)).json()["data"]["task_id"]
     sim.advance(60)
+    data = caller.get(f"{PATH}/{task}").json()["data"]
+    assert data["task_result"]["videos"][0]["duration"] == "11.3"
+    assert data["final_unit_deduction"] == "4.4"
+    assert data["final_balance_deduction"] == {"quota": "4.4", "list_price": "0.616"}
+    assert sim.ledger()["total"]["units"] == "4.4"
+
+
+def test_the_gateway_that_is_told_the_length_bills_what_it_was_told(sim, caller):
+    body = {
+        "model": "kling-avatar-v2-standard",
+        "image_url": "https://pictures.test/face.png",
+        "audio_url": "https://sounds.test/voice.mp3",
+        "audio_duration_seconds": 18.5,
+    }
+    assert caller.post("/v1/video/generations", body).status_code == 200
+    assert sim.ledger()["total"]["units"] == "7.4"
+
+
+def test_the_pack_shrinks_when_a_task_succeeds_and_the_ledger_counts_it_from_its_acceptance(sim, caller):
+    def used():
+        query = {"start_time": 0, "end_time": 1}
+        pack = caller.get("/account/costs", params=query).json()["data"]["resource_pack_subscribe_infos"][0]
+        return round(pack["total_quantity"] - pack["remaining_quantity"], 4)
+
+    caller.avatar()
+    sim.fault(kind="fail_task")
+    caller.avatar()
+    sim.fault(kind="stuck")
+    caller.avatar()
+    caller.avatar(mode="nonsense")
+    assert (used(), sim.ledger()["total"]["tasks"], sim.ledger()["total"]["units"]) == (0, 3, "2.4")
+    sim.advance(60)
+    assert (used(), sim.ledger()["total"]["tasks"], sim.ledger()["total"]["units"]) == (0.8, 3, "1.6")
+    caller.post("/v1/audio/tts", {"text": "hello", "voice_id": "oversea_male1", "voice_language": "en"})
+    assert used() == 0.85
+
+
+def test_the_account_page_refuses_as_the_rest_of_the_api_does(caller):
     query = {"start_time": 0, "end_time": 1}
-    data = caller.get("/account/costs", params=query).json()["data"]
-    assert data["code"] == 0
-    pack = data["resource_pack_subscribe_infos"][0]
-    assert pack["total_quantity"] - pack["remaining_quantity"] == 1
+    assert caller.get("/account/costs", params=query).json()["data"]["code"] == 0
     assert caller.get("/account/costs").json()["code"] == 1201
     assert caller.get("/account/costs", params=query, headers={"Authorization": "x"}).json()["code"] == 1002
 
