@@ -53,7 +53,7 @@ def _relay(word: str, prefix: str) -> Dialect:
         paths={endpoint: f"{prefix}{path}" for endpoint, path in _KLING_PATHS.items()},
         envelope=envelope,
         # new-api's shared validator refuses an empty prompt before it routes.
-        prompt_rule=word in ("v2", "v3", "v4", "v7", "omni"),
+        prompt_rule=word in ("v2", "v3", "v4", "v7", "omni", "succeed"),
         # A gateway with task records of its own finds them by its own id, and lists them nowhere.
         queries_by_external_id=word == "v1",
         lists=word == "v1",

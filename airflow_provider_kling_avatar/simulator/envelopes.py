@@ -56,8 +56,9 @@ class KlingEnvelope:
         return self._wrap(self.details(view))
 
     def refused(self, refusal: Refusal, action: Action) -> Answer:  # noqa: ARG002 - other envelopes need it
-        """Answer a refusal."""
-        return answer_refusal(refusal, kling_error(refusal))
+        """Answer a refusal; a slug is the word of a gateway in between."""
+        slug = refusal.slug
+        return answer_refusal(refusal, gateway_error(slug, refusal.message) if slug else kling_error(refusal))
 
     def summary(self, view: TaskView) -> dict[str, Any]:
         """Describe a task as `create` does."""
@@ -156,6 +157,11 @@ def deductions(view: TaskView) -> dict[str, Any]:
 def kling_error(refusal: Refusal) -> dict[str, Any]:
     """Word a refusal as Kling does."""
     return {"code": refusal.code, "message": refusal.message, "request_id": new_id()}
+
+
+def gateway_error(slug: str, message: str) -> dict[str, Any]:
+    """Word an error of a gateway's own, as new-api does."""
+    return {"code": slug, "message": message, "data": None}
 
 
 def answer_refusal(refusal: Refusal, body: dict[str, Any], status: int | None = None) -> Answer:

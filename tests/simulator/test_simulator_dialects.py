@@ -253,11 +253,26 @@ def test_omni_wraps_klings_data_in_a_task_record(sim, caller):
         ("v7", lambda a: a["error"]["message"]),
         ("v8", lambda a: a["data"]["task_status_msg"]),
         ("omni", lambda a: a["data"]["data"]["task_status_msg"]),
+        ("succeed", lambda a: a["data"]["data"]["data"]["task_status_msg"]),
     ],
 )
 def test_every_relay_tells_why_a_task_failed(sim, caller, word, reason):
     failed = finished(sim, caller, word, kind="fail_task", reason="Image pixel is invalid")[1]
     assert reason(failed) == "Image pixel is invalid"
+
+
+def test_a_failure_may_come_wrapped_in_words_of_success(sim, caller):
+    failed = finished(sim, caller, "succeed", kind="fail_task")[1]
+    assert (failed["code"], failed["message"]) == ("success", "")
+    assert (failed["data"]["status"], failed["data"]["fail_reason"]) == ("FAILURE", "SUCCEED")
+    klings = failed["data"]["data"]
+    assert (klings["code"], klings["message"], klings["data"]["task_status"]) == (0, "SUCCEED", "failed")
+    assert klings["data"]["task_status_msg"] == "Failure to pass the risk control system"
+
+
+def test_the_relay_that_words_failures_as_success_words_successes_as_new_api_does(sim, caller):
+    done = finished(sim, caller, "succeed")[1]["data"]
+    assert (done["status"], done["fail_reason"]) == ("SUCCESS", done["result_url"])
 
 
 def test_new_api_hides_klings_refusal_as_text_in_the_message(sim, caller):
