@@ -19,6 +19,7 @@ from airflow_provider_kling_avatar.simulator.lifecycle import SUBMITTED, State, 
 from airflow_provider_kling_avatar.simulator.lists import Lists
 from airflow_provider_kling_avatar.simulator.media import audio_seconds, check_length
 from airflow_provider_kling_avatar.simulator.refusals import NoSuchTask, Refusal
+from airflow_provider_kling_avatar.simulator.schemas import AUDIO_LENGTH
 from airflow_provider_kling_avatar.simulator.store import TaskRow
 from airflow_provider_kling_avatar.simulator.views import TaskView, view_of
 
@@ -32,9 +33,7 @@ if TYPE_CHECKING:
     from airflow_provider_kling_avatar.simulator.store import Store
 
 _AUDIO_ID_SECONDS = 30 * 24 * 3600
-_LONGEST_BILL_SECONDS = 24 * 3600
 _STEEPEST_RATIO = 10
-_AUDIO_ID_RULES = {"min_seconds": 2, "max_seconds": 300}
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,6 @@ class Desk:
         body = {name: value for name, value in order.body.items() if value != ""}
         _check_prompt(order, body)
         rules = contract(order.dialect.name, order.endpoint)
-        if rules is None:
-            raise Refusal(1203)
         rules.check(body)
         order = replace(order, body=rules.known(body))
         taken = {field.name: self._cupboard.take(field) for field in rules.media(body)}
@@ -153,8 +150,6 @@ class Desk:
         mode = body.get("mode", "pro" if str(body.get("model", "")).endswith("-pro") else "std")
         # The one gateway that asks for the length bills by what it was told, before it looks.
         billed = Decimal(str(body.get("audio_duration_seconds", prices.billed_seconds(seconds))))
-        if billed > _LONGEST_BILL_SECONDS:
-            raise Refusal(1201, "audio_duration_seconds is not the length of an audio")
         row = self._row(order, seconds, prices.avatar_units(mode, billed))
         return replace(row, mode=mode, image=image, audio=audio, aspect_ratio=body.get("aspect_ratio"))
 
@@ -171,7 +166,7 @@ class Desk:
             if self._clock.now() - row.created_at > _AUDIO_ID_SECONDS:
                 raise Refusal(1201, f"audio_id has expired: {body['audio_id']}")
             seconds = Decimal(row.seconds)
-            check_length("audio_id", seconds, _AUDIO_ID_RULES)
+            check_length("audio_id", seconds, AUDIO_LENGTH)
             return row.audio, seconds
         return self._say(body["text"], speech.language_of(body["voice_id"]), 1.0)
 

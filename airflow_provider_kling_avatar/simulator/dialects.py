@@ -1,6 +1,6 @@
 """The APIs this server speaks: where each lives, whose keys it takes, how it words answers. Data only.
 
-It knows paths, contracts' names and differences that are facts about a vendor. It must not know how a
+It knows paths, schemas' names and differences that are facts about a vendor. It must not know how a
 request is carried out.
 """
 
@@ -27,7 +27,7 @@ class Dialect:
     """One vendor's API as served here."""
 
     name: str
-    """The name of its contracts."""
+    """The name of its schemas."""
     desk: str
     """Who keeps its tasks: dialects with the same desk see each other's."""
     paths: dict[str, str]

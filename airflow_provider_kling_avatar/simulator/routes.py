@@ -1,4 +1,4 @@
-"""The vendors' HTTP surface: one create, one list and one query route per dialect and endpoint.
+"""The vendors' HTTP surface: one create, and for films one list and one query route, per dialect.
 
 It knows how to read a request and which of the desk's verbs it means. It must not know what a body may
 contain or how answers are worded.
@@ -122,6 +122,8 @@ def vendor_routes(
         for endpoint, path in dialect.paths.items():
             counter = Counter(dialect, endpoint, accounts, desk, public_url, booked)
             router.add_api_route(path, _creator(counter), methods=["POST"], response_model=None)
+            if endpoint == "speech":
+                continue  # done when it is answered: no page has a query for it
             if dialect.lists:
                 router.add_api_route(path, _lister(counter), methods=["GET"], response_model=None)
             router.add_api_route(f"{path}/{{wanted}}", _finder(counter), methods=["GET"], response_model=None)
