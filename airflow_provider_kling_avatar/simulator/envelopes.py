@@ -52,8 +52,9 @@ class KlingEnvelope:
         return self._wrap([self.details(view) for view in views])
 
     def spoken(self, view: TaskView) -> Answer:
-        """Answer text-to-speech, which is done when it is answered."""
-        return self._wrap(self.details(view))
+        """Answer text-to-speech, which is done when it is answered and has no name or watermark."""
+        absent = ("task_info", "watermark_info")
+        return self._wrap({name: value for name, value in self.details(view).items() if name not in absent})
 
     def refused(self, refusal: Refusal, action: Action) -> Answer:  # noqa: ARG002 - other envelopes need it
         """Answer a refusal; a slug is the word of a gateway in between."""

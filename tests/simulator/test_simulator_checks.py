@@ -45,6 +45,11 @@ def test_bad_credentials_get_the_documented_code(caller, header, code):
     assert (answer.status_code, answer.json()["code"]) == (401, code)
 
 
+def test_an_unknown_key_gets_the_words_seen_live(caller):
+    answer = caller.get(PATH, headers={"Authorization": "Bearer sk-wrong"})
+    assert "token was expected to have 3 parts, but got 0" in answer.json()["message"]
+
+
 def test_a_signed_token_and_the_api_key_are_one_account(caller):
     task = caller.avatar().json()["data"]["task_id"]
     answer = caller.get(f"{PATH}/{task}", headers={"Authorization": f"Bearer {token()}"})

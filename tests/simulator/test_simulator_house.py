@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import html
+import json
 import os
 import re
 import signal
@@ -114,6 +115,69 @@ def test_reset_forgets_everything(sim, caller):
     assert caller.post("/simulator/reset").status_code == 200
     assert caller.get(PATH).json()["data"] == []
     assert sim.ledger()["entries"] == []
+
+
+STEERING = [
+    ("POST", "faults", {"kind": "html", "times": 0}),
+    ("DELETE", "faults", None),
+    ("POST", "clock", {"advance": 1}),
+    ("POST", "reset", None),
+    ("POST", "lists", {"lag_seconds": 5}),
+    ("POST", "tasks", {"count": 1}),
+    ("POST", "key", {"api_key": "sk-stolen"}),
+]
+"""All that changes the simulator."""
+FOREIGN = [
+    {"Origin": "http://evil.test"},
+    {"Origin": "null"},
+    {"Origin": "http://127.0.0.1:1"},
+    {"Origin": "http://localhost:3000"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+]
+"""What a browser says on behalf of a page that is not the simulator's own."""
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=lambda h: "".join(h.values()))
+@pytest.mark.parametrize(("method", "page", "body"), STEERING)
+def test_other_web_pages_cannot_steer_it(sim, caller, method, page, body, headers):
+    caller.avatar()
+    answer = requests.request(method, f"{sim.url}/simulator/{page}", json=body, headers=headers, timeout=20)
+    assert answer.status_code == 403
+    assert "another web page" in answer.json()["detail"]
+    assert sim.state.faults.listing() == []
+    assert len(sim.ledger()["entries"]) == 1
+    assert caller.get(PATH).status_code == 200
+
+
+@pytest.mark.parametrize("origin", [True, False])
+@pytest.mark.parametrize(("method", "page", "body"), STEERING[:-1])
+def test_its_own_page_and_clients_without_an_origin_can_steer_it(sim, method, page, body, origin):
+    headers = {"Origin": sim.url, "Sec-Fetch-Site": "same-origin"} if origin else {}
+    url = f"{sim.url}/simulator/{page}"
+    assert requests.request(method, url, json=body, headers=headers, timeout=20).ok
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x"]
+)
+@pytest.mark.parametrize(("method", "page", "body"), [row for row in STEERING if row[0] == "POST"])
+def test_a_form_cannot_steer_it_and_is_told_what_to_send(sim, method, page, body, kind):
+    answer = requests.request(
+        method,
+        f"{sim.url}/simulator/{page}",
+        data=json.dumps(body or {}),
+        headers={"Content-Type": kind},
+        timeout=20,
+    )
+    assert answer.status_code == 415
+    assert "content-type: application/json" in answer.json()["detail"]
+    assert sim.state.faults.listing() == []
+
+
+def test_looking_at_it_is_not_steering(sim):
+    for page in ("", "/ledger", "/faults", "/lists", "/clock"):
+        assert requests.get(f"{sim.url}/simulator{page}", headers=FOREIGN[0], timeout=20).ok
 
 
 def test_the_clock_goes_forward_only(caller):
