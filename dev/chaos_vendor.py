@@ -110,7 +110,7 @@ class LateDesk(Desk):
         """Find a task, if it may be seen yet."""
         row = super().find(dialect, endpoint, account, wanted)
         if wanted != row.task_id and self._is_hidden(row):
-            raise Refusal(1203, f"Task not found: {wanted[:100]}")
+            raise self.no_such_task(wanted)
         return row
 
     def page(self, dialect: Dialect, endpoint: str, account: str, number: int, size: int) -> list[TaskRow]:

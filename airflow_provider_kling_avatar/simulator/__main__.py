@@ -20,6 +20,7 @@ from airflow_provider_kling_avatar.simulator.settings import (
     DEFAULT_ACCOUNT,
     Account,
     DuplicatePolicy,
+    NotFoundForm,
     SimulatorSettings,
 )
 
@@ -89,6 +90,7 @@ def settings_from(argv: Sequence[str] | None) -> SimulatorSettings:
         list_page_cap=given.list_page_cap,
         slots=given.slots,
         duplicate_external_id=given.duplicate_external_id,
+        not_found=given.not_found,
         url_ttl_seconds=given.url_ttl_seconds,
         fetch_remote=given.fetch_remote,
         webhook_secret=given.webhook_secret,
@@ -130,7 +132,13 @@ def _parser() -> argparse.ArgumentParser:
         "--duplicate-external-id",
         choices=get_args(DuplicatePolicy),
         default=usual.duplicate_external_id,
-        help="what a repeated external_task_id gets; no vendor documents it. accept: a second task, billed too",
+        help="what a repeated external_task_id gets. refuse: code 1201, as Kling does; accept: a second task",
+    )
+    add(
+        "--not-found",
+        choices=get_args(NotFoundForm),
+        default=usual.not_found,
+        help="what a query for an unknown task gets. live: code 1201, as seen; documented: code 1203",
     )
     add("--url-ttl-seconds", type=_seconds, default=usual.url_ttl_seconds, help="how long a result URL works")
     add("--fetch-remote", action="store_true", help="contact media and callback URLs on other machines too")

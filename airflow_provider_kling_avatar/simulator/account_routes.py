@@ -1,7 +1,7 @@
 """The account pages of the official API: the packs a customer bought and what is left of them.
 
-It knows one made-up pack per account. It must not know how tasks come about. Unlike the real thing, which lags
-by twelve hours, the remainder is exact.
+It knows one made-up pack per account. It must not know how tasks come about. What is left moves when a task
+succeeds, at once and exactly, as it was seen to; the vendor allows itself a lag of twelve hours.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _asked_by(request: Request, accounts: Accounts) -> str:
 
 
 def _pack(account: str, ledger: Ledger) -> dict[str, Any]:
-    used = ledger.units_of(account)
+    used = ledger.units_charged(account)
     bought = ledger.opened_at
     return {
         "resource_pack_name": _PACK_NAME,

@@ -1,21 +1,20 @@
-"""The request contracts: reads the shared JSON Schema files and says what is wrong with a body.
+"""The request contracts: says what is wrong with a body, by its schema, and finds the media in it.
 
-It knows the schema files and the annotation keywords `x-media` and `x-messages` in them. They are the only
-thing shared with the client, read as data: importing its code would share its mistakes.
+It knows JSON Schema and the annotation keywords `x-media` and `x-messages`. It must not know what a vendor allows;
+that is `schemas`.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import relevance
 
 from airflow_provider_kling_avatar.simulator.refusals import Refusal
+from airflow_provider_kling_avatar.simulator.schemas import SCHEMAS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,18 +76,9 @@ class Contract:
 
 
 @cache
-def contract(dialect: str, endpoint: str) -> Contract | None:
-    """Load the contract of an endpoint; None if that dialect does not have it."""
-    source = (
-        files("airflow_provider_kling_avatar")
-        / "kling"
-        / "dialects"
-        / "schemas"
-        / f"{dialect}.{endpoint}.json"
-    )
-    if not source.is_file():
-        return None
-    return Contract(json.loads(source.read_text("utf-8")))
+def contract(dialect: str, endpoint: str) -> Contract:
+    """Make the contract of an endpoint that the dialect has."""
+    return Contract(SCHEMAS[dialect][endpoint])
 
 
 def _say(error: ValidationError) -> str:

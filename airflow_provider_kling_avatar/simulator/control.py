@@ -1,15 +1,17 @@
 """The simulator's own pages under `/simulator`: what it is, its ledger, its request log, faults and clock.
 
 It knows the operator's wishes. It must not know dialects. No key is asked for: the simulator listens on
-loopback, and holds nothing worth stealing.
+loopback, and holds nothing worth stealing. But a web page open in a browser on the same machine reaches loopback too,
+so what changes the simulator is refused to it.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
+from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Body, HTTPException, Request
+from fastapi import APIRouter, Body, Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
 from airflow_provider_kling_avatar import __version__
@@ -19,6 +21,8 @@ from airflow_provider_kling_avatar.simulator.settings import DEFAULT_ACCOUNT, Ac
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.simulator.state import SimulatorState
+
+_JSON: Final = "application/json"
 
 OWN_ENDPOINTS: Final = {
     "GET /": "this simulator for people",
@@ -93,9 +97,23 @@ def inspection_routes(state: SimulatorState) -> APIRouter:
     return router
 
 
+def refuse_other_pages(request: Request) -> None:
+    """Refuse a change that another web page, or a form on it, has made a browser send."""
+    if request.method == "GET":
+        return
+    headers = request.headers
+    origin = headers.get("origin")  # browsers name it on every POST, programs on none
+    is_foreign = origin is not None and urlsplit(origin).netloc != headers.get("host")
+    if is_foreign or headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        raise HTTPException(403, "refused: another web page sent this; send it without an Origin header")
+    kind = headers.get("content-type", _JSON).partition(";")[0].strip().lower()
+    if kind != _JSON:
+        raise HTTPException(415, f"refused: the body is {kind}; send content-type: {_JSON}")
+
+
 def steering_routes(state: SimulatorState) -> APIRouter:
     """Make the routes that change the simulator."""
-    router = APIRouter(redirect_slashes=False)
+    router = APIRouter(redirect_slashes=False, dependencies=[Depends(refuse_other_pages)])
 
     @router.get("/simulator/faults")
     def list_faults() -> list[dict[str, Any]]:
@@ -134,7 +152,7 @@ def steering_routes(state: SimulatorState) -> APIRouter:
 
 def staging_routes(state: SimulatorState) -> APIRouter:
     """Make the routes that set the stage: what lists show, tasks that nobody ordered, other keys."""
-    router = APIRouter(redirect_slashes=False)
+    router = APIRouter(redirect_slashes=False, dependencies=[Depends(refuse_other_pages)])
 
     @router.post("/simulator/lists")
     def change_lists(changes: Annotated[dict[str, Any], Body()]) -> dict[str, Any]:

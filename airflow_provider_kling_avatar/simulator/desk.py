@@ -18,7 +18,8 @@ from airflow_provider_kling_avatar.simulator.faults import SPOILS_TASK
 from airflow_provider_kling_avatar.simulator.lifecycle import SUBMITTED, State, state_at
 from airflow_provider_kling_avatar.simulator.lists import Lists
 from airflow_provider_kling_avatar.simulator.media import audio_seconds, check_length
-from airflow_provider_kling_avatar.simulator.refusals import Refusal
+from airflow_provider_kling_avatar.simulator.refusals import NoSuchTask, Refusal
+from airflow_provider_kling_avatar.simulator.schemas import AUDIO_LENGTH
 from airflow_provider_kling_avatar.simulator.store import TaskRow
 from airflow_provider_kling_avatar.simulator.views import TaskView, view_of
 
@@ -32,9 +33,7 @@ if TYPE_CHECKING:
     from airflow_provider_kling_avatar.simulator.store import Store
 
 _AUDIO_ID_SECONDS = 30 * 24 * 3600
-_LONGEST_BILL_SECONDS = 24 * 3600
 _STEEPEST_RATIO = 10
-_AUDIO_ID_RULES = {"min_seconds": 2, "max_seconds": 300}
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,6 @@ class Desk:
         body = {name: value for name, value in order.body.items() if value != ""}
         _check_prompt(order, body)
         rules = contract(order.dialect.name, order.endpoint)
-        if rules is None:
-            raise Refusal(1203)
         rules.check(body)
         order = replace(order, body=rules.known(body))
         taken = {field.name: self._cupboard.take(field) for field in rules.media(body)}
@@ -88,11 +85,18 @@ class Desk:
     def find(self, dialect: Dialect, endpoint: str, account: str, wanted: str) -> TaskRow:
         """Find an account's task by its id or, where the API allows, by the caller's own."""
         row = self._store.by_id(wanted)
-        if row is None and dialect.queries_by_external_id:
-            row = self._store.by_external_id(account, wanted)
-        if row is None or (row.account, row.desk, row.endpoint) != (account, dialect.desk, endpoint):
-            raise Refusal(1203, f"Task not found: {wanted[:100]}")
-        return row
+        rows = [row] if row is not None else []
+        if dialect.queries_by_external_id:
+            rows += self._store.by_external_id(account, wanted)
+        mine = (account, dialect.desk, endpoint)
+        for row in rows:
+            if (row.account, row.desk, row.endpoint) == mine:
+                return row
+        raise self.no_such_task(wanted)
+
+    def no_such_task(self, wanted: str) -> NoSuchTask:
+        """Word that there is no task with this id, the vendor's or the caller's."""
+        return NoSuchTask(wanted, self._settings.not_found)
 
     def page(self, dialect: Dialect, endpoint: str, account: str, number: int, size: int) -> list[TaskRow]:
         """List one page (counted from 1) of an account's tasks, newest first, as far as lists show them."""
@@ -121,11 +125,12 @@ class Desk:
         with self._store.exclusive():
             policy = self._settings.duplicate_external_id
             if row.external_task_id is not None and policy != "accept":
-                first = self._store.by_external_id(row.account, row.external_task_id)
-                if first is not None and policy == "return-first":
-                    return first
-                if first is not None:
-                    raise Refusal(1201, f"external_task_id already exists: {row.external_task_id}")
+                # Names are unique in the account, whatever the endpoint.
+                taken = self._store.by_external_id(row.account, row.external_task_id)
+                if taken and policy == "return-first":
+                    return taken[0]
+                if taken:
+                    raise Refusal(1201, f"External_task_id {row.external_task_id} already exists")
             if row.endpoint != "speech" and self.slots_taken(row.account) >= self._settings.slots:
                 raise Refusal(1303)
             self._store.add(row)
@@ -144,9 +149,7 @@ class Desk:
         _check_aspect_ratio(body.get("aspect_ratio", "1:1"))
         mode = body.get("mode", "pro" if str(body.get("model", "")).endswith("-pro") else "std")
         # The one gateway that asks for the length bills by what it was told, before it looks.
-        billed = Decimal(str(body.get("audio_duration_seconds", seconds)))
-        if billed > _LONGEST_BILL_SECONDS:
-            raise Refusal(1201, "audio_duration_seconds is not the length of an audio")
+        billed = Decimal(str(body.get("audio_duration_seconds", prices.billed_seconds(seconds))))
         row = self._row(order, seconds, prices.avatar_units(mode, billed))
         return replace(row, mode=mode, image=image, audio=audio, aspect_ratio=body.get("aspect_ratio"))
 
@@ -163,7 +166,7 @@ class Desk:
             if self._clock.now() - row.created_at > _AUDIO_ID_SECONDS:
                 raise Refusal(1201, f"audio_id has expired: {body['audio_id']}")
             seconds = Decimal(row.seconds)
-            check_length("audio_id", seconds, _AUDIO_ID_RULES)
+            check_length("audio_id", seconds, AUDIO_LENGTH)
             return row.audio, seconds
         return self._say(body["text"], speech.language_of(body["voice_id"]), 1.0)
 

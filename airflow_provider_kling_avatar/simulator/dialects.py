@@ -1,6 +1,6 @@
 """The APIs this server speaks: where each lives, whose keys it takes, how it words answers. Data only.
 
-It knows paths, contracts' names and differences that are facts about a vendor. It must not know how a
+It knows paths, schemas' names and differences that are facts about a vendor. It must not know how a
 request is carried out.
 """
 
@@ -27,7 +27,7 @@ class Dialect:
     """One vendor's API as served here."""
 
     name: str
-    """The name of its contracts."""
+    """The name of its schemas."""
     desk: str
     """Who keeps its tasks: dialects with the same desk see each other's."""
     paths: dict[str, str]
@@ -53,7 +53,7 @@ def _relay(word: str, prefix: str) -> Dialect:
         paths={endpoint: f"{prefix}{path}" for endpoint, path in _KLING_PATHS.items()},
         envelope=envelope,
         # new-api's shared validator refuses an empty prompt before it routes.
-        prompt_rule=word in ("v2", "v3", "v4", "v7", "omni"),
+        prompt_rule=word in ("v2", "v3", "v4", "v7", "omni", "succeed"),
         # A gateway with task records of its own finds them by its own id, and lists them nowhere.
         queries_by_external_id=word == "v1",
         lists=word == "v1",

@@ -52,12 +52,14 @@ class KlingEnvelope:
         return self._wrap([self.details(view) for view in views])
 
     def spoken(self, view: TaskView) -> Answer:
-        """Answer text-to-speech, which is done when it is answered."""
-        return self._wrap(self.details(view))
+        """Answer text-to-speech, which is done when it is answered and has no name or watermark."""
+        absent = ("task_info", "watermark_info")
+        return self._wrap({name: value for name, value in self.details(view).items() if name not in absent})
 
     def refused(self, refusal: Refusal, action: Action) -> Answer:  # noqa: ARG002 - other envelopes need it
-        """Answer a refusal."""
-        return answer_refusal(refusal, kling_error(refusal))
+        """Answer a refusal; a slug is the word of a gateway in between."""
+        slug = refusal.slug
+        return answer_refusal(refusal, gateway_error(slug, refusal.message) if slug else kling_error(refusal))
 
     def summary(self, view: TaskView) -> dict[str, Any]:
         """Describe a task as `create` does."""
@@ -156,6 +158,11 @@ def deductions(view: TaskView) -> dict[str, Any]:
 def kling_error(refusal: Refusal) -> dict[str, Any]:
     """Word a refusal as Kling does."""
     return {"code": refusal.code, "message": refusal.message, "request_id": new_id()}
+
+
+def gateway_error(slug: str, message: str) -> dict[str, Any]:
+    """Word an error of a gateway's own, as new-api does."""
+    return {"code": slug, "message": message, "data": None}
 
 
 def answer_refusal(refusal: Refusal, body: dict[str, Any], status: int | None = None) -> Answer:

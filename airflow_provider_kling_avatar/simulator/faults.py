@@ -31,6 +31,8 @@ FaultKind = Literal[
     "no_url",
     "stuck",
     "unknown_status",
+    "not_found",
+    "success_code",
     "half_file",
     "empty_file",
     "other_bytes",
@@ -39,6 +41,12 @@ FaultKind = Literal[
 
 SPOILS_TASK: Final = frozenset({"fail_task", "stuck", "unknown_status", "no_url"})
 """Kinds that mark the task which the matched request creates."""
+
+NEEDS_DIALECT: Final = SPOILS_TASK | {"error_code", "not_found", "success_code"}
+"""Kinds that only the vendor's own routes can carry out: they take its words, or the task."""
+
+_MEANT_FOR: Final[dict[str, CallName]] = {"not_found": "query", "success_code": "create"}
+"""Kinds that hit one call unless told otherwise."""
 
 _ON_ANY_ANSWER: Final = frozenset({"no_url"})
 """Kinds that mark a task, and can also spoil one answer about it."""
@@ -61,7 +69,8 @@ class Fault:
     - `drop_before`: the request is read, takes no effect, and the connection is closed without an answer
     - `drop_after`: the request takes effect (and is billed), then the same; a client cannot tell them apart
     - `http_error`: a bare HTTP error (`status`, default 502, `message`), as a proxy gives it
-    - `error_code`: a vendor's refusal (`code`, `message`, `status`) in the dialect's own envelope
+    - `error_code`: a vendor's refusal (`code`, default 5000, `message`, `status`) in the dialect's own envelope; a
+      text as `code` is the word of a gateway, such as `do_request_failed`
     - `slow`: the request takes effect, the answer comes `seconds` later (`accept: false`: effect comes late too)
     - `html`: an HTML page with `status` (default 502)
     - `redirect`: a 301 to `location`
@@ -71,6 +80,9 @@ class Fault:
     - `no_url`: the created task succeeds without a URL; on a GET, that one answer has none
     - `stuck`: the created task never ends
     - `unknown_status`: the created task shows `word` instead of `processing`
+    - `not_found`: a query for one task says that there is none, though there is
+    - `success_code`: the good answer, usually to a create, has `code` (default 202) for Kling's 0, its content under
+      `data`, and HTTP `status` (default 200)
     - `half_file`: a download gives half of the file, announced as the whole
     - `empty_file`: a download gives 0 bytes
     - `other_bytes`: a download gives as many bytes, but not the same
@@ -91,8 +103,8 @@ class Fault:
     """Whether the request takes effect although its answer is spoiled; None: as `kind` says."""
     status: Annotated[int, Field(ge=200, le=599)] | None = None
     """HTTP status, for the kinds that answer with one."""
-    code: int = 5000
-    """The vendor's code, for `error_code`."""
+    code: int | str | None = None
+    """The vendor's code or a gateway's word, for `error_code` and `success_code`; None: as `kind` says."""
     message: str | None = None
     """Text of the error; None: the table's own."""
     seconds: Annotated[float, Field(ge=0)] = 10.0
@@ -114,8 +126,12 @@ class Fault:
 
     def __post_init__(self) -> None:
         """Refuse a path that is no regular expression, and to spoil a task where none is created."""
+        if self.code is None:
+            self.code = 202 if self.kind == "success_code" else 5000
         if self.call in ("list", "query") and self.kind in SPOILS_TASK - _ON_ANY_ANSWER:
             raise ValueError(f"{self.kind} spoils a task as it is created: a {self.call} creates none")
+        if self.kind == "not_found" and self.call not in (None, "query"):
+            raise ValueError(f"not_found is the answer to a query for one task, not to a {self.call}")
         try:
             re.compile(self.path or "")
         except re.error as error:
@@ -131,7 +147,8 @@ class Fault:
         wanted = self.method or ("POST" if self.kind in SPOILS_TASK and self.call is None else None)
         if wanted is not None and wanted.upper() != method:
             return False
-        if self.call is not None and self.call != call:
+        wanted_call = self.call or _MEANT_FOR.get(self.kind)
+        if wanted_call is not None and wanted_call != call:
             return False
         if self.path is None and self.kind in SPOILS_FILE:
             return path.startswith("/media/")

@@ -14,6 +14,8 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_provider_kling_avatar.simulator.faults import NEEDS_DIALECT
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -128,8 +130,8 @@ class Gate:
         )
 
     async def _spoil(self, fault: Fault, scope: Scope, replay: Receive, receive: Receive, send: Send) -> None:
-        if fault.kind in ("error_code", "fail_task", "no_url", "stuck", "unknown_status"):
-            await self._app(scope, replay, send)  # needs the dialect or the task: the desk does it
+        if fault.kind in NEEDS_DIALECT:
+            await self._app(scope, replay, send)
             return
         if fault.kind == "no_ranges":
             await self._app(_without_range(scope), replay, send)

@@ -1,7 +1,9 @@
 """What it would have cost: one line per accepted request, from the rows and the price list.
 
-It knows how to add up. It must not know requests or answers. A failed task is billed nothing here; whether
-the vendors refund failures is not documented. The list price is an estimate, never an invoice.
+It knows how to add up. It must not know requests or answers. An entry has its price from the moment its task is
+accepted, so that a clip ordered twice shows at once; what an account has been charged moves as the vendor's own
+balance does, when a task succeeds. A failed task is billed nothing here; whether the vendors charge for failures is
+not known. The list price is an estimate, never an invoice.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_kling_avatar.simulator.lifecycle import FAILED, state_at
+from airflow_provider_kling_avatar.simulator.lifecycle import FAILED, SUCCEED, state_at
 from airflow_provider_kling_avatar.simulator.prices import USD_PER_UNIT, plain
 
 if TYPE_CHECKING:
@@ -45,10 +47,12 @@ class Ledger:
             },
         }
 
-    def units_of(self, account: str) -> Decimal:
-        """Add up what an account has used, in units."""
-        mine = (entry for entry in self.entries() if entry["account"] == account)
-        return sum((Decimal(entry["units"]) for entry in mine), Decimal(0))
+    def units_charged(self, account: str) -> Decimal:
+        """Add up what was taken from an account so far, in units: only for what has succeeded."""
+        now = self._clock.now()
+        rows = self._store.of_account(account)
+        done = (Decimal(row.units) for row in rows if state_at(row, now).status == SUCCEED)
+        return sum(done, Decimal(0))
 
     def _entry(self, row: TaskRow, now: float) -> dict[str, Any]:
         status = state_at(row, now).status

@@ -6,7 +6,10 @@ wire; that is `envelopes` and `relays`.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from airflow_provider_kling_avatar.simulator.settings import NotFoundForm
 
 CODES: Final[dict[int, tuple[int, str]]] = {
     1000: (401, "Authentication failed"),
@@ -32,6 +35,12 @@ CODES: Final[dict[int, tuple[int, str]]] = {
     5002: (504, "Server internal timeout"),
 }
 """Code -> (HTTP status, text). Source: https://kling.ai/document-api/api/get-started/error-codes"""
+
+_NO_SUCH_TASK: Final[dict[NotFoundForm, tuple[int, str]]] = {
+    "live": (1201, "Task not found by id/external id: {}"),
+    "documented": (1203, "Task not found: {}"),
+}
+"""Form -> (code, text). The live one was seen by six parties, with HTTP 400; the one of the error table by nobody."""
 
 
 class Refusal(Exception):  # noqa: N818 - a vendor's answer, not an error of the simulator
@@ -61,3 +70,12 @@ class Refusal(Exception):  # noqa: N818 - a vendor's answer, not an error of the
     def is_about_credentials(self) -> bool:
         """Whether the caller was not recognised, as opposed to refused."""
         return self.status == 401 or 1000 <= self.code <= 1004
+
+
+class NoSuchTask(Refusal):
+    """What a query for a task gets that is not there, or is somebody else's."""
+
+    def __init__(self, wanted: str, form: NotFoundForm) -> None:
+        """Name the id that was asked for, as the vendor does."""
+        code, words = _NO_SUCH_TASK[form]
+        super().__init__(code, words.format(wanted))

@@ -14,9 +14,11 @@ from airflow_provider_kling_avatar.simulator.envelopes import (
     Answer,
     KlingEnvelope,
     answer_refusal,
+    gateway_error,
     kling_error,
 )
 from airflow_provider_kling_avatar.simulator.lifecycle import FAILED, PROCESSING, SUBMITTED, SUCCEED
+from airflow_provider_kling_avatar.simulator.refusals import NoSuchTask
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.simulator.refusals import Refusal
@@ -85,12 +87,25 @@ class NewApiEnvelope(KlingEnvelope):
             error = {"message": refusal.message, "type": "new_api_error", "param": "", "code": ""}
             return answer_refusal(refusal, {"error": error}, 401)
         if refusal.slug or refusal.code == _MALFORMED:
-            return answer_refusal(refusal, _slug(refusal.slug or "invalid_request", refusal.message))
-        if action == "query" and refusal.code == _TASK_NOT_FOUND:
-            return answer_refusal(refusal, _slug("task_not_exist", "task_not_exist"), 400)
+            return answer_refusal(refusal, gateway_error(refusal.slug or "invalid_request", refusal.message))
+        # It looks into its own records and asks Kling nothing.
+        if isinstance(refusal, NoSuchTask) or (action == "query" and refusal.code == _TASK_NOT_FOUND):
+            return answer_refusal(refusal, gateway_error("task_not_exist", "task_not_exist"), 400)
         if refusal.status == 200:  # Kling said no with HTTP 200: only the text survives
-            return answer_refusal(refusal, _slug("task_failed", refusal.message), 400)
-        return answer_refusal(refusal, _slug("fail_to_fetch_task", json.dumps(kling_error(refusal))))
+            return answer_refusal(refusal, gateway_error("task_failed", refusal.message), 400)
+        return answer_refusal(refusal, gateway_error("fail_to_fetch_task", json.dumps(kling_error(refusal))))
+
+
+class SucceedEnvelope(NewApiEnvelope):
+    """V2, as of a version that took `message` for the reason of a failure: it says `SUCCEED`.
+
+    Source: github QuantumNous/new-api, pull request 2532
+    """
+
+    def record(self, view: TaskView, upstream: Any) -> dict[str, Any]:
+        """Describe a task; why it failed is told by Kling's answer inside only."""
+        record = super().record(view, upstream)
+        return record | {"fail_reason": "SUCCEED"} if view.state.reason else record
 
 
 class OmniEnvelope(NewApiEnvelope):
@@ -262,9 +277,6 @@ RELAYS: Final[dict[str, KlingEnvelope]] = {
     "v7": OpenRouteEnvelope(),
     "v8": DuomiEnvelope(),
     "omni": OmniEnvelope(),
+    "succeed": SucceedEnvelope(),
 }
 """Path word after `/relay/` -> envelope."""
-
-
-def _slug(slug: str, message: str) -> dict[str, Any]:
-    return {"code": slug, "message": message, "data": None}

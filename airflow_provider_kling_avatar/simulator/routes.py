@@ -1,4 +1,4 @@
-"""The vendors' HTTP surface: one create, one list and one query route per dialect and endpoint.
+"""The vendors' HTTP surface: one create, and for films one list and one query route, per dialect.
 
 It knows how to read a request and which of the desk's verbs it means. It must not know what a body may
 contain or how answers are worded.
@@ -18,11 +18,12 @@ from starlette.concurrency import run_in_threadpool
 
 from airflow_provider_kling_avatar.simulator.desk import Desk, Order
 from airflow_provider_kling_avatar.simulator.dialects import DIALECTS, Dialect
+from airflow_provider_kling_avatar.simulator.envelopes import Answer
 from airflow_provider_kling_avatar.simulator.refusals import Refusal
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.simulator.accounts import Accounts
-    from airflow_provider_kling_avatar.simulator.envelopes import Action, Answer, KlingEnvelope
+    from airflow_provider_kling_avatar.simulator.envelopes import Action, KlingEnvelope
     from airflow_provider_kling_avatar.simulator.faults import Fault
 
 Handler = Callable[[Request], Awaitable[JSONResponse]]
@@ -30,6 +31,7 @@ Handler = Callable[[Request], Awaitable[JSONResponse]]
 _PAGE_NUMBERS = range(1, 1001)
 _LONGEST_NUMBER = 6
 _PAGE_SIZES = range(1, 501)
+_GATEWAY_TROUBLE = 5000
 
 
 @dataclass(frozen=True)
@@ -53,15 +55,19 @@ class Counter:
         order = Order(self.dialect, self.endpoint, account, _object(body), self._base_url(request), fault)
         view = self.desk.accept(order)
         self.booked()
-        if fault is not None:
-            raise_if_refusing(fault)
-        return self._envelope.spoken(view) if self.endpoint == "speech" else self._envelope.created(view)
+        raise_if_refusing(fault)
+        answer = self._envelope.spoken if self.endpoint == "speech" else self._envelope.created
+        return _recoded(fault, answer(view))
 
     def query(self, request: Request, wanted: str) -> Answer:
         """Tell about one task."""
         account, with_url = self._account(request), self._show_url(request)
+        fault = fault_of(request)
+        if fault is not None and fault.kind == "not_found":
+            raise self.desk.no_such_task(wanted)
         row = self.desk.find(self.dialect, self.endpoint, account, wanted)
-        return self._envelope.one(self.desk.look_at(row, self._base_url(request), with_url=with_url))
+        view = self.desk.look_at(row, self._base_url(request), with_url=with_url)
+        return _recoded(fault, self._envelope.one(view))
 
     def page(self, request: Request) -> Answer:
         """List tasks."""
@@ -73,7 +79,7 @@ class Counter:
         look = partial(
             self.desk.look_at, base_url=self._base_url(request), with_url=with_url, lag_seconds=lag
         )
-        return self._envelope.many([look(row) for row in rows])
+        return _recoded(fault_of(request), self._envelope.many([look(row) for row in rows]))
 
     def answer(self, action: Action, work: Callable[[], Answer]) -> JSONResponse:
         """Carry out `work` and word whatever comes of it."""
@@ -116,6 +122,8 @@ def vendor_routes(
         for endpoint, path in dialect.paths.items():
             counter = Counter(dialect, endpoint, accounts, desk, public_url, booked)
             router.add_api_route(path, _creator(counter), methods=["POST"], response_model=None)
+            if endpoint == "speech":
+                continue  # done when it is answered: no page has a query for it
             if dialect.lists:
                 router.add_api_route(path, _lister(counter), methods=["GET"], response_model=None)
             router.add_api_route(f"{path}/{{wanted}}", _finder(counter), methods=["GET"], response_model=None)
@@ -129,9 +137,12 @@ def fault_of(request: Request) -> Fault | None:
 
 
 def raise_if_refusing(fault: Fault | None) -> None:
-    """Refuse, if the fault is one of the vendor's own error codes."""
-    if fault is not None and fault.kind == "error_code":
-        raise Refusal(fault.code, fault.message, status=fault.status, retry_after=fault.retry_after)
+    """Refuse, if the fault is one of the vendor's own error codes, or a gateway's word."""
+    if fault is None or fault.kind != "error_code":
+        return
+    code, slug = (fault.code, "") if isinstance(fault.code, int) else (_GATEWAY_TROUBLE, str(fault.code))
+    message = fault.message or slug or None
+    raise Refusal(code, message, status=fault.status, slug=slug, retry_after=fault.retry_after)
 
 
 def note_account(request: Request, name: str) -> None:
@@ -176,6 +187,14 @@ def _object(body: bytes) -> dict[str, Any]:
 
 def _no_number(word: str) -> float:
     raise ValueError(f"{word} is no JSON")
+
+
+def _recoded(fault: Fault | None, answer: Answer) -> Answer:
+    """Put the fault's success code on a good answer."""
+    if fault is None or fault.kind != "success_code":
+        return answer
+    body = answer.body if "data" in answer.body else {"data": answer.body}
+    return Answer(fault.status or answer.status, body | {"code": fault.code})
 
 
 def _whole(request: Request, name: str, default: int, allowed: range) -> int:

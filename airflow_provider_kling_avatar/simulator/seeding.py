@@ -70,7 +70,7 @@ def rows_of(
     """Make the rows, newest first; `image` and `audio` (of so many `seconds`) are file names in the media folder."""
     dialect = next(d for d in DIALECTS if d.name == seed.api and seed.endpoint in d.paths)
     units = (
-        prices.avatar_units("std", seconds)
+        prices.avatar_units("std", prices.billed_seconds(seconds))
         if seed.endpoint == "avatar"
         else prices.image_to_video_units("", "std", seconds)
     )

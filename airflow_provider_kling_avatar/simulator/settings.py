@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DuplicatePolicy = Literal["refuse", "return-first", "accept"]
+NotFoundForm = Literal["live", "documented"]
 
 DEFAULT_API_KEY = "sk-simulator"
 DEFAULT_ACCESS_KEY = "simulator-access-key"
@@ -64,10 +65,13 @@ class SimulatorSettings:
     slots: int = 5
     """Video tasks an account may have unfinished at once; one more is refused with code 1303."""
     duplicate_external_id: DuplicatePolicy = "refuse"
-    """What a second create under a known `external_task_id` gets. Some vendors say that ids are unique, none what
-    a second one gets: `refuse` answers HTTP 400 with code 1201, `return-first` answers with the first task and bills
-    nothing. `accept` is a vendor for whom ids are not unique: it makes and bills a second task; a query by the id
-    answers with the first, the list shows both."""
+    """What a second create under a known `external_task_id` of the same account gets, whatever its endpoint:
+    `refuse` answers HTTP 400 with code 1201, as Kling was seen to; `return-first` answers with the first task and
+    bills nothing; `accept` is a vendor for whom ids are not unique: it makes and bills a second task, a query by the
+    id answers with the first of its endpoint, the list shows both."""
+    not_found: NotFoundForm = "live"
+    """What a query for an unknown task gets: `live` is HTTP 400 with code 1201 and the id in the text, as seen by
+    whoever asked the real API; `documented` is HTTP 404 with code 1203, as in the official error table."""
     url_ttl_seconds: float = 3600.0
     """How long a result URL works. The next query hands out a fresh one."""
     fetch_remote: bool = False

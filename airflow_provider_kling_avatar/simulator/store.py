@@ -122,12 +122,11 @@ class Store:
         """Find a task by the simulator's own id."""
         return next(iter(self._rows("WHERE task_id = ?", task_id)), None)
 
-    def by_external_id(self, account: str, external_task_id: str) -> TaskRow | None:
-        """Find an account's task by the caller's id; the first one if there are several."""
-        rows = self._rows(
+    def by_external_id(self, account: str, external_task_id: str) -> list[TaskRow]:
+        """List an account's tasks with the caller's id, the first one first."""
+        return self._rows(
             "WHERE account = ? AND external_task_id = ? ORDER BY number", account, external_task_id
         )
-        return next(iter(rows), None)
 
     def of_account(self, account: str) -> list[TaskRow]:
         """List an account's tasks, newest first."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     AnyPacket = Packet[Any]
 
-LOOKS: Final = {"std": (1280, 24), "pro": (1920, 48)}
+LOOKS: Final = {"std": (1280, 24), "pro": (1920, 48), "4k": (3840, 48)}
 """Mode -> (longest side in pixels, frames per second), as resellers describe the real output."""
 
 _FRAMES = 3000

@@ -69,7 +69,7 @@ def test_every_status_change_is_announced_once_in_the_classic_shape(sim, caller,
     assert "code" not in bodies[2]
     assert bodies[2]["task_info"]["external_task_id"] == "mine"
     assert bodies[2]["task_result"]["videos"][0]["url"].startswith(sim.url)
-    assert bodies[2]["final_unit_deduction"] == "1"
+    assert bodies[2]["final_unit_deduction"] == "0.8"
     assert not {"webhook-id", "webhook-signature"} & {name.lower() for name in listener.received[0][0]}
 
 

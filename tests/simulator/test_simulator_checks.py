@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import logging
 import threading
 import time
@@ -15,6 +16,7 @@ import requests
 
 AK, SK = "simulator-access-key", "simulator-secret-key-0123456789abcdef"
 PATH = "/v1/videos/avatar/image2video"
+IMAGE_TO_VIDEO = "/v1/videos/image2video"
 
 
 def token(secret=SK, **changes):
@@ -41,6 +43,11 @@ def token(secret=SK, **changes):
 def test_bad_credentials_get_the_documented_code(caller, header, code):
     answer = caller.get(PATH, headers={"Authorization": header()})
     assert (answer.status_code, answer.json()["code"]) == (401, code)
+
+
+def test_an_unknown_key_gets_the_words_seen_live(caller):
+    answer = caller.get(PATH, headers={"Authorization": "Bearer sk-wrong"})
+    assert "token was expected to have 3 parts, but got 0" in answer.json()["message"]
 
 
 def test_a_signed_token_and_the_api_key_are_one_account(caller):
@@ -134,10 +141,52 @@ def test_each_documented_audio_format_is_measured_by_its_content(sim, caller, co
     assert float(seconds) == pytest.approx(3, abs=0.1)
 
 
-def test_a_repeated_external_id_is_refused_and_named(sim, caller):
-    assert caller.avatar(external_task_id="twice").status_code == 200
-    assert "twice" in refusal(caller.avatar(external_task_id="twice"))
+@pytest.mark.parametrize("path", [PATH, f"/kling{PATH}", f"/relay/kling{PATH}"])
+def test_a_repeated_external_id_is_refused_in_the_words_seen_live_and_bills_nothing(sim, caller, path):
+    assert caller.avatar(path, external_task_id="twice").status_code == 200
+    assert refusal(caller.avatar(path, external_task_id="twice")) == "External_task_id twice already exists"
+    sim.advance(60)
+    assert refusal(caller.avatar(path, external_task_id="twice")), "a name stays taken when its task is over"
     assert sim.ledger()["total"]["tasks"] == 1
+
+
+def test_new_api_passes_the_refusal_of_a_repeated_external_id_on_as_text(caller):
+    path = f"/relay/v2/kling{PATH}"
+    assert caller.avatar(path, external_task_id="twice").status_code == 200
+    answer = caller.avatar(path, external_task_id="twice")
+    assert (answer.status_code, answer.json()["code"]) == (400, "fail_to_fetch_task")
+    assert json.loads(answer.json()["message"])["message"] == "External_task_id twice already exists"
+
+
+def test_an_external_id_is_taken_for_all_endpoints_of_an_account(sim, caller, make_picture):
+    film = {"image": make_picture(), "external_task_id": "a film"}
+    assert caller.post(IMAGE_TO_VIDEO, film).status_code == 200
+    assert refusal(caller.avatar(external_task_id="a film")) == "External_task_id a film already exists"
+    assert caller.avatar(external_task_id="a head").status_code == 200
+    taken = caller.post(IMAGE_TO_VIDEO, film | {"external_task_id": "a head"})
+    assert refusal(taken) == "External_task_id a head already exists"
+    assert sim.ledger()["total"]["tasks"] == 2
+
+
+def test_speech_takes_no_external_id_and_so_none_is_taken_by_it(caller):
+    speech = {
+        "text": "hello",
+        "voice_id": "oversea_male1",
+        "voice_language": "en",
+        "external_task_id": "spoken",
+    }
+    for _ in range(2):
+        assert caller.post("/v1/audio/tts", speech).status_code == 200
+    assert caller.avatar(external_task_id="spoken").status_code == 200
+
+
+def test_a_vendor_that_takes_a_name_twice_finds_the_one_of_the_endpoint_that_is_asked(run, make_picture):
+    with run(duplicate_external_id="accept") as (_, caller):
+        film = {"image": make_picture(), "external_task_id": "both"}
+        ids = [caller.post(IMAGE_TO_VIDEO, film).json()["data"]["task_id"]]
+        ids += [caller.avatar(external_task_id="both").json()["data"]["task_id"]]
+        found = [caller.get(f"{path}/both").json()["data"]["task_id"] for path in (IMAGE_TO_VIDEO, PATH)]
+    assert found == ids
 
 
 def test_a_repeated_external_id_may_return_the_first_task(run):
@@ -162,7 +211,7 @@ def test_accounts_share_neither_ids_nor_slots_nor_tasks(run, other_account):
     with run(slots=1, accounts=(DEFAULT_ACCOUNT, other_account)) as (sim, caller):
         task = caller.avatar(external_task_id="same").json()["data"]["task_id"]
         caller.session.headers["Authorization"] = "Bearer sk-other"
-        assert caller.get(f"{PATH}/{task}").status_code == 404
+        assert "Task not found" in refusal(caller.get(f"{PATH}/{task}"))
         assert caller.avatar(external_task_id="same").status_code == 200
         assert [entry["account"] for entry in sim.ledger()["entries"]] == ["default", "other"]
 

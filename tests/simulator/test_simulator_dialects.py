@@ -36,8 +36,8 @@ def test_a_task_goes_through_submitted_and_processing_to_succeed(sim, caller, pa
     data = caller.get(where).json()["data"]
     assert data["task_status"] == "succeed"
     assert data["task_result"]["videos"][0]["duration"] == "2.5"
-    assert data["final_unit_deduction"] == "1"
-    assert data["final_balance_deduction"] == {"quota": "1", "list_price": "0.14"}
+    assert data["final_unit_deduction"] == "0.8"
+    assert data["final_balance_deduction"] == {"quota": "0.8", "list_price": "0.112"}
 
 
 def test_a_task_is_found_by_the_callers_own_id(caller):
@@ -71,12 +71,38 @@ def test_the_broadcast_path_does_not_swallow_the_official_one(caller, make_pictu
     assert caller.get(f"{KLING}/{official}").status_code == 200
     assert caller.get(f"{BROADCAST}/{broadcast}").status_code == 200
     assert [t["task_id"] for t in caller.get(BROADCAST).json()["data"]] == [broadcast]
-    assert caller.get(f"{BROADCAST}/{official}").json()["code"] == 1203
+    assert caller.get(f"{BROADCAST}/{official}").json()["message"].endswith(f": {official}")
 
 
-def test_an_unknown_task_is_code_1203(caller):
-    answer = caller.get(f"{KLING}/123")
+PASSED_ON = (KLING, COMET, BROADCAST, "/relay/kling/v1/videos/avatar/image2video", relay("v1"))
+"""Where Kling's own words arrive."""
+
+
+@pytest.mark.parametrize("path", PASSED_ON)
+def test_an_unknown_task_gets_the_words_that_were_seen_live(caller, path):
+    answer = caller.get(f"{path}/not-a-task")
+    assert answer.status_code == 400
+    assert answer.json() | {"request_id": "r"} == {
+        "code": 1201,
+        "message": "Task not found by id/external id: not-a-task",
+        "request_id": "r",
+    }
+
+
+@pytest.mark.parametrize("path", PASSED_ON)
+def test_an_unknown_task_may_get_the_documented_code(run, path):
+    with run(not_found="documented") as (_, caller):
+        answer = caller.get(f"{path}/not-a-task")
     assert (answer.status_code, answer.json()["code"]) == (404, 1203)
+
+
+@pytest.mark.parametrize("word", ["v2", "v3", "v4", "v7", "omni"])
+@pytest.mark.parametrize("form", ["live", "documented"])
+def test_new_api_answers_for_an_unknown_task_itself(run, word, form):
+    with run(not_found=form) as (_, caller):
+        answer = caller.get(f"{relay(word)}/not-a-task")
+    assert answer.status_code == 400
+    assert answer.json() == {"code": "task_not_exist", "message": "task_not_exist", "data": None}
 
 
 def test_a_wrong_method_is_code_1202_and_a_wrong_path_1203(caller, sim):
@@ -143,8 +169,10 @@ def test_generations_goes_from_queued_to_completed_and_bills_the_declared_second
 def test_generations_has_no_list_and_knows_no_foreign_ids(caller):
     assert caller.get(GENERATIONS).status_code == 404
     task = caller.avatar(external_task_id="mine").json()["data"]["task_id"]
-    assert caller.get(f"{GENERATIONS}/{task}").status_code == 404
-    assert caller.get(f"{GENERATIONS}/mine").status_code == 404
+    for wanted in (task, "mine"):
+        answer = caller.get(f"{GENERATIONS}/{wanted}")
+        assert answer.status_code == 400
+        assert answer.json()["error"]["message"] == f"Task not found by id/external id: {wanted}"
 
 
 def test_generations_needs_the_declared_length(caller):
@@ -225,11 +253,26 @@ def test_omni_wraps_klings_data_in_a_task_record(sim, caller):
         ("v7", lambda a: a["error"]["message"]),
         ("v8", lambda a: a["data"]["task_status_msg"]),
         ("omni", lambda a: a["data"]["data"]["task_status_msg"]),
+        ("succeed", lambda a: a["data"]["data"]["data"]["task_status_msg"]),
     ],
 )
 def test_every_relay_tells_why_a_task_failed(sim, caller, word, reason):
     failed = finished(sim, caller, word, kind="fail_task", reason="Image pixel is invalid")[1]
     assert reason(failed) == "Image pixel is invalid"
+
+
+def test_a_failure_may_come_wrapped_in_words_of_success(sim, caller):
+    failed = finished(sim, caller, "succeed", kind="fail_task")[1]
+    assert (failed["code"], failed["message"]) == ("success", "")
+    assert (failed["data"]["status"], failed["data"]["fail_reason"]) == ("FAILURE", "SUCCEED")
+    klings = failed["data"]["data"]
+    assert (klings["code"], klings["message"], klings["data"]["task_status"]) == (0, "SUCCEED", "failed")
+    assert klings["data"]["task_status_msg"] == "Failure to pass the risk control system"
+
+
+def test_the_relay_that_words_failures_as_success_words_successes_as_new_api_does(sim, caller):
+    done = finished(sim, caller, "succeed")[1]["data"]
+    assert (done["status"], done["fail_reason"]) == ("SUCCESS", done["result_url"])
 
 
 def test_new_api_hides_klings_refusal_as_text_in_the_message(sim, caller):

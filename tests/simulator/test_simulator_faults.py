@@ -62,6 +62,63 @@ def test_a_vendor_code_may_come_after_the_task_was_accepted(sim, caller):
     assert sim.ledger()["total"]["tasks"] == 1
 
 
+RELAY = "/relay/kling" + PATH
+NEW_API = "/relay/v2/kling" + PATH
+
+
+@pytest.mark.parametrize("path", [PATH, "/kling" + PATH, RELAY, NEW_API])
+@pytest.mark.parametrize("code", [202, 1, 201, 10000, "ok"])
+def test_an_accepted_task_may_be_answered_with_a_success_code_that_nobody_knows(sim, caller, path, code):
+    sim.fault(kind="success_code", code=code)
+    answer = caller.avatar(path)
+    assert (answer.status_code, answer.json()["code"]) == (200, code)
+    (entry,) = sim.ledger()["entries"]
+    assert answer.json()["data"]["task_id"] == entry["task_id"]
+    assert caller.avatar(path).json().get("code", 0) == 0
+
+
+def test_an_unknown_success_code_is_202_with_http_200_unless_told_otherwise(sim, caller):
+    sim.fault(kind="success_code")
+    answer = caller.avatar()
+    assert (answer.status_code, answer.json()["code"]) == (200, 202)
+    sim.fault(kind="success_code", code=0, status=201)
+    assert caller.avatar().status_code == 201
+
+
+def test_a_query_may_be_answered_with_an_unknown_success_code_too(sim, caller):
+    task = caller.avatar().json()["data"]["task_id"]
+    sim.fault(kind="success_code", call="query")
+    sim.fault(kind="success_code", call="list")
+    one, many = caller.get(f"{PATH}/{task}").json(), caller.get(PATH).json()
+    assert (one["code"], one["data"]["task_id"]) == (202, task)
+    assert (many["code"], many["data"][0]["task_id"]) == (202, task)
+
+
+def test_an_accepted_task_may_be_answered_with_http_303(sim, caller):
+    sim.fault(kind="redirect", status=303, accept=True, location="/elsewhere")
+    answer = caller.avatar()
+    assert (answer.status_code, answer.headers["location"]) == (303, "/elsewhere")
+    assert sim.ledger()["total"]["tasks"] == 1
+
+
+@pytest.mark.parametrize("path", [RELAY, NEW_API])
+@pytest.mark.parametrize("word", ["do_request_failed", "read_response_body_failed"])
+def test_a_gateway_may_report_trouble_below_http_500_about_a_task_that_was_accepted(sim, caller, path, word):
+    sim.fault(kind="error_code", code=word, status=400, message="EOF", accept=True)
+    answer = caller.avatar(path)
+    assert (answer.status_code, answer.json()) == (400, {"code": word, "message": "EOF", "data": None})
+    assert sim.ledger()["total"]["tasks"] == 1
+
+
+def test_a_gateways_word_is_http_500_and_accepts_nothing_unless_told_otherwise(sim, caller):
+    sim.fault(kind="error_code", code="do_request_failed")
+    answer = caller.avatar(RELAY)
+    assert (answer.status_code, answer.json()["message"]) == (500, "do_request_failed")
+    sim.fault(kind="error_code", code="do_request_failed")
+    assert caller.avatar("/kling" + PATH).json()["error"]["code"] == "do_request_failed"
+    assert sim.ledger()["total"]["tasks"] == 0
+
+
 def test_a_slow_answer_outlasts_an_impatient_client_though_the_task_is_accepted(sim, caller):
     sim.fault(kind="slow", seconds=0.6)
     with pytest.raises(requests.ReadTimeout):
@@ -127,6 +184,16 @@ def test_an_unknown_status_word_is_shown_until_the_task_ends(sim, caller):
     assert caller.get(f"{PATH}/{task}").json()["data"]["task_status"] == "succeed"
 
 
+def test_a_query_may_say_for_a_while_that_there_is_no_such_task(sim, caller):
+    task = caller.avatar(external_task_id="mine").json()["data"]["task_id"]
+    sim.fault(kind="not_found", times=2)
+    for wanted in (task, "mine"):
+        answer = caller.get(f"{PATH}/{wanted}")
+        assert answer.status_code == 400
+        assert answer.json()["message"] == f"Task not found by id/external id: {wanted}"
+    assert caller.get(f"{PATH}/{task}").status_code == 200
+
+
 def test_a_download_may_be_cut_in_the_middle(sim, caller):
     task = caller.avatar().json()["data"]["task_id"]
     sim.advance(60)
@@ -169,6 +236,7 @@ def test_faults_can_be_managed_over_http(sim, caller):
         {"kind": "html", "status": 99},
         {"kind": "html", "path": "("},
         {"kind": "html", "hits": 3},
+        {"kind": "not_found", "call": "create"},
     ],
 )
 def test_a_fault_that_makes_no_sense_is_refused(caller, nonsense):

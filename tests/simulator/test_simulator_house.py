@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import html
+import json
 import os
 import re
 import signal
@@ -52,23 +53,58 @@ def test_the_ledger_has_a_line_per_accepted_task_and_exact_totals(sim, caller, m
         "external_task_id": "mine",
         "mode": "pro",
         "seconds": "2.5",
-        "units": "2",
-        "amount_usd": "0.28",
+        "units": "1.6",
+        "amount_usd": "0.224",
         "created_at": 0,
         "status": "submitted",
     }
-    assert report["total"]["units"] == "3.05"
-    assert report["total"]["amount_usd"] == "0.427"
+    assert report["total"]["units"] == "2.65"
+    assert report["total"]["amount_usd"] == "0.371"
 
 
-def test_the_account_page_tells_what_is_left_of_the_pack(sim, caller):
-    caller.avatar()
+def test_seconds_are_billed_whole_and_rounded_down(sim, caller, make_sound):
+    task = caller.avatar(sound_file=make_sound(11.3)).json()["data"]["task_id"]
     sim.advance(60)
+    data = caller.get(f"{PATH}/{task}").json()["data"]
+    assert data["task_result"]["videos"][0]["duration"] == "11.3"
+    assert data["final_unit_deduction"] == "4.4"
+    assert data["final_balance_deduction"] == {"quota": "4.4", "list_price": "0.616"}
+    assert sim.ledger()["total"]["units"] == "4.4"
+
+
+def test_the_gateway_that_is_told_the_length_bills_what_it_was_told(sim, caller):
+    body = {
+        "model": "kling-avatar-v2-standard",
+        "image_url": "https://pictures.test/face.png",
+        "audio_url": "https://sounds.test/voice.mp3",
+        "audio_duration_seconds": 18.5,
+    }
+    assert caller.post("/v1/video/generations", body).status_code == 200
+    assert sim.ledger()["total"]["units"] == "7.4"
+
+
+def test_the_pack_shrinks_when_a_task_succeeds_and_the_ledger_counts_it_from_its_acceptance(sim, caller):
+    def used():
+        query = {"start_time": 0, "end_time": 1}
+        pack = caller.get("/account/costs", params=query).json()["data"]["resource_pack_subscribe_infos"][0]
+        return round(pack["total_quantity"] - pack["remaining_quantity"], 4)
+
+    caller.avatar()
+    sim.fault(kind="fail_task")
+    caller.avatar()
+    sim.fault(kind="stuck")
+    caller.avatar()
+    caller.avatar(mode="nonsense")
+    assert (used(), sim.ledger()["total"]["tasks"], sim.ledger()["total"]["units"]) == (0, 3, "2.4")
+    sim.advance(60)
+    assert (used(), sim.ledger()["total"]["tasks"], sim.ledger()["total"]["units"]) == (0.8, 3, "1.6")
+    caller.post("/v1/audio/tts", {"text": "hello", "voice_id": "oversea_male1", "voice_language": "en"})
+    assert used() == 0.85
+
+
+def test_the_account_page_refuses_as_the_rest_of_the_api_does(caller):
     query = {"start_time": 0, "end_time": 1}
-    data = caller.get("/account/costs", params=query).json()["data"]
-    assert data["code"] == 0
-    pack = data["resource_pack_subscribe_infos"][0]
-    assert pack["total_quantity"] - pack["remaining_quantity"] == 1
+    assert caller.get("/account/costs", params=query).json()["data"]["code"] == 0
     assert caller.get("/account/costs").json()["code"] == 1201
     assert caller.get("/account/costs", params=query, headers={"Authorization": "x"}).json()["code"] == 1002
 
@@ -79,6 +115,69 @@ def test_reset_forgets_everything(sim, caller):
     assert caller.post("/simulator/reset").status_code == 200
     assert caller.get(PATH).json()["data"] == []
     assert sim.ledger()["entries"] == []
+
+
+STEERING = [
+    ("POST", "faults", {"kind": "html", "times": 0}),
+    ("DELETE", "faults", None),
+    ("POST", "clock", {"advance": 1}),
+    ("POST", "reset", None),
+    ("POST", "lists", {"lag_seconds": 5}),
+    ("POST", "tasks", {"count": 1}),
+    ("POST", "key", {"api_key": "sk-stolen"}),
+]
+"""All that changes the simulator."""
+FOREIGN = [
+    {"Origin": "http://evil.test"},
+    {"Origin": "null"},
+    {"Origin": "http://127.0.0.1:1"},
+    {"Origin": "http://localhost:3000"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+]
+"""What a browser says on behalf of a page that is not the simulator's own."""
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=lambda h: "".join(h.values()))
+@pytest.mark.parametrize(("method", "page", "body"), STEERING)
+def test_other_web_pages_cannot_steer_it(sim, caller, method, page, body, headers):
+    caller.avatar()
+    answer = requests.request(method, f"{sim.url}/simulator/{page}", json=body, headers=headers, timeout=20)
+    assert answer.status_code == 403
+    assert "another web page" in answer.json()["detail"]
+    assert sim.state.faults.listing() == []
+    assert len(sim.ledger()["entries"]) == 1
+    assert caller.get(PATH).status_code == 200
+
+
+@pytest.mark.parametrize("origin", [True, False])
+@pytest.mark.parametrize(("method", "page", "body"), STEERING[:-1])
+def test_its_own_page_and_clients_without_an_origin_can_steer_it(sim, method, page, body, origin):
+    headers = {"Origin": sim.url, "Sec-Fetch-Site": "same-origin"} if origin else {}
+    url = f"{sim.url}/simulator/{page}"
+    assert requests.request(method, url, json=body, headers=headers, timeout=20).ok
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x"]
+)
+@pytest.mark.parametrize(("method", "page", "body"), [row for row in STEERING if row[0] == "POST"])
+def test_a_form_cannot_steer_it_and_is_told_what_to_send(sim, method, page, body, kind):
+    answer = requests.request(
+        method,
+        f"{sim.url}/simulator/{page}",
+        data=json.dumps(body or {}),
+        headers={"Content-Type": kind},
+        timeout=20,
+    )
+    assert answer.status_code == 415
+    assert "content-type: application/json" in answer.json()["detail"]
+    assert sim.state.faults.listing() == []
+
+
+def test_looking_at_it_is_not_steering(sim):
+    for page in ("", "/ledger", "/faults", "/lists", "/clock"):
+        assert requests.get(f"{sim.url}/simulator{page}", headers=FOREIGN[0], timeout=20).ok
 
 
 def test_the_clock_goes_forward_only(caller):
@@ -145,11 +244,14 @@ def test_the_simulator_shares_no_code_with_the_client():
 
 def test_the_command_line_reaches_the_settings():
     line = "--port 0 --slots 2 --queue-seconds 0.1 --account b:sk-b --account c:sk-c:ak:secret --fetch-remote"
-    settings = settings_from([*line.split(), "--duplicate-external-id", "accept"])
+    settings = settings_from(
+        [*line.split(), "--duplicate-external-id", "accept", "--not-found", "documented"]
+    )
     assert [account.name for account in settings.accounts] == ["default", "b", "c"]
     assert settings.accounts[2].secret_key == "secret"
     assert (settings.slots, settings.queue_seconds, settings.fetch_remote) == (2, 0.1, True)
     assert settings.duplicate_external_id == "accept"
+    assert settings.not_found == "documented"
     assert "secret" not in repr(settings.accounts[2])
 
 
@@ -161,6 +263,7 @@ def test_the_command_line_reaches_the_settings():
         "--webhook-secret whsec_x",
         "--slots many",
         "--duplicate-external-id maybe",
+        "--not-found perhaps",
     ],
 )
 def test_nonsense_on_the_command_line_ends_with_a_usage_message(line, capsys):

@@ -80,7 +80,7 @@ def test_a_list_may_show_other_peoples_tasks_which_cannot_be_asked_for(sim, call
     assert list(listed(caller)) == [mine]
     sim.lists(everybody=True)
     assert list(listed(caller)) == [foreign, mine]
-    assert caller.get(f"{PATH}/{foreign}").json()["code"] == 1203
+    assert caller.get(f"{PATH}/{foreign}").json()["message"].startswith("Task not found")
 
 
 def test_a_list_never_shows_what_another_vendor_or_endpoint_made(sim, caller):

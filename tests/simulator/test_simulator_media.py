@@ -146,7 +146,19 @@ def test_speech_is_done_when_it_is_answered_and_can_be_heard(caller):
     with opened(audio["url"]) as sound:
         assert sound.streams.audio[0].codec_context.name.startswith("mp3")
         assert sound.duration / 1e6 == pytest.approx(float(audio["duration"]), abs=0.1)
-    assert caller.get(f"/v1/audio/tts/{data['task_id']}").json()["data"]["task_status"] == "succeed"
+
+
+def test_speech_is_answered_with_the_documented_fields_only(caller):
+    assert set(speak(caller, "hello").json()["data"]) == {
+        "task_id",
+        "task_status",
+        "task_status_msg",
+        "task_result",
+        "final_unit_deduction",
+        "final_balance_deduction",
+        "created_at",
+        "updated_at",
+    }
 
 
 def test_faster_speech_is_shorter(caller):
