@@ -236,7 +236,7 @@ def test_a_retry_asks_over_one_connection_and_pays_over_a_fresh_one(sim, desk, s
     task = site.try_it().task
     site.client.get_task(task.task_id)
 
-    assert hops(sim) == [(1, "GET"), (2, "POST"), (2, "GET")]
+    assert hops(sim) == [(1, "GET"), (1, "GET"), (2, "POST"), (2, "GET")]  # the name, and the list
     assert len(sessions) == 1
 
 
