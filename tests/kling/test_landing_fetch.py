@@ -354,6 +354,21 @@ def test_no_login_of_this_machine_is_sent_along(server, clip_of, target, monkeyp
         ("::ffff:127.0.0.1", False),
         ("64:ff9b::7f00:1", False),
         ("2002:7f00:1::", False),
+        ("2002:5db8:d822::", True),
+        ("64:ff9b::5db8:d822", True),
+        ("2001:0:5db8:d822:0:0:f5ff:fffe", False),  # Teredo to 10.0.0.1, its bits turned over
+        ("168.63.129.16", False),  # Azure's own server, a public address that only its machines reach
+        ("::ffff:168.63.129.16", False),
+        ("64:ff9b::a83f:8110", False),
+        ("192.0.0.192", False),  # Oracle's metadata
+        ("64:ff9b:1::a00:1", False),
+        ("64:ff9b:1:ffff::1", False),
+        ("fec0::1", False),
+        ("feff::1", False),
+        ("::127.0.0.1", False),
+        ("::93.184.216.34", False),
+        ("::ffff:0:10.0.0.1", False),
+        ("::ffff:0:93.184.216.34", False),
         ("nonsense", False),
     ],
 )

@@ -30,6 +30,18 @@ if TYPE_CHECKING:
     import socket
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_CLOSED = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "168.63.129.16/32",  # the host of an Azure machine: https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
+        "192.0.0.0/24",  # protocol assignments (RFC 6890); Oracle's metadata service is in it
+        "64:ff9b:1::/48",  # NAT64 inside a network (RFC 8215)
+        "fec0::/10",  # site-local (RFC 3879)
+        "::/96",  # IPv4-compatible (RFC 4291)
+        "::ffff:0:0:0/96",  # IPv4-translated (RFC 2765)
+    )
+)
+"""Not of the open internet, although `ipaddress` calls them global, in some versions of Python or in all."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -95,7 +107,7 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner:
             return is_public(str(inner))
-    return ip.is_global and not ip.is_multicast
+    return ip.is_global and not ip.is_multicast and not any(ip in network for network in _CLOSED)
 
 
 def forbidden(host: str, address: str) -> ForbiddenAddressError:
