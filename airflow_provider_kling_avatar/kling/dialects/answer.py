@@ -7,14 +7,19 @@ own errors come out. Knows nothing of transports, nor of what a task looks like 
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kling_avatar.kling.dialects.codes import KLING_CODES, meaning_of
-from airflow_provider_kling_avatar.kling.dialects.values import as_name, as_number, as_text, first
+from airflow_provider_kling_avatar.kling.dialects.values import (
+    as_name,
+    as_number,
+    as_text,
+    first,
+    read_json_text,
+)
 from airflow_provider_kling_avatar.kling.errors import (
     InvalidRequestError,
     KlingError,
@@ -82,7 +87,7 @@ def read_json(answer: Answer) -> Json:
             http_status=answer.status,
         )
     try:
-        body = json.loads(answer.body)
+        body = read_json_text(answer.body)
     except (ValueError, RecursionError):
         raise _no_json(answer, where) from None
     if not isinstance(body, dict):
@@ -259,7 +264,7 @@ def _json_in(text: object) -> object:
     if not isinstance(text, str) or "{" not in text:
         return None
     try:
-        return json.loads(text[text.index("{") : text.rindex("}") + 1])
+        return read_json_text(text[text.index("{") : text.rindex("}") + 1])
     except (ValueError, RecursionError):
         return None
 
