@@ -23,6 +23,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from airflow_provider_kling_avatar.kling.errors import ForbiddenAddressError
+from airflow_provider_kling_avatar.kling.log_filter import hidden_links
 from airflow_provider_kling_avatar.kling.media.sources import is_url
 from airflow_provider_kling_avatar.kling.redact import shown
 
@@ -138,7 +139,7 @@ def proxies_for(url: str) -> dict[str, str]:
 
 
 class _GuardedAdapter(HTTPAdapter):
-    """Connections without a proxy are judged by `Reach` as soon as they are made."""
+    """Connections without a proxy are judged by `Reach` as soon as they are made; no link gets into the log."""
 
     def __init__(self, reach: Reach) -> None:
         self._reach = reach
@@ -147,6 +148,10 @@ class _GuardedAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
         self.poolmanager.pool_classes_by_scheme = _pools(self._reach)
+
+    def send(self, *request: Any, **options: Any) -> requests.Response:
+        with hidden_links():
+            return super().send(*request, **options)
 
 
 def _pools(reach: Reach) -> dict[str, type[HTTPConnectionPool]]:
