@@ -1,13 +1,15 @@
 """
 Keeps payloads out of the rendered-template view, which Airflow stores and shows in the clear.
 
-Inline media and the queries of URLs are wrapped while templates render, and unwrapped when the task runs.
+Inline media and URLs with permissions in them are wrapped while templates render, and unwrapped when the task runs.
 """
 
 from __future__ import annotations
 
 import re
 from typing import Any
+
+from airflow_provider_kling_avatar.kling.redact import mask_links
 
 INLINE_FROM = 256
 """Characters of base64 from which a text counts as a file."""
@@ -16,7 +18,6 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/\s_-]+={0,2}\s*")
 _BASE64_WITHIN = re.compile(
     rf"(?<![\w@:/.+-])(?:data:[\w./+;=-]*,)?[A-Za-z0-9+/_-]{{{INLINE_FROM},}}={{0,2}}"
 )
-_URL_WITHIN = re.compile(r"(?i)\b[a-z][a-z0-9+.-]*://[^\s\"'<>\\]+")
 
 
 class Hidden:
@@ -29,7 +30,7 @@ class Hidden:
 
     __slots__ = ("shown", "value")
 
-    def __init__(self, value: str, shown: str) -> None:
+    def __init__(self, value: Any, shown: str) -> None:
         self.value = value
         self.shown = shown
 
@@ -40,15 +41,32 @@ class Hidden:
 
 
 def hide(value: Any) -> Any:
-    """Wrap every rendered text that must not be shown, also inside lists and dicts; the rest stays as it is."""
+    """
+    Wrap what must not be shown: texts, bytes, and what holds them; the rest stays as it is.
+
+    Lists, tuples and the values of dicts are wrapped one by one; a set, or a dict with such a key, as a whole.
+    """
     if isinstance(value, str):
         shown = _shown(value)
         return value if shown == value else Hidden(value, shown)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return Hidden(value, f"<{len(value)} bytes, not shown>")
     if isinstance(value, dict):
-        return {key: hide(entry) for key, entry in value.items()}
+        hidden = {key: hide(entry) for key, entry in value.items()}
+        shown = ", ".join(f"{hide(key)!r}: {entry!r}" for key, entry in hidden.items())
+        return hidden if _is_same(list(value)) else Hidden(value, f"{{{shown}}}")
     if type(value) in (list, tuple):
         return type(value)(hide(entry) for entry in value)
+    if isinstance(value, list | tuple | set | frozenset):
+        brackets = "{}" if isinstance(value, set | frozenset) else "()"
+        shown = ", ".join(repr(hide(entry)) for entry in value)
+        return value if _is_same(list(value)) else Hidden(value, brackets[0] + shown + brackets[1])
     return value
+
+
+def _is_same(entries: list[Any]) -> bool:
+    """Tell whether there is nothing to hide in any of them."""
+    return repr(hide(entries)) == repr(entries)
 
 
 def _shown(text: str) -> str:
@@ -63,25 +81,15 @@ def _shown(text: str) -> str:
             return f"<base64, {len(text)} characters, not shown>"
         # JSON, as structures are written in templates.
         text = _BASE64_WITHIN.sub(lambda found: f"<base64, {len(found[0])} characters, not shown>", text)
-    return _URL_WITHIN.sub(lambda found: _shown_url(found[0]), text)
-
-
-def _shown_url(url: str) -> str:
-    """Leave out what may be a permission: the query, and the account. A bucket's connection id is none."""
-    scheme, _, rest = url.partition("://")
-    place, query, _ = rest.partition("?")
-    account, at, host = place.partition("/")[0].rpartition("@")
-    if at and host and (":" in account or scheme.lower() in ("http", "https")):
-        place = f"***@{place[len(account) + 1 :]}"
-    return f"{scheme}://{place}{'?***' if query else ''}"
+    return mask_links(text)
 
 
 def reveal(value: Any) -> Any:
-    """Return the real value, also inside lists and dicts."""
+    """Return the real value, also inside lists, tuples (which become lists) and dicts."""
     if isinstance(value, Hidden):
         return value.value
     if isinstance(value, dict):
         return {key: reveal(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
+    if type(value) in (list, tuple):
         return [reveal(entry) for entry in value]
     return value

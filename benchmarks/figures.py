@@ -28,8 +28,8 @@ class Figures:
     :param most_in_flight: the most at once.
     :param connections: how many were made.
     :param memory: bytes by which the resident memory grew at its peak.
-    :param block: the longest turn of the event loop, in seconds.
-    :param collection: the longest garbage collection, in seconds; it is part of some turn.
+    :param block: the longest turn of the event loop, in seconds, garbage collections apart.
+    :param collection: the longest garbage collection, in seconds.
     :param wrong: events that did not say what happened, and tasks that had none.
     :param wall: seconds from the first start to the last event.
     :param vendor_cpu: processor seconds of the vendor in the same time.
@@ -75,11 +75,13 @@ class Summary:
     """
     Medians over the measurements of a case, in the units of `Figures`.
 
-    ``p50`` and ``p99`` are of the lateness, ``vendor_load`` is what the vendor used of one processor, 0 to 1.
+    ``p50`` and ``p99`` are of the lateness; ``load`` is what was used of one processor, 0 to 1, and ``vendor_load``
+    what the vendor used of one.
     """
 
     runs: int
     cpu: float
+    load: float
     requests: float
     most_in_flight: float
     memory: float
@@ -113,6 +115,7 @@ def summarise(measured: Sequence[Figures]) -> Summary:
     return Summary(
         runs=len(measured),
         cpu=statistics.median(one.cpu for one in measured),
+        load=statistics.median(one.cpu / one.wall for one in measured),
         requests=statistics.median(one.requests for one in measured),
         most_in_flight=statistics.median(one.most_in_flight for one in measured),
         memory=statistics.median(one.memory for one in measured),

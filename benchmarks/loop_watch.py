@@ -20,25 +20,32 @@ if TYPE_CHECKING:
 
 class _TimedSelector:
     """
-    Stands before a loop's selector, and notes the longest time between two looks.
+    Stands before a loop's selector, and notes the longest time between two looks, garbage collections apart.
 
     A look that lasts longer than it was told to counts too: then another thread held the interpreter.
+
+    :ivar back: when the last look ended.
+    :ivar collected: seconds of garbage collections since.
     """
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self._selector = selector
         self.back = time.perf_counter()
-        self.longest = 0.0
+        self.collected = self.longest = 0.0
 
     def select(self, timeout: float | None = None) -> Any:
         """Look for events; the time since the last look was one turn of the loop."""
         called = time.perf_counter()
-        self.longest = max(self.longest, called - self.back)
+        self._note(called - self.back)
         events = self._selector.select(timeout)
         self.back = time.perf_counter()
         if timeout is not None and not events:
-            self.longest = max(self.longest, self.back - called - timeout)
+            self._note(self.back - called - timeout)
         return events
+
+    def _note(self, seconds: float) -> None:
+        self.longest = max(self.longest, seconds - self.collected)
+        self.collected = 0.0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._selector, name)
@@ -51,13 +58,10 @@ def new_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def _longest_block(*, reset: bool = False) -> float:
-    """Return the longest turn so far of the running loop, in seconds."""
+def _selector() -> _TimedSelector:
+    """Return that of the running loop."""
     selector: _TimedSelector = asyncio.get_running_loop()._selector  # type: ignore[attr-defined]  # noqa: SLF001
-    longest = max(selector.longest, time.perf_counter() - selector.back)  # this turn is not over yet
-    if reset:
-        selector.longest, selector.back = 0.0, time.perf_counter()
-    return longest
+    return selector
 
 
 def _memory(field: str) -> int:
@@ -92,7 +96,7 @@ class LoopWatch:
     Measures processor time and the loop's longest block between ``with`` and its end.
 
     :ivar cpu: seconds, all threads, user and system.
-    :ivar block: the longest turn of the loop, in seconds.
+    :ivar block: the longest turn of the loop, in seconds, garbage collections apart: they are the whole process's.
     :ivar collection: the longest garbage collection, in seconds.
     :ivar wall: seconds.
     """
@@ -101,7 +105,9 @@ class LoopWatch:
         """Begin."""
         self.cpu = self.block = self.wall = self.collection = 0.0
         gc.callbacks.append(self._on_collection)
-        _longest_block(reset=True)
+        self._selector = _selector()
+        self._selector.collected = self._selector.longest = 0.0
+        self._selector.back = time.perf_counter()
         self._cpu, self._wall = processor_seconds(), time.perf_counter()
         return self
 
@@ -109,7 +115,8 @@ class LoopWatch:
         """End."""
         self.cpu = processor_seconds() - self._cpu
         self.wall = time.perf_counter() - self._wall
-        self.block = _longest_block()
+        unfinished = time.perf_counter() - self._selector.back - self._selector.collected
+        self.block = max(self._selector.longest, unfinished)
         gc.callbacks.remove(self._on_collection)
 
     def _on_collection(self, phase: str, _info: dict[str, int]) -> None:
@@ -118,6 +125,7 @@ class LoopWatch:
             self._collecting = now
         else:
             self.collection = max(self.collection, now - self._collecting)
+            self._selector.collected += now - self._collecting
 
 
 class MachineWatch:

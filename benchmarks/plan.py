@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from benchmarks.figures import Case
-from benchmarks.goals import NEIGHBOUR
+from benchmarks.goals import FEW, MANY, NEIGHBOUR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,26 +60,26 @@ class Plan:
 def full(rounds: int) -> Plan:
     """Return the plan of `make bench`."""
     name, count = NEIGHBOUR
-    small, large = 1000, 10_000
+    crowd = 10_000
     return Plan(
         cases=(
-            *(Case(waiter, small) for waiter in (*OURS_AND_LIMITS, "dbt")),
-            *(Case(waiter, large) for waiter in ("bare-list", "ours-list")),
+            *(Case(waiter, FEW) for waiter in ("bare-list", "ours-list", "dbt")),
+            *(Case(waiter, MANY) for waiter in (*OURS_AND_LIMITS, "dbt")),
         ),
         once=(
-            Case("ours-list", small, None),
-            *(Case(waiter, large) for waiter in ("bare-single", "ours-single", "dbt")),
-            *(Case(waiter, small) for waiter in ("http", "llm")),
-            Case("openai", 200),
+            *(Case("ours-list", size, None) for size in (FEW, MANY)),
+            *(Case(waiter, FEW) for waiter in ("http", "llm", "openai")),
+            *(Case(waiter, MANY) for waiter in ("http", "llm")),
+            *(Case(waiter, crowd) for waiter in ("bare-list", "ours-list")),
             Case(name, count),
-            *(Case(name, count, beside="ours-list", beside_tasks=size) for size in (small, large)),
+            *(Case(name, count, beside="ours-list", beside_tasks=size) for size in (MANY, crowd)),
         ),
-        sizes=(small, large),
+        sizes=(FEW, MANY, crowd),
         interval=5.0,
         first=20.0,
         last=60.0,
         rounds=rounds,
-        extras=("imports", "submit", "resume", "capacity"),
+        extras=("imports", "submit", "resume"),
     )
 
 

@@ -24,8 +24,8 @@ NOT_A_BOTTLENECK = 0.7
 _SAME_FOR_ALL = (
     "Tasks end {plan.first:g} to {plan.last:g} s after the start, spread by chance, the same for all. CPU is of the "
     "waiting process alone, after imports and a warm-up. The longest block is the longest turn of the event loop, "
-    "and a garbage collection is part of some turn. Late: from the end at the vendor to the trigger's event. Wrong: "
-    "events that do not say what happened, or are missing."
+    "garbage collections apart: they are the whole process's. Late: from the end at the vendor to the trigger's event. "
+    "Wrong: events that do not say what happened, or are missing."
 )
 _IN_FAVOUR_OF_PEERS = (
     "The peers fare better here than in life: their connections come from the environment and not from a database, "
@@ -34,7 +34,7 @@ _IN_FAVOUR_OF_PEERS = (
 )
 NOT_TRIED = {
     "llm": "not tried: see how it does with 1,000",
-    "openai": "not tried: see how it does with 200",
+    "openai": "not tried: see how it does with 50",
 }
 
 
@@ -91,7 +91,7 @@ def _waiters(plan: Plan, measured: Mapping[Case, Summary], size: int) -> str:
         "most in flight",
         "peak memory added",
         "longest block",
-        "of it, collection",
+        "longest collection",
         "late p50",
         "late p99",
         "wrong",
@@ -100,16 +100,14 @@ def _waiters(plan: Plan, measured: Mapping[Case, Summary], size: int) -> str:
     rows = []
     for name in ORDER:
         found = [
-            case
-            for case in measured
-            if case.waiter == name and _is_plain(case, plan) and _fits(case, size, plan)
+            case for case in measured if case.waiter == name and case.tasks == size and _is_plain(case, plan)
         ]
-        rows += [_row(case, measured[case], size) for case in found]
+        rows += [_row(case, measured[case]) for case in found]
         if not found and name in NOT_TRIED and len(plan.sizes) > 1:
             rows.append([WAITERS[name].title, NOT_TRIED[name], *[""] * (len(header) - 2)])
     default = Case("ours-list", size, None)
     if default in measured:
-        rows.append(_row(default, measured[default], size))
+        rows.append(_row(default, measured[default]))
     return _table(header, rows)
 
 
@@ -118,17 +116,10 @@ def _is_plain(case: Case, plan: Plan) -> bool:
     return case.interval == plan.interval and not case.beside and not is_neighbour
 
 
-def _fits(case: Case, size: int, plan: Plan) -> bool:
-    """Tell whether a case belongs into the table of a size: itself, or one that bears only fewer tasks."""
-    return case.tasks == size or (size == min(plan.sizes) and case.tasks not in plan.sizes)
-
-
-def _row(case: Case, one: Summary, size: int) -> list[str]:
+def _row(case: Case, one: Summary) -> list[str]:
     title = WAITERS[case.waiter].title
     if case.interval is None:
         title += ", default interval"
-    if case.tasks != size:
-        title += f", {case.tasks:,} tasks only"
     if case.waiter.startswith("ours"):
         title = f"**{title}**"
     return [
@@ -160,7 +151,7 @@ def _notes(plan: Plan, measured: Mapping[Case, Summary]) -> str:
 
 
 def _more(plan: Plan, measured: Mapping[Case, Summary], extras: Mapping[str, Any]) -> str:
-    writers = {"imports": _imports, "submit": _submission, "resume": _resumption, "capacity": _capacity}
+    writers = {"imports": _imports, "submit": _submission, "resume": _resumption}
     lines = [f"- {writers[name](found)}" for name, found in extras.items()]
     lines += [f"- {line}" for line in _neighbours(plan, measured)]
     return "\n".join(lines) + "\n"
@@ -192,15 +183,6 @@ def _resumption(found: Mapping[str, Any]) -> str:
         f"{ours['median']:.1f} s, at most {ours['longest']:.1f} s ({ours['tasks']} clips). A trigger that knows the "
         f"moment: {exact['median']:.1f} s, at most {exact['longest']:.1f} s; that much is Airflow's own."
     )
-
-
-def _capacity(found: Mapping[str, Any]) -> str:
-    tried = ", ".join(
-        f"{int(tasks):,}: {block * 1000:.0f} ms"
-        for tasks, block in sorted(found["tried"].items(), key=lambda item: int(item[0]))
-    )
-    most = f"{found['tasks']:,} {'or more' if found['more'] else ''}".strip()
-    return f"Tasks of ours that one loop holds before a turn of it takes 200 ms: {most} (longest turn with {tried})."
 
 
 def _neighbours(plan: Plan, measured: Mapping[Case, Summary]) -> Iterable[str]:

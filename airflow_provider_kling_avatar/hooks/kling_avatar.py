@@ -25,6 +25,7 @@ from airflow_provider_kling_avatar.connection_form import (
     UI_FIELD_BEHAVIOUR,
 )
 from airflow_provider_kling_avatar.kling.errors import ConfigurationError, KlingError
+from airflow_provider_kling_avatar.kling.log_filter import hidden_links
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -270,7 +271,8 @@ def sign_storage(uri: str, seconds: int) -> str:
     :raises NotImplementedError: the storage cannot sign links.
     """
     path = ObjectStoragePath(uri)
-    return str(path.fs.sign(path.path, expiration=seconds))
+    with hidden_links():
+        return str(path.fs.sign(path.path, expiration=seconds))
 
 
 def _check_extra(connection: Connection) -> None:

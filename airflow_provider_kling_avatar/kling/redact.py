@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 from unicodedata import category
 from urllib.parse import urlsplit, urlunsplit
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
 
 MAX_TEXT = 500
 """Characters of a vendor's text that an error message quotes."""
@@ -15,14 +19,39 @@ _LONGEST_TEXT = 10 * MAX_TEXT
 LONGEST_NAME = 255
 """Characters. A longer text that names no file may be base64; and may be a payload, so it is never shown."""
 
-_REPLACEMENTS = (
+_KEYS = (
     (re.compile(r"(?i)\bbearer\s+[\w.~+/=|-]+"), "Bearer ***"),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]+"), "***"),
     (re.compile(r"\bsk-[\w-]{6,}"), "sk-***"),
-    (re.compile(r"(https?://[^\s\"'<>?#]+)[?#][^\s\"'<>]*"), r"\1?***"),
-    (re.compile(r"(https?://)[^\s/@\"'<>]+@"), r"\1***@"),
-    (re.compile(r"[A-Za-z0-9+/]{200,}={0,2}"), "<base64>"),
 )
+_PAYLOAD = re.compile(r"[A-Za-z0-9+/_-]{200,}={0,2}")
+
+_URL = re.compile(
+    r"([a-z][a-z0-9+.-]{0,30}:\\?/\\?/)"  # a scheme, the slashes perhaps escaped as in JSON
+    r"([^\s\"'<>/?#]*@)?"  # an account
+    r"([^\s\"'<>?#;]*)"
+    r"([?#;][^\s\"'<>]+)?",  # query, fragment, parameters of the path: wherever vendors put signatures
+    re.IGNORECASE,
+)
+_QUERY = re.compile(r"\?[\w.~%-]{1,100}=[^\s\"'<>]+")
+"""Of a URL whose beginning is missing."""
+
+
+def mask_links(text: str) -> str:
+    """
+    Return a text with the permissions in its URLs left out: what follows ``?``, ``#`` or ``;``, and accounts.
+
+    :param text: may hold any number of URLs, also inside JSON, and none.
+    """
+    return _QUERY.sub("?***", _URL.sub(_masked, text))
+
+
+def _masked(url: re.Match[str]) -> str:
+    scheme, account, place, rest = url.groups(default="")
+    # A bare name before a bucket is the id of an Airflow connection and worth showing.
+    if ":" in account or (account and scheme.lower().startswith("http")):
+        account = "***@"
+    return f"{scheme}{account}{place}{'?***' if rest else ''}"
 
 
 def redact(text: object) -> str:
@@ -34,32 +63,34 @@ def redact(text: object) -> str:
     clean = str(text)[:_LONGEST_TEXT].encode("utf-8", "replace").decode("utf-8")
     # Before anything is looked for: an invisible character inside would hide a key from the patterns.
     clean = "".join(c if c.isprintable() else "" if category(c) == "Cf" else " " for c in clean)
-    for pattern, replacement in _REPLACEMENTS:
+    for pattern, replacement in _KEYS:
         clean = pattern.sub(replacement, clean)
-    clean = clean.strip()
+    clean = _PAYLOAD.sub("<base64>", mask_links(clean)).strip()
     return clean if len(clean) <= MAX_TEXT else clean[: MAX_TEXT - 1] + "…"
 
 
 def public_url(url: str) -> str:
-    """Return a URL without user, query and fragment: what may be shown."""
+    """Return a URL without user, query, fragment and parameters of its path: what may be shown."""
     try:
         parts = urlsplit(url)
-        host = parts.netloc.rpartition("@")[2]
     except ValueError:
         return "<unreadable URL>"
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+    return _bare(parts, parts.netloc.rpartition("@")[2])
 
 
 def shown(source: str) -> str:
-    """Name a place in a message: without a query (signatures) and without a password; nothing at all if too long."""
+    """Name a place in a message: as `public_url`, with a connection's id; nothing at all if it is too long."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", source):
         try:
             parts = urlsplit(source)
         except ValueError:
             return "the address"
         account, _, host = parts.netloc.rpartition("@")
-        if ":" in account:  # a bare name is Airflow's connection id and worth showing
-            account = ""
-        netloc = f"{account}@{host}" if account else host
-        source = urlunsplit((parts.scheme, netloc, parts.path, "", ""))
+        is_connection = account and ":" not in account and not parts.scheme.startswith("http")
+        source = _bare(parts, parts.netloc if is_connection else host)
+    source = mask_links(source)
     return source if len(source) <= LONGEST_NAME else f"a name of {len(source)} characters"
+
+
+def _bare(parts: SplitResult, host: str) -> str:
+    return urlunsplit((parts.scheme, host, parts.path.partition(";")[0], "", ""))

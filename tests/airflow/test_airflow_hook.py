@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import socket
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException
 
-from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook, open_storage
+from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook, open_storage, sign_storage
 from airflow_provider_kling_avatar.kling import errors
 from airflow_provider_kling_avatar.kling.auth import BearerKey, SignedKey
 from airflow_provider_kling_avatar.kling.dialects import DIALECTS
@@ -357,6 +359,28 @@ def test_a_task_that_is_not_there_is_said_not_to_be(connected, hook):
 def test_media_may_lie_in_any_storage_airflow_knows(face):
     with open_storage(f"file://{face}") as stream:
         assert stream.read() == Path(face).read_bytes()
+
+
+@pytest.mark.parametrize(("version", "signature"), [("s3v4", "X-Amz-Signature"), ("s3", "Signature")])
+def test_a_link_that_is_signed_can_be_put_together_from_no_log(monkeypatch, caplog, version, signature):
+    extra = {
+        "region_name": "eu-west-1",
+        "endpoint_url": "http://127.0.0.1:9",
+        "aws_session_token": "S3SSI0N",
+        "config_kwargs": {"signature_version": version},
+    }
+    connection = {"conn_type": "aws", "login": "AKIA0123", "password": "s3cr3t-s3cr3t", "extra": extra}
+    conn_id = f"signing_{version}"
+    monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))
+
+    with caplog.at_level(logging.DEBUG):
+        link = sign_storage(f"s3://{conn_id}@faces/face.png", 60)
+
+    permissions = {name: values[0] for name, values in parse_qs(urlsplit(link).query).items()}
+    assert signature in permissions
+    assert "StringToSign" in caplog.text, "botocore writes lines at this level"
+    for secret in (permissions[signature], "S3SSI0N"):
+        assert secret not in caplog.text
 
 
 def test_a_storage_this_airflow_does_not_know_is_one_clear_error(connected, hook, voice, sim):

@@ -9,6 +9,7 @@ import pickle
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowException
@@ -87,7 +88,16 @@ def pulled(name):
         WITH_PASSWORD,
         json.dumps([{"mask": "QUJD" * 100, "trajectories": []}]),
         json.dumps([{"mask": SIGNED}]),
+        json.dumps([{"mask": SIGNED}]).replace("/", "\\/"),  # as PHP writes it
+        json.dumps([{"mask": SIGNED}]).replace("&", "\\u0026"),  # as Go writes it
+        json.dumps(json.dumps([{"mask": SIGNED}])),
+        SIGNED.replace("?", "#"),
+        SIGNED.replace("?", ";"),
+        "https://x.example.com/a;sig=abc%3D/b.png",
+        SIGNED.partition("://")[2],
+        SIGNED.partition("example.com")[2],
         f"look at {SIGNED} and smile",
+        f"看{SIGNED}",
     ],
 )
 def test_a_secret_is_shown_as_what_it_is_and_kept_as_it_was(secret):
@@ -112,6 +122,8 @@ def test_a_secret_is_shown_as_what_it_is_and_kept_as_it_was(secret):
         "s3://conn@bucket/" + "folder/" * 50 + "face.png",
         "https://example.com/face.png",
         "data driven",
+        "one; two; https://example.com/face.png; and no? yes # no",
+        "is a=b? https://example.com/face.png? #1",
         '{"type": "simple", "config": {"zoom": 5}}',
         None,
         5,
@@ -133,6 +145,48 @@ def test_secrets_are_found_in_structures():
     assert hide(wrapped) == wrapped
     assert reveal(wrapped) == {"masks": [{"mask": "A" * 300, "x": 1}], "pair": [SIGNED, "b"]}
     assert value["masks"][0]["mask"] == "A" * 300, "the author's own object is left alone"
+
+
+class Pair(NamedTuple):
+    link: str
+    name: str
+
+
+RAW = b"\x89PNG" + b"AAAAAAAA" * 40
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ({SIGNED}, "{https://bucket.example.com/face.png?***}"),
+        (frozenset({SIGNED}), "{https://bucket.example.com/face.png?***}"),
+        ({SIGNED: 1}, "{https://bucket.example.com/face.png?***: 1}"),
+        (
+            {("a", SIGNED): [SIGNED]},
+            "{('a', https://bucket.example.com/face.png?***): [https://bucket.example.com/face.png?***]}",
+        ),
+        ({"A" * 300: 1}, "{<base64, 300 characters, not shown>: 1}"),
+        (Pair(SIGNED, "b"), "(https://bucket.example.com/face.png?***, 'b')"),
+        (SIGNED.encode(), f"<{len(SIGNED)} bytes, not shown>"),
+        (bytearray(SIGNED.encode()), f"<{len(SIGNED)} bytes, not shown>"),
+        (memoryview(RAW), f"<{len(RAW)} bytes, not shown>"),
+        (RAW, f"<{len(RAW)} bytes, not shown>"),
+    ],
+)
+def test_secrets_are_found_in_whatever_holds_them_and_stay_what_they_were(value, shown):
+    for outer in (value, [value], {"key": value}):
+        wrapped = hide(outer)
+        assert "deadbeef" not in f"{wrapped}{serialize_template_field(wrapped, 'field')}"
+        assert "AAAAA" not in f"{wrapped}{serialize_template_field(wrapped, 'field')}"
+        assert reveal(wrapped) == outer
+    assert str(hide(value)) == shown
+    assert reveal(hide(value)) is value
+
+
+@pytest.mark.parametrize("harmless", [{"a", "b"}, frozenset({1}), {1: "a", ("b", 2): "c"}, Pair("a", "b")])
+def test_what_holds_no_secret_stays_as_it_is(harmless):
+    assert hide(harmless) == harmless
+    assert type(hide(harmless)) is type(harmless)
 
 
 def test_a_hidden_value_can_be_copied_and_pickled():
@@ -375,6 +429,12 @@ def test_making_an_operator_reads_no_file_and_no_connection(no_connection):
         ("https://b.test/f.mp3?q-signature=def", "https://b.test/f.mp3?***"),
         ("https://hooks.test/done?secret=abc", "https://hooks.test/done?***"),
         ("https://onlytoken@h.test/x", "https://***@h.test/x"),
+        ("https://h.test/face.png#token=abc", "https://h.test/face.png?***"),
+        ("https://h.test/face.png;sig=abc", "https://h.test/face.png?***"),
+        ("https://h.test/s;sig=abc/face.png?x=1", "https://h.test/s?***"),
+        ("https://me:p;w@h.test/face.png", "https://***@h.test/face.png"),
+        ("https:\\/\\/h.test\\/face.png?sig=abc", "https:\\/\\/h.test\\/face.png?***"),
+        ("h.test/face.png?sig=abc", "h.test/face.png?***"),
         ("s3://AKIA:SK@bucket/key.png", "s3://***@bucket/key.png"),
     ],
 )

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
+import signal
+import sys
+import threading
 import time
+import warnings
 
 import pytest
 from watcher_kit import (
@@ -125,3 +131,31 @@ async def test_a_last_look_at_a_silent_vendor_ends(sim, connect, monkeypatch):
     assert await verdicts(running) == ["timeout"] * 30
     assert time.monotonic() - begun < 10
     sim.clear_faults()
+
+
+def belongs_to_the_whole_process():
+    return {
+        "collector": (gc.isenabled(), gc.get_threshold(), gc.callbacks[:]),
+        "set aside": gc.get_freeze_count() > 5000,  # some hundred are Python's own
+        "signals": {number: signal.getsignal(number) for number in signal.valid_signals()},
+        "logging": (logging.root.level, logging.root.handlers[:], logging.root.filters[:]),
+        "recursion": sys.getrecursionlimit(),
+        "policy": getattr(
+            asyncio.events, "_event_loop_policy", None
+        ),  # asking for it warns since Python 3.14
+        "hooks": (sys.excepthook, threading.excepthook, sys.unraisablehook),
+        "warnings": warnings.filters[:],
+    }
+
+
+async def test_a_crowd_changes_nothing_that_belongs_to_the_whole_process(sim):
+    ids = sim.seed(count=1200, render_seconds=1000)
+    before = belongs_to_the_whole_process()
+    running = [begin(task_id, poll_interval=1.0) for task_id in ids]
+    await lists_later(sim, 2)
+    gc.collect()
+
+    assert belongs_to_the_whole_process() == before
+
+    await end(*running)
+    assert belongs_to_the_whole_process() == before

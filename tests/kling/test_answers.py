@@ -165,7 +165,12 @@ def test_a_long_pause_is_left_to_the_scheduler(vendor, client_of, pauses):
 
 @pytest.mark.parametrize(
     "header",
-    ["soon", "-5", "nan", "inf", "1e999", "Mon, 99 Foo 0000 00:00:00 GMT", "99999999999999", "", "٣"],
+    [
+        *("soon", "-5", "nan", "inf", "1e999", "Mon, 99 Foo 0000 00:00:00 GMT", "99999999999999", "", "٣"),
+        "9" * 5000,
+        f"Sat, 28 Nov {'9' * 5000} 20:00:00 GMT",
+        f"Sat, 28 Nov 2026 20:00:00 +{'9' * 4000}",
+    ],
 )
 def test_an_odd_retry_after_is_no_trouble(header):
     answer = Answer(429, b'{"code": 1302}', {"retry-after": header, "date": "whenever"})
@@ -244,7 +249,12 @@ async def test_a_clock_that_is_hours_wrong_is_survived_by_both_clients(sim, conf
 
 
 @pytest.mark.parametrize(
-    "date", [None, "", "whenever", "Thu, 01 Jan 0001 00:00:00 -0000", "Fri, 31 Dec 9999 23:59:59 -2300"]
+    "date",
+    [
+        *(None, "", "whenever", "Thu, 01 Jan 0001 00:00:00 -0000", "Fri, 31 Dec 9999 23:59:59 -2300"),
+        "9" * 5000,
+        f"Sat, 28 Nov {'9' * 5000} 20:00:00 GMT",
+    ],
 )
 def test_a_vendor_without_a_sensible_clock_does_not_break_the_key(date):
     key = SignedKey("ak", SECRET, clock=lambda: 1_700_000_000.0)
@@ -637,6 +647,41 @@ def test_each_way_to_say_accepted_is_read(variant):
 def test_an_id_alone_is_enough_for_an_accepted_task():
     task = read_task(answer({"code": 200, "msg": "ok", "data": {"task_id": "t-1"}}))
     assert (task.task_id, task.state) == ("t-1", TaskState.UNKNOWN)
+
+
+HUGE = "9" * 5000
+"""Python refuses to make a number of so many digits."""
+NO_NUMBERS = [HUGE, f"-{HUGE}", "1e999", "-1e999", "NaN", "Infinity"]
+
+
+def raw(body, number):
+    """Write JSON in which stands a number that Python's own cannot write."""
+    return json.dumps(body).replace('"NUMBER"', number)
+
+
+@pytest.mark.parametrize("number", NO_NUMBERS)
+@pytest.mark.parametrize("field", ["created_at", "updated_at", "final_unit_deduction", "something_new"])
+def test_a_number_of_absurd_size_hides_no_clip(field, number):
+    result = {"videos": [{"url": "https://cdn.test/clip.mp4", "duration": "NUMBER"}]}
+    body = classic(task_status="succeed", task_result=result, **{field: "NUMBER"})
+
+    texts = (raw(body, number), json.dumps({"message": raw(body, number)}))
+    rows = raw({"code": 0, "data": [body["data"]]}, number)
+    found = [read_task(Answer(200, text.encode())) for text in texts] + read_task_list(
+        Answer(200, rows.encode())
+    )
+
+    assert [(task.task_id, task.state, task.video.url) for task in found] == [
+        ("t-1", TaskState.SUCCEEDED, "https://cdn.test/clip.mp4")
+    ] * 3
+    for task in found:
+        assert (task.video.duration, task.created_at, task.updated_at, task.units) == (None,) * 4
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN"])
+def test_what_is_no_finite_number_is_no_id(number):
+    with pytest.raises(e.UnreadableAnswerError):
+        read_task(Answer(200, raw(classic(task_id="NUMBER"), number).encode()))
 
 
 @pytest.mark.parametrize("message", ["SUCCEED", "success", "OK", ""])

@@ -216,6 +216,39 @@ def test_a_server_that_drips_is_given_up_after_the_time_for_all(server, clip_of,
         clip_of(clock=clock, max_seconds=30).fetch(target)
 
 
+HUGE = "9" * 5000
+"""Python refuses to make a number of so many digits."""
+
+
+@pytest.mark.parametrize("length", [HUGE, "-1", "1e999", "nan", "\xb2", "12 34"])
+def test_an_announced_length_that_is_none_is_passed_over(server, clip_of, target, length):
+    def announce(request):
+        request.send_response(200)
+        request.send_header("Content-Length", length)
+        request.end_headers()
+        request.wfile.write(CONTENT)
+        request.close_connection = True
+
+    server.script.append(announce)
+
+    assert clip_of().fetch(target).size == len(CONTENT)
+    assert content(target) == CONTENT
+
+
+@pytest.mark.parametrize(
+    "stretch", [f"bytes {HUGE}-{HUGE}/{HUGE}", f"bytes 0-1/{HUGE}", f"bytes 0-{HUGE}/1", "bytes -1-9/9"]
+)
+def test_a_stretch_that_is_none_is_no_piece_of_a_clip(server, clip_of, target, stretch):
+    server.answer(206, b"xy", Content_Range=stretch)
+
+    assert clip_of().piece(0, 2) is None
+
+    server.cut(after=1_000_000)
+    server.answer(206, b"xy", Content_Range=stretch)
+
+    assert clip_of().fetch(target).sha256 == hashlib.sha256(CONTENT).hexdigest()
+
+
 def test_a_compressed_answer_is_refused(server, clip_of, target):
     server.answer(200, b"xyz", Content_Encoding="gzip", Content_Type="video/mp4")
 
@@ -354,6 +387,21 @@ def test_no_login_of_this_machine_is_sent_along(server, clip_of, target, monkeyp
         ("::ffff:127.0.0.1", False),
         ("64:ff9b::7f00:1", False),
         ("2002:7f00:1::", False),
+        ("2002:5db8:d822::", True),
+        ("64:ff9b::5db8:d822", True),
+        ("2001:0:5db8:d822:0:0:f5ff:fffe", False),  # Teredo to 10.0.0.1, its bits turned over
+        ("168.63.129.16", False),  # Azure's own server, a public address that only its machines reach
+        ("::ffff:168.63.129.16", False),
+        ("64:ff9b::a83f:8110", False),
+        ("192.0.0.192", False),  # Oracle's metadata
+        ("64:ff9b:1::a00:1", False),
+        ("64:ff9b:1:ffff::1", False),
+        ("fec0::1", False),
+        ("feff::1", False),
+        ("::127.0.0.1", False),
+        ("::93.184.216.34", False),
+        ("::ffff:0:10.0.0.1", False),
+        ("::ffff:0:93.184.216.34", False),
         ("nonsense", False),
     ],
 )

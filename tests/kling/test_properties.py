@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import string
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -17,7 +17,7 @@ from airflow_provider_kling_avatar.kling.dialects.envelope import read_speech, r
 from airflow_provider_kling_avatar.kling.errors import KlingError
 from airflow_provider_kling_avatar.kling.identity import Work, fingerprint
 from airflow_provider_kling_avatar.kling.model import Speech, VideoTask
-from airflow_provider_kling_avatar.kling.redact import MAX_TEXT, public_url, redact
+from airflow_provider_kling_avatar.kling.redact import MAX_TEXT, public_url, redact, shown
 
 KEY, SIGNATURE, TOKEN = (
     "sk-0123456789abcdefghij",
@@ -232,6 +232,50 @@ def test_no_payload_is_quoted(data, words):
 
     payload = base64.b64encode(data).decode()
     assert payload[:200] not in redact(f"{words} {payload}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SIGNED,
+        SIGNED.replace("https", "HTTPS"),
+        SIGNED.replace("https", "s3"),
+        SIGNED.replace("?", "#"),
+        SIGNED.replace("?", ";"),
+        SIGNED.replace("/", "\\/"),
+        SIGNED.partition("://")[2],
+        SIGNED.encode(),
+        {SIGNED},
+        {SIGNED: 1},
+        [SIGNED.encode()],
+        f"GET {urlsplit(SIGNED).path}?{urlsplit(SIGNED).query} HTTP/1.1",
+        f"url='{SIGNED}', and more",
+        f"看{SIGNED}",
+        f"https://h.test/{'QUJD' * 60}#sig={SIGNATURE}",
+    ],
+)
+def test_no_signature_is_quoted_wherever_it_stands(text):
+    assert SIGNATURE not in redact(text)
+
+
+@pytest.mark.parametrize("show", [shown, public_url])
+@pytest.mark.parametrize("mark", ["?", "#", ";", ";a=b/c?", "/;"])
+def test_a_place_is_named_without_what_may_be_a_signature(show, mark):
+    place = show(f"https://me:passw0rd@h.test/clip.mp4{mark}sig=S3CR3T")
+    assert place.removesuffix("/") == "https://h.test/clip.mp4"
+    assert show("https://h.test/a/b.mp4") == "https://h.test/a/b.mp4"
+    assert show("https://onlyt0ken@h.test/a") == "https://h.test/a"
+
+
+@pytest.mark.parametrize(
+    "words", ["try https://kling.ai/doc; or ask", "see https://kling.ai/doc? #1", "is a=b? no; c#d", "x;y=z"]
+)
+def test_words_without_a_secret_are_quoted_as_they_are(words):
+    assert redact(words) == words
+
+
+def test_a_payload_in_the_alphabet_of_urls_is_not_quoted():
+    assert redact("see " + "QU-_" * 80) == "see <base64>"
 
 
 @given(st.text(ANY_CHARACTER, max_size=80) | st.just(SIGNED))

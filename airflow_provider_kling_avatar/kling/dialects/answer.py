@@ -7,7 +7,6 @@ own errors come out. Knows nothing of transports, nor of what a task looks like 
 
 from __future__ import annotations
 
-import json
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +21,14 @@ from airflow_provider_kling_avatar.kling.dialects.codes import (
     SLUGS,
     meaning_of,
 )
-from airflow_provider_kling_avatar.kling.dialects.values import as_name, as_number, as_text, at, first
+from airflow_provider_kling_avatar.kling.dialects.values import (
+    as_name,
+    as_number,
+    as_text,
+    at,
+    first,
+    read_json_text,
+)
 from airflow_provider_kling_avatar.kling.errors import (
     Accepted,
     InvalidRequestError,
@@ -96,7 +102,7 @@ def read_json(answer: Answer) -> Json:
             accepted=Accepted.MAYBE if answer.status == HTTPStatus.SEE_OTHER else None,
         )
     try:
-        body = json.loads(answer.body)
+        body = read_json_text(answer.body)
     except (ValueError, RecursionError):
         raise _no_json(answer, where) from None
     if not isinstance(body, dict):
@@ -202,7 +208,7 @@ def _is_not_there(answer: Answer, wanted: str, code: object) -> bool:
     A gateway may lose the code; its own words about a task would be about an id of its own.
     """
     try:
-        layers = layers_of(json.loads(answer.body))
+        layers = layers_of(read_json_text(answer.body))
     except (ValueError, RecursionError):
         return False
     named = re.compile(rf"(?<![\w.:/-]){re.escape(wanted)}(?![\w-]|[.:/]\w)")
@@ -345,7 +351,7 @@ def _json_in(text: object) -> object:
     if not isinstance(text, str) or "{" not in text:
         return None
     try:
-        return json.loads(text[text.index("{") : text.rindex("}") + 1])
+        return read_json_text(text[text.index("{") : text.rindex("}") + 1])
     except (ValueError, RecursionError):
         return None
 

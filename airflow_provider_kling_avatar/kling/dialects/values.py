@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +14,21 @@ _T = TypeVar("_T")
 
 _MILLISECONDS_FROM = 1e11
 """A time above this many seconds (the year 5138) is in milliseconds."""
+
+
+def read_json_text(text: str | bytes) -> object:
+    """
+    Return what a JSON text holds.
+
+    :raises ValueError: it is no JSON.
+    :raises RecursionError: it is nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise
+    except ValueError:  # a number with more digits than Python makes a number of: all of them as texts then
+        return json.loads(text, parse_int=str)
 
 
 def first(layers: list[Json], keys: tuple[str, ...], read: Callable[[object], _T | None]) -> _T | None:
@@ -56,7 +72,7 @@ def as_name(value: object) -> str | None:
     """Read an id or a short word; gateways send numbers where Kling sends text."""
     if isinstance(value, bool):
         return None
-    if isinstance(value, int | float):
+    if isinstance(value, int) or (isinstance(value, float) and isfinite(value)):
         value = str(value)
     return as_text(value)
 

@@ -60,7 +60,10 @@ _EXPIRED: Final = frozenset({400, 401, 403, 404, 410})
 
 _PASSING: Final = frozenset({408, 425, 429})
 
-_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_LENGTH = re.compile(r"[0-9]{1,19}")
+"""A number of bytes; with more digits it is none."""
+
+_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
 
 _NO_FILM: Final = ("text/html", "application/json", "text/plain", "application/xml", "text/xml")
 
@@ -322,7 +325,7 @@ class _Transfer:
             )
         self._start_over()
         length = answer.headers.get("content-length", "")
-        self._total = int(length) if length.isdecimal() else None
+        self._total = int(length) if _LENGTH.fullmatch(length) else None
         self._validator = _validator(answer)
         self._check_size(self._total or 0)
 

@@ -23,6 +23,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from airflow_provider_kling_avatar.kling.errors import ForbiddenAddressError
+from airflow_provider_kling_avatar.kling.log_filter import hidden_links
 from airflow_provider_kling_avatar.kling.media.sources import is_url
 from airflow_provider_kling_avatar.kling.redact import shown
 
@@ -30,6 +31,18 @@ if TYPE_CHECKING:
     import socket
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_CLOSED = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "168.63.129.16/32",  # the host of an Azure machine: https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
+        "192.0.0.0/24",  # protocol assignments (RFC 6890); Oracle's metadata service is in it
+        "64:ff9b:1::/48",  # NAT64 inside a network (RFC 8215)
+        "fec0::/10",  # site-local (RFC 3879)
+        "::/96",  # IPv4-compatible (RFC 4291)
+        "::ffff:0:0:0/96",  # IPv4-translated (RFC 2765)
+    )
+)
+"""Not of the open internet, although `ipaddress` calls them global, in some versions of Python or in all."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -95,7 +108,7 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner:
             return is_public(str(inner))
-    return ip.is_global and not ip.is_multicast
+    return ip.is_global and not ip.is_multicast and not any(ip in network for network in _CLOSED)
 
 
 def forbidden(host: str, address: str) -> ForbiddenAddressError:
@@ -126,7 +139,7 @@ def proxies_for(url: str) -> dict[str, str]:
 
 
 class _GuardedAdapter(HTTPAdapter):
-    """Connections without a proxy are judged by `Reach` as soon as they are made."""
+    """Connections without a proxy are judged by `Reach` as soon as they are made; no link gets into the log."""
 
     def __init__(self, reach: Reach) -> None:
         self._reach = reach
@@ -135,6 +148,10 @@ class _GuardedAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
         self.poolmanager.pool_classes_by_scheme = _pools(self._reach)
+
+    def send(self, *request: Any, **options: Any) -> requests.Response:
+        with hidden_links():
+            return super().send(*request, **options)
 
 
 def _pools(reach: Reach) -> dict[str, type[HTTPConnectionPool]]:

@@ -18,7 +18,6 @@ from airflow_provider_kling_avatar.kling.dialects.page import is_thin
 from airflow_provider_kling_avatar.kling.errors import AuthenticationError, KlingError
 from airflow_provider_kling_avatar.kling.slots import Room
 from airflow_provider_kling_avatar.kling.watcher.alarms import TURN, Alarms
-from airflow_provider_kling_avatar.kling.watcher.garbage import SHELF
 from airflow_provider_kling_avatar.kling.watcher.lister import Lister
 from airflow_provider_kling_avatar.kling.watcher.seats import Seat, Watched
 from airflow_provider_kling_avatar.kling.watcher.singles import Singles
@@ -80,7 +79,6 @@ class Board:
             watched = self.tasks[task_id] = Watched(task_id, time.time() if since is None else since)
         seat = Seat(watched, interval, self.singles, self.alarms, is_eager=is_eager)
         watched.add(seat)
-        SHELF.arrived()
         if self.lister.is_usable:
             self.lister.hurry(watched.interval(pace.LIST_SECONDS))
         elif is_new:
@@ -97,7 +95,6 @@ class Board:
         if not seat.watched.seats and self.tasks.get(seat.watched.task_id) is seat.watched:
             del self.tasks[seat.watched.task_id]
             self.lister.forget(seat.watched.task_id)
-        SHELF.left()
 
     def enter(self, place: Place, interval: float | None) -> None:
         """Begin to wait for a slot, at a place in this board's room."""
