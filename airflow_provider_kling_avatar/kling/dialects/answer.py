@@ -208,9 +208,10 @@ def _is_not_there(answer: Answer, wanted: str, code: object) -> bool:
     A gateway may lose the code; its own words about a task would be about an id of its own.
     """
     try:
-        layers = layers_of(read_json_text(answer.body))
+        body = read_json_text(answer.body)
     except (ValueError, RecursionError):
         return False
+    layers = layers_of(body) if isinstance(body, dict) else []
     named = re.compile(rf"(?<![\w.:/-]){re.escape(wanted)}(?![\w-]|[.:/]\w)")
     for layer in layers:
         words = as_text(layer.get("message")) or as_text(layer.get("msg")) or ""
