@@ -91,7 +91,18 @@ class KlingConfig:
         :param extra: see `EXTRAS`.
         :raises ConfigurationError: names the field and what to put there.
         """
-        options = {key: value for key, value in (extra or {}).items() if value not in (None, "")}
+        try:
+            return cls._build(host, login, password, extra or {})
+        except ConfigurationError as error:
+            problem = error.with_traceback(None)
+        del login, password  # an error carries frames, and these show their locals
+        raise problem
+
+    @classmethod
+    def _build(
+        cls, host: str | None, login: str | None, password: str | None, extra: Mapping[str, Any]
+    ) -> KlingConfig:
+        options = {key: value for key, value in extra.items() if value not in (None, "")}
         unknown = sorted(set(options) - set(EXTRAS))
         if unknown:
             raise ConfigurationError(
