@@ -31,7 +31,7 @@ EXTRAS: dict[str, str] = {
     "task_link": "template of the extra link's address, with {task_id}",
     "prices": 'what this account pays, such as {"avatar.std": "0.05", "currency": "USD"}',
     "max_cost": "what one clip may cost at most, in the currency of the prices",
-    "allow_private_addresses": "true if finished clips lie inside a private network",
+    "allow_private_addresses": "true if clips, or audio to be measured, lie inside a private network",
 }
 """What the connection's extra may hold."""
 
@@ -49,8 +49,8 @@ class KlingConfig:
     :param task_link: template of a page about a task, with ``{task_id}``.
     :param prices: what the account pays, as far as it is known.
     :param max_cost: what one clip may cost at most, in the currency of the prices.
-    :param allow_private_addresses: clips may be fetched from addresses inside a private network. The connection's own
-        host and port always may.
+    :param allow_private_addresses: clips, and audio that has to be measured, may be fetched from addresses inside a
+        private network. The connection's own host and port always may.
     """
 
     dialect: Dialect

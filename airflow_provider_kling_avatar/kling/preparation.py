@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_provider_kling_avatar.kling.dialects import Dialect
+    from airflow_provider_kling_avatar.kling.landing.reach import Reach
     from airflow_provider_kling_avatar.kling.speaking import Spoken
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ def prepare(
     signer: media.Signer | None = None,
     validate: bool = True,
     transcode_audio: bool = False,
+    reach: Reach | None = None,
 ) -> Prepared:
     """
     Open, measure, check and encode everything a video request needs.
@@ -77,13 +79,14 @@ def prepare(
     :param signer: makes links to files in a storage, for an API that takes only URLs.
     :param transcode_audio: re-encode a voice that is too large or of a format that is not taken.
     :param validate: ``False`` skips the limits (sizes, lengths, schema), for vendors that changed theirs.
+    :param reach: which addresses may be asked for an audio that has to be measured; only public ones if left out.
     :raises InvalidRequestError: names the field, the rule and the remedy; nothing was sent or paid.
     """
     endpoint = ENDPOINT_OF[type(request)]
     dialect.endpoint(endpoint)
     given, speech = _spoken_apart(request, dialect)
     voice = _voice(given, dialect, validate=validate)
-    access = _Access(opener, signer, validate, transcode_audio)
+    access = _Access(opener, signer, validate, transcode_audio, reach)
     if transcode_audio and "audio" in given and not dialect.accepts_files(endpoint, "audio"):
         raise MediaError(
             f"transcode_audio: {dialect.title} takes only URLs, so there is no file to re-encode; re-encode it "
@@ -114,6 +117,7 @@ class _Access:
     signer: media.Signer | None
     validate: bool
     transcode_audio: bool
+    reach: Reach | None
 
 
 def _voice(given: dict[str, Any], dialect: Dialect, *, validate: bool) -> Spoken | None:
@@ -167,7 +171,7 @@ def _open_media(
     audio_seconds = audio.seconds if isinstance(audio, media.AudioInfo) else None
     if dialect.takes(endpoint, "audio_duration_seconds") and "audio_duration_seconds" not in given:
         if audio_seconds is None:
-            audio_seconds = _measure(given["audio"], dialect, endpoint, validate=access.validate)
+            audio_seconds = _measure(given["audio"], dialect, endpoint, access)
         given["audio_duration_seconds"] = round(audio_seconds, 3)
     return audio_seconds
 
@@ -263,13 +267,12 @@ def _check_masks(measured: Mapping[str, media.ImageInfo | media.AudioInfo | None
             )
 
 
-def _measure(url: str, dialect: Dialect, endpoint: EndpointName, *, validate: bool) -> float:
+def _measure(url: str, dialect: Dialect, endpoint: EndpointName, access: _Access) -> float:
     """Measure the audio that the vendor will bill by its declared length: a guess would be billed too."""
-    rules = _rules(dialect.media_annotation(endpoint, "audio"), validate=validate)
+    rules = _rules(dialect.media_annotation(endpoint, "audio"), validate=access.validate)
+    most = rules.max_bytes or LONGEST_AUDIO_DOWNLOAD_BYTES
     try:
-        info = media.measure_audio(
-            media.fetch_url(url, max_bytes=rules.max_bytes or LONGEST_AUDIO_DOWNLOAD_BYTES)
-        )
+        info = media.measure_audio(media.fetch_url(url, max_bytes=most, reach=access.reach))
     except InvalidRequestError as error:
         raise InvalidRequestError(
             f"audio could not be measured, and this API bills by its length: {error.message}; "
