@@ -39,6 +39,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     UnreadableAnswerError,
     UnsupportedError,
     WrongRouteError,
+    bare,
 )
 from airflow_provider_kling_avatar.kling.model import VideoTask
 
@@ -59,7 +60,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-E = TypeVar("E", bound=BaseException)
 
 USER_AGENT = f"airflow-provider-kling-avatar/{__version__}"
 LONGEST_PAUSE_SECONDS = 30.0
@@ -266,7 +266,7 @@ class KlingClient:
             begun = session.progress.begun
             return call.failed_after_sending(error) if begun else call.failed_before_sending(error)
         except BaseException as error:  # noqa: BLE001 - given back, and raised by who called
-            return _bare(error)
+            return bare(error)
 
     def _request(self, session: Session, call: Call[Any]) -> Answer:
         headers, data = _written(call.body)
@@ -408,7 +408,7 @@ class AsyncKlingClient:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return call.failed_after_sending(error)
         except BaseException as error:  # noqa: BLE001 - given back, and raised by who called
-            return _bare(error)
+            return bare(error)
 
     async def _request(self, session: aiohttp.ClientSession, call: Call[Any]) -> Answer:
         async with session.request(
@@ -482,12 +482,6 @@ def _written(body: Mapping[str, Any] | None) -> tuple[dict[str, str], bytes | No
 
 def _answer(status: int, body: bytes, headers: Mapping[str, str], url: str) -> Answer:
     return Answer(status, body, {name.lower(): value for name, value in headers.items()}, url)
-
-
-def _bare(error: E) -> E:
-    """Take from an error the frames it went through, and what it came from: their locals hold key and payload."""
-    error.__cause__ = error.__context__ = None
-    return error.with_traceback(None)
 
 
 def _read(call: Call[T], answer: Answer, credentials: Credentials) -> T:

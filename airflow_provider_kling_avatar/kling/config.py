@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from airflow_provider_kling_avatar.kling.auth import BearerKey, Credentials, SignedKey
 from airflow_provider_kling_avatar.kling.dialects import DIALECTS, Dialect
-from airflow_provider_kling_avatar.kling.errors import ConfigurationError
+from airflow_provider_kling_avatar.kling.errors import ConfigurationError, bare
 from airflow_provider_kling_avatar.kling.money import PriceTable, decimal_of, list_prices, own_prices
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class KlingConfig:
         try:
             return cls._build(host, login, password, extra or {})
         except ConfigurationError as error:
-            problem = error.with_traceback(None)
+            problem = bare(error)
         del login, password  # an error carries frames, and these show their locals
         raise problem
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kling_avatar.kling import media
 from airflow_provider_kling_avatar.kling.dialects.base import ENDPOINT_OF
-from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, MediaError
+from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, KlingError, MediaError, bare
 from airflow_provider_kling_avatar.kling.identity import fingerprint
 from airflow_provider_kling_avatar.kling.model import (
     AvatarRequest,
@@ -82,12 +82,19 @@ def prepare(
     :param reach: which addresses may be asked for an audio that has to be measured; only public ones if left out.
     :raises InvalidRequestError: names the field, the rule and the remedy; nothing was sent or paid.
     """
+    try:
+        return _prepared(request, dialect, _Access(opener, signer, validate, transcode_audio, reach))
+    except KlingError as error:
+        problem = bare(error)  # of frames that hold the files
+    raise problem
+
+
+def _prepared(request: VideoRequest, dialect: Dialect, access: _Access) -> Prepared:
     endpoint = ENDPOINT_OF[type(request)]
     dialect.endpoint(endpoint)
     given, speech = _spoken_apart(request, dialect)
-    voice = _voice(given, dialect, validate=validate)
-    access = _Access(opener, signer, validate, transcode_audio, reach)
-    if transcode_audio and "audio" in given and not dialect.accepts_files(endpoint, "audio"):
+    voice = _voice(given, dialect, validate=access.validate)
+    if access.transcode_audio and "audio" in given and not dialect.accepts_files(endpoint, "audio"):
         raise MediaError(
             f"transcode_audio: {dialect.title} takes only URLs, so there is no file to re-encode; re-encode it "
             "beforehand, or use a connection whose api takes files: kling, cometapi, relay",
@@ -97,7 +104,7 @@ def prepare(
     dialect.body(endpoint, given, request.extra)
     media_seconds = _open_media(given, dialect, endpoint, access)
     body = dialect.body(endpoint, given, request.extra)
-    if validate:
+    if access.validate:
         pending = {dialect.endpoint(endpoint).fields["audio_id"].name: "pending"} if speech else {}
         dialect.check(endpoint, {**body, **pending})
         if speech:

@@ -16,6 +16,8 @@ from airflow_provider_kling_avatar.kling import errors as e
 from airflow_provider_kling_avatar.kling.auth import SignedKey
 from airflow_provider_kling_avatar.kling.client import AsyncKlingClient, KlingClient
 from airflow_provider_kling_avatar.kling.media import Payload
+from airflow_provider_kling_avatar.kling.model import AvatarRequest
+from airflow_provider_kling_avatar.kling.preparation import prepare
 
 HERE = str(Path(__file__).parent)
 KEY = "sk-0123456789abcdefghij"
@@ -202,3 +204,26 @@ def test_whoever_prints_a_client_its_account_or_a_payload_sees_no_secret(client_
                 assert hidden not in text
     assert isinstance(client, KlingClient)
     assert AsyncKlingClient(client.config).config is client.config
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"image": PAYLOAD},
+        {"image": f"data:image/png;base64,{PAYLOAD}"},
+        {"image": PAYLOAD + "ä"},
+        {"audio": PAYLOAD},
+        {"audio": "/no/such/file.mp3"},
+        {"mode": "best"},
+        {"prompt": "x" * 3000},
+        {"prompt": ["x"]},
+        {"no_such_field": 1},
+    ],
+)
+def test_an_error_about_an_input_shows_no_piece_of_a_file(fields, face, voice, config_of):
+    dialect = config_of(None).dialect
+    given = {"image": face, "audio": voice, **fields}
+    error = failing(lambda: prepare(AvatarRequest.from_fields(**given), dialect))
+    text = check(error)
+    for file in (face, voice, repr(base64.b64decode(face)[:20])[2:-1]):
+        assert file[:30] not in text
