@@ -7,6 +7,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -113,6 +114,12 @@ class FakeVendor:
     def answers(self, *replies):
         """Lay down what to answer: replies, or bodies to be answered with HTTP 200."""
         self.replies = deque(r if isinstance(r, Reply) else Reply(r) for r in replies)
+
+    def wait_for_one(self):
+        """Wait until a request has arrived: a client that has given up may be ahead of a slow machine."""
+        end = time.monotonic() + 30
+        while not self.seen and time.monotonic() < end:
+            time.sleep(0.01)
 
     def methods(self):
         return [request.method for request in self.seen]

@@ -107,7 +107,7 @@ def test_the_page_of_a_redirect_is_not_read(site):
 
     with raw_server(talk) as (port, _):
         reach = Reach("", private=True)
-        fetch_url(f"http://127.0.0.1:{port}", max_bytes=MIB, reach=reach, timeout_seconds=(10, 2))
+        fetch_url(f"http://127.0.0.1:{port}", max_bytes=MIB, reach=reach, timeout_seconds=(10, 10))
     assert len(site.seen) == 1
 
 

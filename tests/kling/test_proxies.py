@@ -109,6 +109,7 @@ def test_what_may_have_arrived_is_unknown_and_sent_once(name, act, paid, way, cl
     with pytest.raises(e.ConnectionLostError) as caught:
         PAID[paid](client_of(host, read_timeout=0.3 if act == "hang" else 60))
     assert caught.value.accepted is Accepted.MAYBE
+    vendor.wait_for_one()
     assert vendor.methods() == ["POST"]
     assert pauses == []
 
@@ -229,13 +230,12 @@ async def test_tls_that_cannot_be_set_up_has_sent_nothing(
 
 
 def test_a_proxy_that_never_answers_has_sent_nothing(client_of, monkeypatch, pauses):
-    with raw_server(lambda connection: connection.recv(65536) and connection.recv(1)) as (port, count):
+    with raw_server(lambda connection: connection.recv(65536) and connection.recv(1)) as (port, _):
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
         with pytest.raises(e.ConnectionFailedError) as caught:
             client_of(f"https://{HOST}", connect_timeout=0.1).submit("avatar", LARGE)
         assert caught.value.accepted is Accepted.NO
         assert len(pauses) == 2
-    assert len(count) == 3
 
 
 @pytest.mark.parametrize("names", ["localhost", "localhost,vendor.test", "*"])

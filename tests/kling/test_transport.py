@@ -129,6 +129,7 @@ async def test_an_answer_that_does_not_come_in_time_leaves_doubt(vendor, client_
     with pytest.raises(e.ConnectionLostError) as caught:
         client_of(vendor.url, read_timeout=0.1).submit("avatar", BODY)
     assert caught.value.accepted is Accepted.MAYBE
+    vendor.wait_for_one()
     assert vendor.methods() == ["POST"]
     with pytest.raises(e.ConnectionLostError):
         await ask_async(vendor.url, read_timeout=0.1)
