@@ -87,8 +87,8 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
         type=["string", "null"],
     ),
     "allow_private_addresses": _field(
-        "Clips in a private network",
-        "true: finished clips may be fetched from addresses inside a private network. Empty: only from this host.",
+        "Files in a private network",
+        "true: clips, and audio to be measured, may be fetched from a private network. Empty: only from this host.",
         type=["string", "null"],
     ),
 }

@@ -214,7 +214,7 @@ class _Variant:
         with Clip(
             self.link(self.task),
             refresh=self._new_link,
-            reach=Reach(config.base_url, private=config.allow_private_addresses),
+            reach=Reach.of(config),
             connect_timeout=config.connect_timeout,
             read_timeout=config.read_timeout,
             sleep=self.sleep,

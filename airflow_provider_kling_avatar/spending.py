@@ -115,6 +115,7 @@ class Spending:
         own, common = cap("max_cost", max_cost), config.max_cost
         self.max_cost = min((limit for limit in (own, common) if limit is not None), default=None)
         self.max_cost_per_run = cap("max_cost_per_run", max_cost_per_run)
+        self.not_measured = ""
         self.mode = self._mode()
 
     def before_speech(self) -> None:
@@ -215,14 +216,16 @@ class Spending:
     def _fetched(self, url: str) -> Length | None:
         """Measure audio that only the vendor was to fetch: with a limit, its length matters to us too."""
         from airflow_provider_kling_avatar.kling import media
+        from airflow_provider_kling_avatar.kling.landing.reach import Reach
         from airflow_provider_kling_avatar.kling.preparation import LONGEST_AUDIO_DOWNLOAD_BYTES
 
         if not url.lower().startswith(("http://", "https://")):
             return None
         try:
-            data = media.fetch_url(url, max_bytes=LONGEST_AUDIO_DOWNLOAD_BYTES)
+            data = media.fetch_url(url, max_bytes=LONGEST_AUDIO_DOWNLOAD_BYTES, reach=Reach.of(self.config))
             return measured(media.measure_audio(data).seconds)
         except KlingError as error:
+            self.not_measured = f" ({error.message})"
             log.info("the length of the audio could not be measured: %s", error)
             return None
 
@@ -251,7 +254,10 @@ class Spending:
                 f'the extra of the connection, such as "prices": {{"{endpoint}.{self.mode}": "0.05", '
                 '"currency": "USD"}'
             )
-        return "the length of the voice is not known; give audio or text, or audio_duration_seconds beside audio_id"
+        return (
+            f"the length of the voice is not known{self.not_measured}; give audio or text, or audio_duration_seconds "
+            "beside audio_id or a URL"
+        )
 
     def _too_much(self, expected: Estimate, amount: Decimal) -> CostLimitError:
         name = "max_cost" if self._limit == self.max_cost else "max_cost_per_run"

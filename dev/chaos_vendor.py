@@ -24,6 +24,7 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError,
 
 from airflow_provider_kling_avatar.kling.client import KlingClient
 from airflow_provider_kling_avatar.kling.config import KlingConfig
+from airflow_provider_kling_avatar.kling.transport import Progress
 from airflow_provider_kling_avatar.simulator.accounts import Accounts
 from airflow_provider_kling_avatar.simulator.clock import Clock
 from airflow_provider_kling_avatar.simulator.desk import Desk
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
     from chaos_fates import Fate
 
+    from airflow_provider_kling_avatar.kling.transport import Session
     from airflow_provider_kling_avatar.simulator.contracts import MediaField
     from airflow_provider_kling_avatar.simulator.dialects import Dialect
     from airflow_provider_kling_avatar.simulator.faults import Fault
@@ -223,6 +225,7 @@ class BadLine:
         later: Callable[[Callable[[], Any]], None],
     ) -> None:
         self.auth: Callable[[requests.PreparedRequest], requests.PreparedRequest]
+        self.progress = Progress()
         self._vendor = vendor
         self._next_fate = next_fate
         self._later = later
@@ -237,6 +240,7 @@ class BadLine:
         request.body = data or b""
         self.auth(request)
         fate = self._next_fate(method, request.url.removeprefix(HOST))
+        self.progress.begun = fate.ending != "no connection"
         self._vendor.clock.advance(0.2)
         status, body = 200, b""
         if fate.effect == "now":
@@ -302,9 +306,9 @@ class LineClient(KlingClient):
 
     open_line: Callable[[], BadLine]
 
-    def _open_session(self) -> requests.Session:
+    def _open_session(self) -> Session:
         if self._session is None:
             line = self.open_line()
             line.auth = self._sign
-            self._session = cast("requests.Session", line)
+            self._session = cast("Session", line)
         return self._session

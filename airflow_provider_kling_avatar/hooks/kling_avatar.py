@@ -205,6 +205,7 @@ class KlingAvatarHook(BaseHook):
         :param transcode_audio: re-encode a voice that is too large or of a format that is not taken.
         :raises InvalidRequestError: names the field, the rule and the remedy.
         """
+        from airflow_provider_kling_avatar.kling.landing.reach import Reach
         from airflow_provider_kling_avatar.kling.preparation import prepare
 
         return prepare(
@@ -214,6 +215,7 @@ class KlingAvatarHook(BaseHook):
             signer=sign_storage,
             validate=validate,
             transcode_audio=transcode_audio,
+            reach=Reach.of(self.config),
         )
 
     def _submit(self, request: VideoRequest, *, validate: bool) -> VideoTask:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Protocol
 
+from airflow_provider_kling_avatar.kling.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -72,16 +74,29 @@ class SignedKey:
     """How far the vendor's clock is ahead of ours, as far as we know."""
 
     def header(self) -> str:
-        """Return the header's value, signed now by the vendor's clock."""
+        """
+        Return the header's value, signed now by the vendor's clock.
+
+        :raises ConfigurationError: nothing can be signed with this secret key.
+        """
         import jwt
 
         now = int(self.clock() + self.skew_seconds)
-        token = jwt.encode(
-            {"iss": self.access_key, "exp": now + LIFETIME_SECONDS, "nbf": now - BACKDATE_SECONDS},
-            self.secret_key,
-            algorithm="HS256",
+        try:
+            token = jwt.encode(
+                {"iss": self.access_key, "exp": now + LIFETIME_SECONDS, "nbf": now - BACKDATE_SECONDS},
+                self.secret_key,
+                algorithm="HS256",
+            )
+        except jwt.PyJWTError as error:
+            problem = type(error).__name__
+        else:
+            return f"Bearer {token}"
+        # Not inside of `except`: the error would bring frames along that hold the key.
+        raise ConfigurationError(
+            f"the connection's secret key cannot sign a token ({problem}): put the vendor's secret key into password, "
+            "as the console shows it"
         )
-        return f"Bearer {token}"
 
     def learn_clock(self, date_header: str | None) -> bool:
         """Take over the vendor's clock if it says it; one more try with a fresh token is worth it either way."""

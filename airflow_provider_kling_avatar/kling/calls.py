@@ -7,7 +7,9 @@ A call knows whether it costs money, and so which of its failures may be tried a
 from __future__ import annotations
 
 import re
+import ssl
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from airflow_provider_kling_avatar.kling.dialects.answer import VENDOR_SAYS, Answer, asked_for, read_json
@@ -87,7 +89,13 @@ class Call(Generic[T]):
     def failed_before_sending(self, error: BaseException) -> ConnectionFailedError:
         """Build the error for a connection that was never made."""
         return ConnectionFailedError(
-            f"no connection to {public_url(self.url)} ({_kind(error)}): check the connection's host and the network"
+            f"no connection to {public_url(self.url)} ({_kind(error)}): {_remedy(error)}"
+        )
+
+    def refused_by_proxy(self, status: int) -> ConnectionFailedError:
+        """Build the error for a proxy that answers in the vendor's place and passes nothing on."""
+        return ConnectionFailedError(
+            f"no connection to {public_url(self.url)}: {_refused_by_proxy(status)}", http_status=status
         )
 
     def failed_after_sending(self, error: BaseException) -> ConnectionLostError:
@@ -101,11 +109,53 @@ class Call(Generic[T]):
         return UnreadableAnswerError(f"{public_url(self.url)} answered more than {MAX_ANSWER_BYTES} bytes")
 
 
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return an error and what it came from, the root last. What was being handled before is no cause of it."""
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, KlingError) and cause not in causes:
+        causes.append(cause)
+        inside = next((part for part in cause.args if isinstance(part, BaseException)), None)
+        cause = cause.__cause__ or cause.__context__ or inside
+    return causes
+
+
 def _kind(error: BaseException) -> str:
-    """Name an error and its cause by their types: their texts hold addresses with keys in them."""
-    cause = error.__cause__ or error.__context__
-    names = [type(error).__name__] + ([type(cause).__name__] if cause else [])
-    return " from ".join(dict.fromkeys(names))
+    """Name an error and its root by their types: their texts hold addresses with keys in them."""
+    causes = _causes(error)
+    return " from ".join(dict.fromkeys(type(cause).__name__ for cause in (causes[0], causes[-1])))
+
+
+def _remedy(error: BaseException) -> str:
+    """Say what to do about a connection that was not made: advice, and nothing is decided by it."""
+    causes = _causes(error)
+    texts = " ".join(str(cause) for cause in causes)
+    if refused := re.search(r"Tunnel connection failed: (\d{3})\b", texts):
+        return _refused_by_proxy(int(refused[1]))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError) and hasattr(cause, "verify_message"):
+            return (
+                f"its certificate, or the proxy's, is not trusted ({cause.verify_message}): if it is the right one, "
+                "let REQUESTS_CA_BUNDLE (on workers) and SSL_CERT_FILE (on triggerers) name a file that holds the "
+                "authority which signed it"
+            )
+    if "TLS CA certificate bundle" in texts:
+        return "REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names a file that is not there: correct or remove it"
+    if any("Proxy" in type(cause).__name__ for cause in causes):
+        return "check the proxy that HTTPS_PROXY or HTTP_PROXY names; hosts in NO_PROXY are asked without it"
+    return "check the connection's host, the network, and the proxy if there is one"
+
+
+def _refused_by_proxy(status: int) -> str:
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return (
+            f"the proxy answered HTTP {status}: it wants a login, so put that into its address "
+            "(http://user:password@host:port in HTTPS_PROXY or HTTP_PROXY)"
+        )
+    return (
+        f"the proxy answered HTTP {status} and opens no tunnel: ask its owner to allow this host, or put the host into "
+        "NO_PROXY"
+    )
 
 
 class Calls:

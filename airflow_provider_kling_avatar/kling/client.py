@@ -14,7 +14,7 @@ import re
 import time
 from contextlib import suppress
 from dataclasses import replace
-from traceback import walk_tb
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -40,6 +40,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     UnreadableAnswerError,
     UnsupportedError,
     WrongRouteError,
+    bare,
 )
 from airflow_provider_kling_avatar.kling.model import VideoTask
 
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.config import KlingConfig
     from airflow_provider_kling_avatar.kling.dialects.page import Page
     from airflow_provider_kling_avatar.kling.model import EndpointName, Speech
+    from airflow_provider_kling_avatar.kling.transport import Session
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +93,7 @@ class KlingClient:
         self._calls = Calls(config)
         self._attempts = attempts
         self._sleep = sleep
-        self._session: requests.Session | None = None
+        self._session: Session | None = None
 
     # --------------------------------------------------------------- methods
 
@@ -102,7 +104,9 @@ class KlingClient:
         :param body: checked and complete, see `preparation.prepare`.
         :raises KlingError: `error.accepted` tells whether the vendor may have taken it.
         """
-        return self._call(self._calls.submit(endpoint, body))
+        call = self._calls.submit(endpoint, body)
+        del body  # a frame that an error carries shows its locals
+        return self._call(call)
 
     def synthesize(self, body: Mapping[str, Any]) -> Speech:
         """
@@ -111,7 +115,9 @@ class KlingClient:
         :param body: see `preparation.speech_body`.
         :raises KlingError: `error.accepted` tells whether the vendor may have taken it.
         """
-        return self._call(self._calls.synthesize(body))
+        call = self._calls.synthesize(body)
+        del body
+        return self._call(call)
 
     def get_task(
         self, task_id: str, endpoint: EndpointName = "avatar", *, attempts: int | None = None
@@ -287,50 +293,60 @@ class KlingClient:
         return _read(call, self._send(call), self.config.credentials)
 
     def _send(self, call: Call[Any]) -> Answer:
-        import requests
+        outcome = self._exchange(call)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
 
-        headers, data = _written(call.body)
+    def _exchange(self, call: Call[Any]) -> Answer | BaseException:
+        """Return the answer, or what went wrong: raised here, it would carry frames that hold key and payload."""
+        from airflow_provider_kling_avatar.kling.transport import FAILURES
+
         session = self._open_session()
+        session.progress.restart()
+        try:
+            return self._request(session, call)
+        except FAILURES as error:
+            begun = session.progress.begun
+            return call.failed_after_sending(error) if begun else call.failed_before_sending(error)
+        except BaseException as error:  # noqa: BLE001 - given back, and raised by who called
+            return bare(error)
+
+    def _request(self, session: Session, call: Call[Any]) -> Answer:
+        headers, data = _written(call.body)
         if call.paid:
             # Its connections, not itself: a kept one that the vendor is just closing would leave it unknown who was
             # paid.
             session.close()
-        try:
-            with session.request(
-                call.method,
-                call.url,
-                params=dict(call.params),
-                headers=headers,
-                data=data,
-                timeout=(self.config.connect_timeout, self.config.read_timeout),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                body = bytearray()
-                for chunk in response.iter_content(65536):
-                    body += chunk
-                    if len(body) > MAX_ANSWER_BYTES:
-                        raise call.too_long()
-                return _answer(response.status_code, bytes(body), response.headers, call.url)
-        except (requests.RequestException, ValueError) as error:
-            raise (call.failed_before_sending if _never_left(error) else call.failed_after_sending)(
-                error
-            ) from error
+        with session.request(
+            call.method,
+            call.url,
+            params=dict(call.params),
+            headers=headers,
+            data=data,
+            timeout=(self.config.connect_timeout, self.config.read_timeout),
+            allow_redirects=False,
+            stream=True,
+        ) as response:
+            wants_login = response.status_code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
+            if wants_login and session.progress.forwarded:
+                raise call.refused_by_proxy(response.status_code)
+            body = bytearray()
+            for chunk in response.iter_content(65536):
+                body += chunk
+                if len(body) > MAX_ANSWER_BYTES:
+                    raise call.too_long()
+            return _answer(response.status_code, bytes(body), response.headers, call.url)
 
-    def _open_session(self) -> requests.Session:
+    def _open_session(self) -> Session:
         if self._session is None:
-            import requests
+            from airflow_provider_kling_avatar.kling.transport import Session
 
-            session = requests.Session()
-            session.headers["User-Agent"] = USER_AGENT
-            session.auth = self._sign
-            # Even when told not to follow a redirect, requests reads where it leads, and the whole page with it.
-            session.get_redirect_target = lambda _: None  # type: ignore[assignment]
-            self._session = session
+            self._session = Session(self._sign)
+            self._session.headers["User-Agent"] = USER_AGENT
         return self._session
 
     def _sign(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        # As `auth`, not as a session header: a .netrc entry for the host would replace the header.
         request.headers["Authorization"] = self.config.credentials.header()
         return request
 
@@ -416,30 +432,47 @@ class AsyncKlingClient:
         return _read(call, await self._send(call), self.config.credentials)
 
     async def _send(self, call: Call[Any]) -> Answer:
-        import aiohttp
-
         if self._session is None:
             raise RuntimeError("use AsyncKlingClient as an async context manager")
+        outcome = await self._exchange(self._session, call)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    async def _exchange(self, session: aiohttp.ClientSession, call: Call[Any]) -> Answer | BaseException:
+        """As the worker's, but by what aiohttp raises: nothing is paid here, and its errors tell it well enough."""
+        import aiohttp
+
         try:
-            async with self._session.request(
-                call.method,
-                call.url,
-                params=dict(call.params),
-                headers={"Authorization": self.config.credentials.header()},
-                proxy=self._proxy,
-                allow_redirects=False,
-            ) as response:
-                chunks, length = [], 0
-                async for chunk in response.content.iter_any():
-                    chunks.append(chunk)
-                    length += len(chunk)
-                    if length > MAX_ANSWER_BYTES:
-                        raise call.too_long()
-                return _answer(response.status, b"".join(chunks), response.headers, call.url)
+            return await self._request(session, call)
+        except aiohttp.ClientHttpProxyError as error:
+            return call.refused_by_proxy(error.status)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise call.failed_before_sending(error) from error
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise call.failed_after_sending(error) from error
+            return call.failed_before_sending(error)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return call.failed_after_sending(error)
+        except BaseException as error:  # noqa: BLE001 - given back, and raised by who called
+            return bare(error)
+
+    async def _request(self, session: aiohttp.ClientSession, call: Call[Any]) -> Answer:
+        async with session.request(
+            call.method,
+            call.url,
+            params=dict(call.params),
+            headers={"Authorization": self.config.credentials.header()},
+            proxy=self._proxy,
+            allow_redirects=False,
+        ) as response:
+            wants_login = response.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
+            if wants_login and self._proxy is not None and call.url.startswith("http://"):
+                raise call.refused_by_proxy(response.status)
+            chunks, length = [], 0
+            async for chunk in response.content.iter_any():
+                chunks.append(chunk)
+                length += len(chunk)
+                if length > MAX_ANSWER_BYTES:
+                    raise call.too_long()
+            return _answer(response.status, b"".join(chunks), response.headers, call.url)
 
     async def __aenter__(self) -> Self:
         # Importing aiohttp builds a TLS context, which takes long enough to be seen on the triggerer's loop.
@@ -488,7 +521,7 @@ def _written(body: Mapping[str, Any] | None) -> tuple[dict[str, str], bytes | No
     try:
         return {"Content-Type": "application/json"}, to_json(body)
     except (TypeError, ValueError) as error:
-        raise InvalidRequestError(f"the request holds something that JSON cannot: {error}") from error
+        raise InvalidRequestError(f"the request holds something that JSON cannot: {error}") from None
 
 
 def _answer(status: int, body: bytes, headers: Mapping[str, str], url: str) -> Answer:
@@ -497,18 +530,23 @@ def _answer(status: int, body: bytes, headers: Mapping[str, str], url: str) -> A
 
 def _read(call: Call[T], answer: Answer, credentials: Credentials) -> T:
     """Read an answer, the key taken out of it first: vendors repeat it, in errors and in reasons."""
-    clean = answer
-    for secret in credentials.secrets():
-        if len(secret) >= SHORTEST_SECRET and _holds(answer, secret):
-            clean = Answer(
-                clean.status,
-                clean.body.replace(secret.encode(), b"***"),
-                {name: value.replace(secret, "***") for name, value in clean.headers.items()},
-                clean.url,
-            )
+    clean = _without(answer, credentials.secrets)
     if clean is answer:
         return call.read(answer)
     return _with_addresses(call.read(clean), call.read(answer))
+
+
+def _without(answer: Answer, secrets: Callable[[], tuple[str, ...]]) -> Answer:
+    """Return the answer without secrets; the very same if it holds none. Never raises."""
+    for secret in secrets():
+        if len(secret) >= SHORTEST_SECRET and _holds(answer, secret):
+            answer = Answer(
+                answer.status,
+                answer.body.replace(secret.encode(), b"***"),
+                {name: value.replace(secret, "***") for name, value in answer.headers.items()},
+                answer.url,
+            )
+    return answer
 
 
 def _holds(answer: Answer, secret: str) -> bool:
@@ -522,30 +560,6 @@ def _with_addresses(shown: T, whole: T) -> T:
     if isinstance(shown, list) and isinstance(whole, list):
         return [_with_addresses(*pair) for pair in zip(shown, whole, strict=True)]  # type: ignore[return-value]
     return whole
-
-
-def _never_left(error: Exception) -> bool:
-    """Tell whether a request certainly did not reach the vendor: the connection itself could not be made."""
-    import requests
-    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProxyError
-
-    if isinstance(error, requests.ConnectTimeout | requests.exceptions.ProxyError):
-        return True
-    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
-        return True
-    reason = getattr(error.args[0] if error.args else None, "reason", None)
-    if isinstance(reason, NewConnectionError | ConnectTimeoutError | ProxyError):
-        return True
-    return _broke_in_handshake(error)
-
-
-def _broke_in_handshake(error: BaseException | None) -> bool:
-    """Tell whether TLS could not be set up, which comes before the first byte of the request."""
-    while error is not None:
-        if any(frame.f_code.co_name == "do_handshake" for frame, _ in walk_tb(error.__traceback__)):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _asks_too_long(error: BaseException) -> bool:

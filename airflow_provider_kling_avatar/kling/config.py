@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from airflow_provider_kling_avatar.kling.auth import BearerKey, Credentials, SignedKey
 from airflow_provider_kling_avatar.kling.dialects import DIALECTS, Dialect
-from airflow_provider_kling_avatar.kling.errors import ConfigurationError
+from airflow_provider_kling_avatar.kling.errors import ConfigurationError, bare
 from airflow_provider_kling_avatar.kling.money import PriceTable, decimal_of, list_prices, own_prices
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ EXTRAS: dict[str, str] = {
     "task_link": "template of the extra link's address, with {task_id}",
     "prices": 'what this account pays, such as {"avatar.std": "0.05", "currency": "USD"}',
     "max_cost": "what one clip may cost at most, in the currency of the prices",
-    "allow_private_addresses": "true if finished clips lie inside a private network",
+    "allow_private_addresses": "true if clips, or audio to be measured, lie inside a private network",
 }
 """What the connection's extra may hold."""
 
@@ -49,8 +49,8 @@ class KlingConfig:
     :param task_link: template of a page about a task, with ``{task_id}``.
     :param prices: what the account pays, as far as it is known.
     :param max_cost: what one clip may cost at most, in the currency of the prices.
-    :param allow_private_addresses: clips may be fetched from addresses inside a private network. The connection's own
-        host and port always may.
+    :param allow_private_addresses: clips, and audio that has to be measured, may be fetched from addresses inside a
+        private network. The connection's own host and port always may.
     """
 
     dialect: Dialect
@@ -91,7 +91,18 @@ class KlingConfig:
         :param extra: see `EXTRAS`.
         :raises ConfigurationError: names the field and what to put there.
         """
-        options = {key: value for key, value in (extra or {}).items() if value not in (None, "")}
+        try:
+            return cls._build(host, login, password, extra or {})
+        except ConfigurationError as error:
+            problem = bare(error)
+        del login, password  # an error carries frames, and these show their locals
+        raise problem
+
+    @classmethod
+    def _build(
+        cls, host: str | None, login: str | None, password: str | None, extra: Mapping[str, Any]
+    ) -> KlingConfig:
+        options = {key: value for key, value in extra.items() if value not in (None, "")}
         unknown = sorted(set(options) - set(EXTRAS))
         if unknown:
             raise ConfigurationError(

@@ -49,7 +49,19 @@ Every class knows two things, so that no catcher has to guess: whether trying ag
 from __future__ import annotations
 
 from enum import Enum
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypeVar
+
+E = TypeVar("E", bound=BaseException)
+
+
+def bare(error: E) -> E:
+    """
+    Take from an error the frames it went through, and what it came from: their locals hold keys and payloads.
+
+    To be raised outside of ``except``, from a function without such locals: tracebacks of rich show them.
+    """
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 class Accepted(Enum):

@@ -17,7 +17,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
-from airflow_provider_kling_avatar.kling.errors import InvalidRequestError
+from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, bare
 
 EndpointName = Literal["avatar", "image_to_video", "speech"]
 ENDPOINT_NAMES: tuple[EndpointName, ...] = ("avatar", "image_to_video", "speech")
@@ -138,8 +138,16 @@ class _Request:
         known = cls.names()
         unknown = sorted(set(values) - set(known))
         if unknown:
-            raise InvalidRequestError(f"{', '.join(unknown)}: no such field; there are {', '.join(known)}")
-        return cls(**values)
+            problem = InvalidRequestError(
+                f"{', '.join(unknown)}: no such field; there are {', '.join(known)}"
+            )
+        else:
+            try:
+                return cls(**values)
+            except InvalidRequestError as error:
+                problem = bare(error)
+        del values  # which may hold a file
+        raise problem
 
     def __post_init__(self) -> None:
         """Read each field as its type: numbers, booleans and structures may come as text."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kling_avatar.kling import media
 from airflow_provider_kling_avatar.kling.dialects.base import ENDPOINT_OF
-from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, MediaError
+from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, KlingError, MediaError, bare
 from airflow_provider_kling_avatar.kling.identity import fingerprint
 from airflow_provider_kling_avatar.kling.model import (
     AvatarRequest,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_kling_avatar.kling.dialects import Dialect
     from airflow_provider_kling_avatar.kling.identity import Fingerprint
+    from airflow_provider_kling_avatar.kling.landing.reach import Reach
     from airflow_provider_kling_avatar.kling.speaking import Spoken
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ def prepare(
     signer: media.Signer | None = None,
     validate: bool = True,
     transcode_audio: bool = False,
+    reach: Reach | None = None,
 ) -> Prepared:
     """
     Open, measure, check and encode everything a video request needs.
@@ -80,14 +82,22 @@ def prepare(
     :param signer: makes links to files in a storage, for an API that takes only URLs.
     :param transcode_audio: re-encode a voice that is too large or of a format that is not taken.
     :param validate: ``False`` skips the limits (sizes, lengths, schema), for vendors that changed theirs.
+    :param reach: which addresses may be asked for an audio that has to be measured; only public ones if left out.
     :raises InvalidRequestError: names the field, the rule and the remedy; nothing was sent or paid.
     """
+    try:
+        return _prepared(request, dialect, _Access(opener, signer, validate, transcode_audio, reach))
+    except KlingError as error:
+        problem = bare(error)  # of frames that hold the files
+    raise problem
+
+
+def _prepared(request: VideoRequest, dialect: Dialect, access: _Access) -> Prepared:
     endpoint = ENDPOINT_OF[type(request)]
     dialect.endpoint(endpoint)
     given, speech = _spoken_apart(request, dialect)
-    voice = _voice(given, dialect, validate=validate)
-    access = _Access(opener, signer, validate, transcode_audio)
-    if transcode_audio and "audio" in given and not dialect.accepts_files(endpoint, "audio"):
+    voice = _voice(given, dialect, validate=access.validate)
+    if access.transcode_audio and "audio" in given and not dialect.accepts_files(endpoint, "audio"):
         raise MediaError(
             f"transcode_audio: {dialect.title} takes only URLs, so there is no file to re-encode; re-encode it "
             "beforehand, or use a connection whose api takes files: kling, cometapi, relay",
@@ -97,7 +107,7 @@ def prepare(
     dialect.body(endpoint, given, request.extra)
     media_seconds = _open_media(given, dialect, endpoint, access)
     body = dialect.body(endpoint, given, request.extra)
-    if validate:
+    if access.validate:
         pending = {dialect.endpoint(endpoint).fields["audio_id"].name: "pending"} if speech else {}
         _warn(dialect.check(endpoint, {**body, **pending}))
         if speech:
@@ -119,6 +129,7 @@ class _Access:
     signer: media.Signer | None
     validate: bool
     transcode_audio: bool
+    reach: Reach | None
 
 
 def _voice(given: dict[str, Any], dialect: Dialect, *, validate: bool) -> Spoken | None:
@@ -172,7 +183,7 @@ def _open_media(
     audio_seconds = audio.seconds if isinstance(audio, media.AudioInfo) else None
     if dialect.takes(endpoint, "audio_duration_seconds") and "audio_duration_seconds" not in given:
         if audio_seconds is None:
-            audio_seconds = _measure(given["audio"], dialect, endpoint, validate=access.validate)
+            audio_seconds = _measure(given["audio"], dialect, endpoint, access)
         rules = _rules(dialect.media_annotation(endpoint, "audio"), validate=access.validate)
         given["audio_duration_seconds"] = round(media.without_padding(audio_seconds, rules), 3)
     return audio_seconds
@@ -296,13 +307,12 @@ def _has_shape(mask: media.ImageInfo, image: media.ImageInfo) -> bool:
     return difference <= max(image.width, image.height) / 2
 
 
-def _measure(url: str, dialect: Dialect, endpoint: EndpointName, *, validate: bool) -> float:
+def _measure(url: str, dialect: Dialect, endpoint: EndpointName, access: _Access) -> float:
     """Measure the audio that the vendor will bill by its declared length: a guess would be billed too."""
-    rules = _rules(dialect.media_annotation(endpoint, "audio"), validate=validate)
+    rules = _rules(dialect.media_annotation(endpoint, "audio"), validate=access.validate)
+    most = rules.max_bytes or LONGEST_AUDIO_DOWNLOAD_BYTES
     try:
-        info = media.measure_audio(
-            media.fetch_url(url, max_bytes=rules.max_bytes or LONGEST_AUDIO_DOWNLOAD_BYTES)
-        )
+        info = media.measure_audio(media.fetch_url(url, max_bytes=most, reach=access.reach))
     except InvalidRequestError as error:
         raise InvalidRequestError(
             f"audio could not be measured, and this API bills by its length: {error.message}; "

@@ -138,6 +138,19 @@ def test_an_audio_id_has_no_known_length_unless_it_is_told(submit, context, ledg
     assert told_estimate(context)["amount"] == "0.252"
 
 
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [({}, "set allow_private_addresses"), ({"allow_private_addresses": True}, "cannot be fetched")],
+)
+def test_audio_in_a_private_network_is_only_measured_where_the_connection_allows_it(
+    extra, words, submit, connect, context, ledger
+):
+    connect(**extra)
+    with pytest.raises(CostLimitError, match=words):
+        submit(audio="http://127.0.0.1:1/voice.mp3", max_cost="1").execute(context)
+    assert ledger() == []
+
+
 def test_a_clip_that_an_earlier_try_bought_is_never_refused(submit, context, make_context, ledger):
     submit().execute(context)
     retry = make_context(try_number=2, max_tries=1)

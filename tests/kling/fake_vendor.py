@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import struct
 import threading
+import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,7 +23,10 @@ class Reply:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     act: str = ""
-    """`close` or `reset` after the request was read, `hang` without an answer, `cut` in the midst of the body."""
+    """
+    `close` or `reset` after the request was read, `hang` without an answer, `cut` in the midst of the body, `interrupt`
+    (with a reset) in the midst of the request.
+    """
 
     def encoded(self) -> bytes:
         if isinstance(self.body, bytes):
@@ -42,7 +47,7 @@ class Seen:
 class FakeVendor:
     """Answers its replies in turn; the last one stays."""
 
-    def __init__(self):
+    def __init__(self, tls: ssl.SSLContext | None = None):
         self.replies: deque[Reply] = deque()
         self.seen: list[Seen] = []
         self.released = threading.Event()
@@ -52,15 +57,19 @@ class FakeVendor:
             protocol_version = "HTTP/1.1"
 
             def handle_one_request(self):
-                with suppress(ConnectionError):
+                with suppress(ConnectionError, ssl.SSLError):
                     super().handle_one_request()
 
             def do_GET(self):
-                raw = self.rfile.read(int(self.headers.get("content-length") or 0))
+                reply = vendor.replies.popleft() if len(vendor.replies) > 1 else vendor.replies[0]
+                length = int(self.headers.get("content-length") or 0)
+                if reply.act == "interrupt":
+                    self.rfile.read(length // 2)
+                    length, reply = 0, Reply(act="reset")
+                raw = self.rfile.read(length)
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 vendor.seen.append(Seen(self.command, self.path, headers, json.loads(raw) if raw else None))
                 self.close_connection = True
-                reply = vendor.replies.popleft() if len(vendor.replies) > 1 else vendor.replies[0]
                 self.carry_out(reply)
 
             do_POST = do_GET  # noqa: N815  # the name that http.server looks for
@@ -87,15 +96,30 @@ class FakeVendor:
             def log_message(self, *_):
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self._listen(Handler, tls)
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
         self.thread.start()
+
+    def _listen(self, handler, tls):
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        if tls:
+            self.url = f"https://localhost:{self.server.server_port}"
+            # Hands are shaken at the first read, in the thread of the connection.
+            self.server.socket = tls.wrap_socket(
+                self.server.socket, server_side=True, do_handshake_on_connect=False
+            )
 
     def answers(self, *replies):
         """Lay down what to answer: replies, or bodies to be answered with HTTP 200."""
         self.replies = deque(r if isinstance(r, Reply) else Reply(r) for r in replies)
+
+    def wait_for_one(self):
+        """Wait until a request has arrived: a client that has given up may be ahead of a slow machine."""
+        end = time.monotonic() + 30
+        while not self.seen and time.monotonic() < end:
+            time.sleep(0.01)
 
     def methods(self):
         return [request.method for request in self.seen]

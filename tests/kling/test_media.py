@@ -26,6 +26,7 @@ from PIL import Image
 
 from airflow_provider_kling_avatar.kling.dialects import DIALECTS
 from airflow_provider_kling_avatar.kling.errors import ConnectionFailedError, MediaError
+from airflow_provider_kling_avatar.kling.landing.reach import Reach
 from airflow_provider_kling_avatar.kling.media import (
     AudioInfo,
     ImageInfo,
@@ -670,16 +671,7 @@ def site():
 
 @pytest.mark.parametrize("path", ["/face.png", "/moved"])
 def test_a_url_is_fetched_over_redirects(site, path):
-    assert fetch_url(site + path, max_bytes=MIB) == picture()
-
-
-def test_a_session_of_the_caller_is_used_and_left_open(site):
-    import requests
-
-    with requests.Session() as session:
-        session.headers["X-Mine"] = "1"
-        assert fetch_url(site + "/face.png", max_bytes=MIB, session=session) == picture()
-        assert session.get(site + "/face.png", timeout=60).content == picture()
+    assert fetch_url(site + path, max_bytes=MIB, reach=Reach(site)) == picture()
 
 
 @pytest.mark.parametrize(
@@ -695,7 +687,7 @@ def test_a_session_of_the_caller_is_used_and_left_open(site):
 )
 def test_a_fetch_that_fails_says_why_without_the_query(site, path, words):
     with pytest.raises(MediaError) as caught:
-        fetch_url(f"{site}{path}?signature=secret", max_bytes=50_000)
+        fetch_url(f"{site}{path}?signature=secret", max_bytes=50_000, reach=Reach(site))
     assert words in str(caught.value)
     assert "secret" not in str(caught.value)
 
@@ -717,8 +709,9 @@ def test_a_url_that_cannot_be_right_is_a_media_error_with_no_secret_in_the_trace
 
 
 def test_a_host_that_does_not_answer_may_do_so_later_and_shows_no_secret_in_the_traceback():
+    reach = Reach("http://127.0.0.1:1")
     with pytest.raises(ConnectionFailedError) as caught:
-        fetch_url("http://127.0.0.1:1/a?signature=secret", max_bytes=10, timeout_seconds=(2, 2))
+        fetch_url("http://127.0.0.1:1/a?signature=secret", max_bytes=10, reach=reach)
     assert not caught.value.permanent
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is None

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import importlib
-import socket
 import ssl
-import threading
-from contextlib import contextmanager, suppress
 from urllib.parse import unquote
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from fake_vendor import Reply
+from network_kit import closed_port, raw_server, server_tls, write_certificate
 
 from airflow_provider_kling_avatar.kling import client as client_module
 from airflow_provider_kling_avatar.kling import errors as e
@@ -27,71 +20,10 @@ GOOD = {"code": 0, "message": "SUCCEED", "data": {"task_id": "t-1", "task_status
 BODY = {"image": "https://pictures.test/face.png", "audio_id": "1", "mode": "std", "prompt": "日本 é"}
 
 
-@contextmanager
-def raw_server(talk):
-    """A TCP server that does `talk(connection)` once per connection and counts them."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    count = []
-    over = False
-
-    def serve():
-        while not over:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            if over:
-                connection.close()
-                return
-            count.append(1)
-            with connection, suppress(OSError):
-                connection.settimeout(5)
-                talk(connection)
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    port = listener.getsockname()[1]
-    try:
-        yield port, count
-    finally:
-        over = True
-        with suppress(OSError):
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        listener.close()
-        thread.join()
-
-
 @pytest.fixture(scope="session")
 def self_signed(tmp_path_factory):
     """A certificate that nobody trusts."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "server.pem"
-    path.write_bytes(
-        certificate.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
-    return context
-
-
-def closed_port():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
+    return server_tls(write_certificate(tmp_path_factory.mktemp("tls") / "server.pem", "localhost"))
 
 
 async def both_fail(client_of, ask_async, host, kind, **options):
@@ -197,6 +129,7 @@ async def test_an_answer_that_does_not_come_in_time_leaves_doubt(vendor, client_
     with pytest.raises(e.ConnectionLostError) as caught:
         client_of(vendor.url, read_timeout=0.1).submit("avatar", BODY)
     assert caught.value.accepted is Accepted.MAYBE
+    vendor.wait_for_one()
     assert vendor.methods() == ["POST"]
     with pytest.raises(e.ConnectionLostError):
         await ask_async(vendor.url, read_timeout=0.1)

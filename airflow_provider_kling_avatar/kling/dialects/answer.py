@@ -60,14 +60,14 @@ class Answer:
     What a transport brought back.
 
     :param status: HTTP status.
-    :param body: the bytes as they came.
+    :param body: the bytes as they came. Not in the repr, nor the headers: vendors repeat keys in them.
     :param headers: names in lower case.
     :param url: where it was asked, for messages.
     """
 
     status: int
-    body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     url: str = ""
 
     @property

@@ -16,13 +16,11 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final
-from urllib.parse import urljoin
 
-import requests
 import urllib3
 
 from airflow_provider_kling_avatar.kling.errors import DamagedVideoError, DownloadError, VideoTooLargeError
-from airflow_provider_kling_avatar.kling.landing.reach import Reach, open_session, proxies_for
+from airflow_provider_kling_avatar.kling.landing.reach import Reach, open_session, open_url
 from airflow_provider_kling_avatar.kling.redact import redact, shown
 
 if TYPE_CHECKING:
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    import requests
     from tenacity import RetryCallState
 
 MAX_BYTES: Final = 4 << 30
@@ -43,8 +42,6 @@ ATTEMPTS: Final = 8
 
 REFRESHES: Final = 2
 """How often the vendor is asked for a new link. One that is refused fresh will not work the third time either."""
-
-REDIRECTS: Final = 5
 
 CHUNK: Final = 1 << 20
 """Bytes read at once. Larger is no faster; a hundred of these would be the memory we may use."""
@@ -234,27 +231,19 @@ class Clip:
         return data
 
     def _ask(self, wishes: dict[str, str]) -> requests.Response:
-        """Return the answer to a GET, without its body; redirects are followed by hand and judged one by one."""
-        url, before = self._url, None
-        for _ in range(REDIRECTS + 1):
-            self._reach.check_url(url, before)
-            try:
-                answer = self._session.get(
-                    url,
-                    headers={"Accept-Encoding": "identity", **wishes},
-                    stream=True,
-                    allow_redirects=False,
-                    timeout=self._timeouts,
-                    proxies=proxies_for(url),
-                )
-            except (requests.RequestException, ValueError) as error:
-                raise self._interrupted(error) from None
-            if not answer.is_redirect:
-                _check_status(answer, shown(url))
-                return answer
-            answer.close()
-            before, url = url, urljoin(url, answer.headers["location"])
-        raise DownloadError(f"{shown(self._url)} redirects more than {REDIRECTS} times")
+        """Return the answer to a GET, without its body."""
+        try:
+            answer = open_url(
+                self._session,
+                self._reach,
+                self._url,
+                headers={"Accept-Encoding": "identity", **wishes},
+                timeout=self._timeouts,
+            )
+        except (OSError, ValueError) as error:
+            raise self._interrupted(error) from None
+        _check_status(answer, shown(answer.url))
+        return answer
 
     def _interrupted(self, error: Exception) -> _TryAgainError:
         # Only its kind: the text of such an error holds the link with its signature.

@@ -1,5 +1,7 @@
 """
-Which addresses may be asked for a clip: the vendor's link is a stranger's word on where our worker connects to.
+Which addresses a worker may ask for a file: a link is a stranger's word on where it connects to.
+
+That holds for the vendor's links to clips, and for the URL of an audio that has to be measured.
 
 The address that is judged is the one that is really connected to, before a byte is sent: a name that is looked up
 twice may answer differently the second time (DNS rebinding).
@@ -14,7 +16,7 @@ import ipaddress
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -22,13 +24,17 @@ from requests.utils import get_environ_proxies, select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from airflow_provider_kling_avatar.kling.errors import ForbiddenAddressError
+from airflow_provider_kling_avatar.kling.errors import DownloadError, ForbiddenAddressError
 from airflow_provider_kling_avatar.kling.log_filter import hidden_links
-from airflow_provider_kling_avatar.kling.media.sources import is_url
 from airflow_provider_kling_avatar.kling.redact import shown
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Mapping
+
+    from airflow_provider_kling_avatar.kling.config import KlingConfig
+
+REDIRECTS = 5
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _CLOSED = tuple(
@@ -63,6 +69,11 @@ class Reach:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_own", _host_and_port(self.base_url))
 
+    @classmethod
+    def of(cls, config: KlingConfig) -> Reach:
+        """Return what the account's connection allows."""
+        return cls(config.base_url, private=config.allow_private_addresses)
+
     def allows(self, host: str, port: int | None, address: str) -> bool:
         """
         Tell whether an address may be connected to.
@@ -80,8 +91,8 @@ class Reach:
         :param before: the URL that redirected to it.
         :raises ForbiddenAddressError: another scheme than http(s), or from https back to http, or no host at all.
         """
-        how = "the clip's link" if before is None else f"{shown(before)} redirects to what"
-        if not is_url(url):
+        how = "the link" if before is None else f"{shown(before)} redirects to what"
+        if _scheme(url) not in _DEFAULT_PORTS:
             raise ForbiddenAddressError(
                 f"{how} is not an http(s) URL ({shown(url)[:60]}): it is not followed"
             )
@@ -115,8 +126,8 @@ def forbidden(host: str, address: str) -> ForbiddenAddressError:
     """Return the error about an address that is not public."""
     where = host if host == address else f"{host} ({address})"
     return ForbiddenAddressError(
-        f"the clip's link leads to {where}, an address inside a private network: it is not asked. If your gateway "
-        "serves its clips from there, set allow_private_addresses in the connection's extra to true"
+        f"the link leads to {where}, an address inside a private network: it is not asked. If its files are meant to "
+        "come from there, set allow_private_addresses in the connection's extra to true"
     )
 
 
@@ -125,13 +136,51 @@ def open_session(reach: Reach) -> requests.Session:
     session = requests.Session()
     session.trust_env = False  # else requests takes a login for the host out of ~/.netrc
     session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+    # Else requests reads where a redirect leads by itself, and the whole page with it.
+    session.get_redirect_target = lambda _: None  # type: ignore[assignment]
     adapter = _GuardedAdapter(reach)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     return session
 
 
-def proxies_for(url: str) -> dict[str, str]:
+def open_url(
+    session: requests.Session,
+    reach: Reach,
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    timeout: tuple[float, float],
+) -> requests.Response:
+    """
+    Return the answer to a GET, without its body; redirects are followed by hand and judged one by one.
+
+    :param session: from `open_session`, for the same `reach`.
+    :param timeout: seconds to connect, and between two pieces of the answer.
+    :raises ForbiddenAddressError: the link, or what it redirects to, may not be asked.
+    :raises DownloadError: it redirects for ever.
+    :raises OSError: its host cannot be reached, or the file of authorities not be read.
+    :raises ValueError: it is no URL.
+    """
+    here, before = url, None
+    for _ in range(REDIRECTS + 1):
+        reach.check_url(here, before)
+        answer = session.get(
+            here,
+            headers=dict(headers),
+            stream=True,
+            allow_redirects=False,
+            timeout=timeout,
+            proxies=_proxies_for(here),
+        )
+        if not answer.is_redirect:
+            return answer
+        answer.close()
+        before, here = here, urljoin(here, answer.headers["location"])
+    raise DownloadError(f"{shown(url)} redirects more than {REDIRECTS} times")
+
+
+def _proxies_for(url: str) -> dict[str, str]:
     """Return the proxy that this machine's environment names for a URL, as requests wants it; empty if none."""
     proxies = get_environ_proxies(url)
     proxy = select_proxy(url, proxies)

@@ -14,7 +14,7 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 class Payload(str):
@@ -34,6 +34,10 @@ class Payload(str):
 
     def __repr__(self) -> str:
         return f"<base64, {len(self)} characters>"
+
+    def __rich_repr__(self) -> Iterator[str]:
+        """Keep rich, which cuts a string itself, from showing its beginning: it prints the locals of tracebacks."""
+        yield f"{len(self)} characters"
 
     def digest(self) -> str:
         """Return a text that is the same for the same file only, and short."""
@@ -85,6 +89,10 @@ class SignedUrl(str):
 
     def __repr__(self) -> str:
         return f"<signed link of {len(self)} characters>"
+
+    def __rich_repr__(self) -> Iterator[str]:
+        """As `Payload.__rich_repr__`."""
+        yield f"{len(self)} characters"
 
     def digest(self) -> str:
         """Return a text that is the same for the same file only, and short."""

@@ -12,20 +12,27 @@ import os
 import re
 import stat
 from collections.abc import Callable
-from contextlib import closing, nullcontext
+from contextlib import closing
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from airflow_provider_kling_avatar.kling.errors import ConnectionFailedError, MediaError
+from airflow_provider_kling_avatar.kling.errors import (
+    ConnectionFailedError,
+    DownloadError,
+    KlingError,
+    MediaError,
+)
 from airflow_provider_kling_avatar.kling.media.rules import too_large
 from airflow_provider_kling_avatar.kling.redact import LONGEST_NAME
 from airflow_provider_kling_avatar.kling.redact import shown as _shown
 
 if TYPE_CHECKING:
     import requests
+
+    from airflow_provider_kling_avatar.kling.landing.reach import Reach
 
 Opener: TypeAlias = Callable[[str], BinaryIO]
 """Opens a storage URI (``s3://``, ``gs://``) for reading; comes from the caller, who holds the credentials."""
@@ -40,8 +47,6 @@ Raises ``NotImplementedError`` for a storage that cannot.
 SIGNED_URL_SECONDS = 48 * 3600
 """How long a signed link lives. The vendor fetches the file when the clip's turn has come: a task may first wait 24 h
 for a slot, and then for hours in the vendor's queue. S3 and Google take seven days at most."""
-
-REDIRECTS = 5
 
 _NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError")
 """What the libraries of S3 and Google raise where nothing is there to sign with."""
@@ -222,52 +227,44 @@ def fetch_url(
     url: str,
     *,
     max_bytes: int,
+    reach: Reach | None = None,
     timeout_seconds: tuple[float, float] = (10, 60),
-    session: requests.Session | None = None,
 ) -> bytes:
     """
-    Download a file over http(s).
+    Download a file over http(s), by the rules for clips: see `landing.reach`.
 
     :param max_bytes: never much more than this is read.
+    :param reach: which addresses may be asked; only public ones if left out.
     :param timeout_seconds: to connect, and between two pieces of the answer.
-    :param session: to use instead of a new one.
-    :raises MediaError: the URL is wrong, leads away from http(s), or holds too large a file.
+    :raises MediaError: the URL is wrong, leads where it must not, or holds too large a file.
     :raises ConnectionFailedError: its host cannot be reached or has trouble: trying again may help.
     """
-    import requests
+    from airflow_provider_kling_avatar.kling.landing.reach import Reach, open_session, open_url
 
+    reach = reach or Reach("")
+    headers = {"Accept-Encoding": "identity"}
     try:
-        with nullcontext(session) if session else requests.Session() as http:
-            return _download(http, url, max_bytes, timeout_seconds)
-    except (requests.RequestException, ValueError) as error:
-        # `from None`: the text of a requests error holds the URL with its signature.
-        passing = isinstance(error, requests.ConnectionError | requests.Timeout)
-        raise (ConnectionFailedError if passing else MediaError)(
-            f"{_shown(url)} cannot be fetched ({type(error).__name__}); check that it opens from this machine"
-        ) from None
-
-
-def _download(
-    http: requests.Session, url: str, max_bytes: int, timeout_seconds: tuple[float, float]
-) -> bytes:
-    for _ in range(REDIRECTS + 1):
-        if not is_url(url):
-            raise MediaError(f"{_shown(url)} is not an http(s) URL, or was redirected to; give one that is")
-        # Redirects are followed by hand: each hop is judged before it is asked.
-        with http.get(url, stream=True, allow_redirects=False, timeout=timeout_seconds) as answer:
-            if answer.is_redirect:
-                url = urljoin(url, answer.headers["location"])
-                continue
-            if answer.status_code != HTTPStatus.OK:
-                passing = answer.status_code == HTTPStatus.TOO_MANY_REQUESTS or answer.status_code >= 500
-                raise (ConnectionFailedError if passing else MediaError)(
-                    f"{_shown(url)} answered HTTP {answer.status_code}; check that the link is right and not expired"
-                )
+        with (
+            open_session(reach) as http,
+            open_url(http, reach, url, headers=headers, timeout=timeout_seconds) as answer,
+        ):
             return _body(answer, max_bytes)
-    raise MediaError(f"{_shown(url)} redirects more than {REDIRECTS} times; give the final address")
+    except DownloadError as error:  # which would say that a clip was made
+        problem: KlingError = MediaError(error.message)
+    except (OSError, ValueError) as error:
+        problem = (MediaError if isinstance(error, ValueError) else ConnectionFailedError)(
+            f"{_shown(url)} cannot be fetched ({type(error).__name__}); check that it opens from this machine"
+        )
+    # Not inside of `except`: texts and frames of such errors hold the URL with its signature.
+    raise problem
 
 
 def _body(answer: requests.Response, max_bytes: int) -> bytes:
+    if answer.status_code != HTTPStatus.OK:
+        passing = answer.status_code == HTTPStatus.TOO_MANY_REQUESTS or answer.status_code >= 500
+        raise (ConnectionFailedError if passing else MediaError)(
+            f"{_shown(answer.url)} answered HTTP {answer.status_code}; check that the link is right and not expired"
+        )
     announced = answer.headers.get("content-length", "")
     size = int(announced) if announced.isdecimal() else 0
     data = bytearray()
