@@ -13,6 +13,8 @@ import msgspec
 
 from airflow_provider_kling_avatar.kling.errors import (
     KlingError,
+    NoSuchTaskError,
+    NotFoundError,
     RateLimitedError,
     TaskFailedError,
     TaskLostError,
@@ -32,6 +34,13 @@ NO_SLOT = 1303
 """https://kling.ai/document-api/api/get-started/error-codes"""
 MODERATED = frozenset({1300, 1301})
 BAD_INPUT = frozenset({1200, 1201})
+NO_SUCH_TASK = frozenset({1201, 1203, "task_not_exist", "task_not_found"})
+"""Codes of a `NotFoundError` that speaks of the task, Kling's or a gateway's of the ids it gave itself. A bare HTTP 404
+may be about the route."""
+LOOKS_FOR_UNKNOWN = 3
+"""So many times in a row has the vendor to say that it has no such task."""
+LOOK_AGAIN_SECONDS = 5.0
+"""At most so long after the last of them comes the next, whatever the interval."""
 
 
 class Verdict(StrEnum):
@@ -44,6 +53,8 @@ class Verdict(StrEnum):
     """We stopped waiting at the deadline; the task may live."""
     LOST = "lost"
     """We could not ask any more; the task may live."""
+    NOT_FOUND = "not_found"
+    """The vendor has no such task, and nobody here has made or seen it."""
 
 
 class Budget(msgspec.Struct, frozen=True, gc=False):
@@ -56,6 +67,8 @@ class Budget(msgspec.Struct, frozen=True, gc=False):
     :param queue_deadline: Unix seconds, absolute: by then the vendor has to have begun.
     :param render_timeout: seconds that it may be rendered.
     :param since: Unix seconds when the waiting began, for the report.
+    :param is_known: the vendor has had this task: we made it, or saw it. If it does not know another one, its id is
+        wrong, and the waiting ends after `LOOKS_FOR_UNKNOWN` looks.
     """
 
     deadline: float
@@ -64,6 +77,11 @@ class Budget(msgspec.Struct, frozen=True, gc=False):
     queue_deadline: float | None = None
     render_timeout: float | None = None
     since: float | None = None
+    is_known: bool = True
+
+    def doubts(self, seen: VideoTask | KlingError) -> bool:
+        """Tell whether the vendor certainly says that it has no such task, and nobody here knows better."""
+        return not self.is_known and isinstance(seen, NotFoundError) and seen.code in NO_SUCH_TASK
 
     def deadline_of(self, seen: VideoTask | KlingError, began: float | None) -> float:
         """
@@ -90,11 +108,13 @@ class Wait(msgspec.Struct, frozen=True, gc=False):
     :param seconds: until then.
     :param failed_polls: so many questions have failed in a row by now.
     :param deadline: Unix seconds when waiting ends if the task stays as it was just seen.
+    :param not_found: so many times has the vendor said that it has no such task, and never that it has one.
     """
 
     seconds: float
     failed_polls: int
     deadline: float
+    not_found: int = 0
 
 
 class Finished(msgspec.Struct, frozen=True, gc=False):
@@ -124,6 +144,7 @@ def decide(
     now: float,
     budget: Budget,
     failed_polls: int = 0,
+    not_found: int = 0,
     began: float | None = None,
     jitter: float = 0.5,
 ) -> Decision:
@@ -133,6 +154,7 @@ def decide(
     :param seen: the task, or the error that asking ended in.
     :param now: Unix seconds.
     :param failed_polls: failed questions in a row before this one.
+    :param not_found: see `Wait`, before this look.
     :param began: Unix seconds when the rendering began, as far as it was seen.
     :param jitter: a random number from 0 to 1.
     """
@@ -145,23 +167,27 @@ def decide(
         # Never a reason to ask for ever, nor to pay for another: the clip exists, only its address is missing.
         problem = KlingError("the vendor says the task succeeded but gives no video URL")
 
-    if problem is None or isinstance(
-        problem, RateLimitedError
-    ):  # "slow down" proves that the vendor is there
-        failed_polls = 0
+    interval = budget.poll_interval
+    if problem is None or isinstance(problem, RateLimitedError):
+        failed_polls = 0  # "slow down" proves that the vendor is there
+    elif budget.doubts(problem):
+        failed_polls, not_found = 0, not_found + 1
+        interval = min(interval, LOOK_AGAIN_SECONDS / (1 + JITTER))  # never longer, after the jitter
     else:
         failed_polls += 1
-        if failed_polls >= budget.max_failed_polls:
-            return Finished(Verdict.LOST, str(problem), problem.code)
+    if problem is not None and not_found >= LOOKS_FOR_UNKNOWN:
+        return Finished(Verdict.NOT_FOUND, str(problem), problem.code)
+    if problem is not None and failed_polls >= budget.max_failed_polls:
+        return Finished(Verdict.LOST, str(problem), problem.code)
     deadline = budget.deadline_of(seen, began)
     if now >= deadline:
         return Finished(Verdict.TIMEOUT, str(problem) if problem else None)
 
-    seconds = budget.poll_interval * (1 + JITTER * (2 * jitter - 1))
+    seconds = interval * (1 + JITTER * (2 * jitter - 1))
     if problem is not None and problem.retry_after is not None:
         seconds = max(seconds, problem.retry_after)
     # The last look falls on the deadline itself, never after it.
-    return Wait(min(seconds, deadline - now), failed_polls, deadline)
+    return Wait(min(seconds, deadline - now), failed_polls, deadline, not_found)
 
 
 def error_of(task_id: str, finished: Finished) -> KlingError:
@@ -174,28 +200,40 @@ def error_of(task_id: str, finished: Finished) -> KlingError:
     reason = f": {finished.reason}" if finished.reason else ""
     alive = "it may still finish, and stays findable by this id"
     if finished.verdict is Verdict.FAILED:
-        if finished.code in MODERATED:
-            return TaskRejectedError(
-                f"Kling's moderation rejected task {task_id}{reason}; change image, audio or prompt",
-                code=finished.code,
-            )
-        if finished.code in BAD_INPUT:
-            return TaskRejectedError(
-                f"Kling found the input of task {task_id} wrong{reason}; change what the reason names",
-                code=finished.code,
-            )
-        if finished.code == NO_SLOT:
-            return TaskFailedError(
-                f"Kling took task {task_id} and failed it for want of a free slot{reason}", code=finished.code
-            )
-        return TaskFailedError(
-            f"Kling failed task {task_id}{reason or ' without a reason'}; making it anew is paid again",
-            code=finished.code,
-        )
+        return _failure(task_id, finished, reason)
     if finished.verdict is Verdict.TIMEOUT:
         return TaskTimeoutError(f"gave up waiting for task {task_id} at the deadline{reason}; {alive}")
+    if finished.verdict is Verdict.NOT_FOUND:
+        return NoSuchTaskError(
+            f"the vendor does not know task {task_id}, asked {LOOKS_FOR_UNKNOWN} times{reason}. Check that this is the "
+            "id of a Kling task, made with this connection's account and at this endpoint: avatar does not know the "
+            "ids of image_to_video, nor the other way round",
+            code=finished.code,
+        )
     return TaskLostError(
         f"too many failed polls for task {task_id}, the last one{reason}; {alive}", code=finished.code
+    )
+
+
+def _failure(task_id: str, finished: Finished, reason: str) -> TaskFailedError:
+    """Return the error for a task that the vendor failed."""
+    if finished.code in MODERATED:
+        return TaskRejectedError(
+            f"Kling's moderation rejected task {task_id}{reason}; change image, audio or prompt",
+            code=finished.code,
+        )
+    if finished.code in BAD_INPUT:
+        return TaskRejectedError(
+            f"Kling found the input of task {task_id} wrong{reason}; change what the reason names",
+            code=finished.code,
+        )
+    if finished.code == NO_SLOT:
+        return TaskFailedError(
+            f"Kling took task {task_id} and failed it for want of a free slot{reason}", code=finished.code
+        )
+    return TaskFailedError(
+        f"Kling failed task {task_id}{reason or ' without a reason'}; making it anew is paid again",
+        code=finished.code,
     )
 
 
@@ -230,6 +268,7 @@ class Watch:
         "budget",
         "deadline",
         "failed_polls",
+        "not_found",
     )
 
     def __init__(
@@ -237,7 +276,7 @@ class Watch:
     ) -> None:
         self.budget = budget
         self._heartbeat = heartbeat
-        self.failed_polls = 0
+        self.failed_polls = self.not_found = 0
         self.deadline = budget.deadline
         """Unix seconds: when waiting ends if the task stays as it was last seen."""
         self._has_waited = False
@@ -256,16 +295,23 @@ class Watch:
             now=now,
             budget=self.budget,
             failed_polls=self.failed_polls,
+            not_found=self.not_found,
             began=self._began,
             jitter=jitter,
         )
         if isinstance(decision, Wait):
             self.failed_polls, self.deadline = decision.failed_polls, decision.deadline
-            self._has_waited |= isinstance(seen, VideoTask)
+            self.not_found = decision.not_found
+            if isinstance(seen, VideoTask):
+                self._has_waited = True
+                if not self.budget.is_known:
+                    self.budget = msgspec.structs.replace(self.budget, is_known=True)
             return decision
         reason = decision.reason
         if decision.verdict is Verdict.LOST:
             self.failed_polls += 1
+        elif decision.verdict is Verdict.NOT_FOUND:
+            self.not_found += 1
         elif decision.verdict is Verdict.TIMEOUT and self.budget.since is not None:
             reason = f"{self.times(now)}{f', {reason}' if reason else ''}"
         queued, rendering = self.spans(now) if self._has_waited else (None, None)
@@ -311,6 +357,8 @@ class Watch:
             return []
         if isinstance(seen, KlingError):
             self._told_at = now
+            if self.budget.doubts(seen):
+                return [f"the vendor has no such task (look {self.not_found} of {LOOKS_FOR_UNKNOWN}): {seen}"]
             return [f"poll failed ({self.failed_polls}/{self.budget.max_failed_polls} in a row): {seen}"]
         lines = []
         if seen.state is TaskState.UNKNOWN and seen.status and seen.status not in self._unknown_words:
