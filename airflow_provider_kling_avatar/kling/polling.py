@@ -80,8 +80,8 @@ class Budget(msgspec.Struct, frozen=True, gc=False):
     is_known: bool = True
 
     def doubts(self, seen: VideoTask | KlingError) -> bool:
-        """Tell whether the vendor certainly says that it has no such task, and nobody here knows better."""
-        return not self.is_known and isinstance(seen, NotFoundError) and seen.code in NO_SUCH_TASK
+        """Tell whether the vendor says that it has no such task, and nobody here knows better."""
+        return not self.is_known and is_not_there(seen)
 
     def deadline_of(self, seen: VideoTask | KlingError, began: float | None) -> float:
         """
@@ -99,6 +99,11 @@ class Budget(msgspec.Struct, frozen=True, gc=False):
 def is_queued(seen: VideoTask | KlingError) -> bool:
     """Tell whether the vendor has the task but has not begun with it."""
     return isinstance(seen, VideoTask) and seen.state.is_queued
+
+
+def is_not_there(seen: VideoTask | KlingError) -> bool:
+    """Tell whether the vendor certainly says that it has no such task."""
+    return isinstance(seen, NotFoundError) and seen.code in NO_SUCH_TASK
 
 
 class Wait(msgspec.Struct, frozen=True, gc=False):
