@@ -7,6 +7,7 @@ Pure: no clock, no sleep, no network. The worker's loop, the sensor's poke and t
 from __future__ import annotations
 
 from enum import StrEnum
+from math import inf
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -37,6 +38,14 @@ BAD_INPUT = frozenset({1200, 1201})
 NO_SUCH_TASK = frozenset({1201, 1203, "task_not_exist", "task_not_found"})
 """Codes of a `NotFoundError` that speaks of the task, Kling's or a gateway's of the ids it gave itself. A bare HTTP 404
 may be about the route."""
+TOO_MANY_REQUESTS = 1302
+"""Kling's own word for a limit of requests."""
+HINT_SECONDS = 600.0
+"""After so long of `hides_a_reason` in a row the log gives `HINT`."""
+HINT = (
+    "rate limited for ten minutes without a reason of Kling's: a gateway may say so whatever the vendor behind it "
+    "refuses, an empty account too; look at the gateway's console and balance"
+)
 LOOKS_FOR_UNKNOWN = 3
 """So many times in a row has the vendor to say that it has no such task."""
 LOOK_AGAIN_SECONDS = 5.0
@@ -104,6 +113,15 @@ def is_queued(seen: VideoTask | KlingError) -> bool:
 def is_not_there(seen: VideoTask | KlingError) -> bool:
     """Tell whether the vendor certainly says that it has no such task."""
     return isinstance(seen, NotFoundError) and seen.code in NO_SUCH_TASK
+
+
+def hides_a_reason(seen: VideoTask | KlingError) -> bool:
+    """
+    Tell whether a gateway may have put "slow down" in the place of another refusal.
+
+    The most common one (new-api) words every HTTP 429 anew; Kling has six codes under it, four of them permanent.
+    """
+    return isinstance(seen, RateLimitedError) and seen.code != TOO_MANY_REQUESTS
 
 
 class Wait(msgspec.Struct, frozen=True, gc=False):
@@ -266,6 +284,7 @@ class Watch:
         "_began",
         "_has_waited",
         "_heartbeat",
+        "_hint_at",
         "_is_between",
         "_status",
         "_told_at",
@@ -289,12 +308,17 @@ class Watch:
         self._is_between = told_at is not None
         self._told_at = told_at or 0.0
         self._unknown_words: tuple[str, ...] = ()
+        self._hint_at: float | None = None  # infinite once it was given
         self._began: float | None = None  # when the vendor began, as far as we saw it
 
     def look(self, seen: VideoTask | KlingError, *, now: float, jitter: float = 0.5) -> Decision:
         """Decide after one look, keeping count of the failed ones and of the time."""
         if self._began is None and isinstance(seen, VideoTask) and not is_queued(seen):
             self._began = self._beginning(seen, now)
+        if not hides_a_reason(seen):
+            self._hint_at = None
+        elif self._hint_at is None:
+            self._hint_at = now + HINT_SECONDS
         decision = decide(
             seen,
             now=now,
@@ -362,9 +386,7 @@ class Watch:
             return []
         if isinstance(seen, KlingError):
             self._told_at = now
-            if self.budget.doubts(seen):
-                return [f"the vendor has no such task (look {self.not_found} of {LOOKS_FOR_UNKNOWN}): {seen}"]
-            return [f"poll failed ({self.failed_polls}/{self.budget.max_failed_polls} in a row): {seen}"]
+            return self._trouble(seen, now)
         lines = []
         if seen.state is TaskState.UNKNOWN and seen.status and seen.status not in self._unknown_words:
             self._unknown_words += (seen.status,)
@@ -377,6 +399,16 @@ class Watch:
             lines.append(f"task {seen.task_id}: {seen.status or 'no status yet'}{outlook}")
             self._told_at = now
         self._status = seen.status
+        return lines
+
+    def _trouble(self, seen: KlingError, now: float) -> list[str]:
+        """Return the lines that a failed question is worth."""
+        if self.budget.doubts(seen):
+            return [f"the vendor has no such task (look {self.not_found} of {LOOKS_FOR_UNKNOWN}): {seen}"]
+        lines = [f"poll failed ({self.failed_polls}/{self.budget.max_failed_polls} in a row): {seen}"]
+        if self._hint_at is not None and now >= self._hint_at:
+            self._hint_at = inf
+            lines.append(HINT)
         return lines
 
     def _is_told_by_worker(self, seen: VideoTask) -> bool:

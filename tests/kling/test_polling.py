@@ -323,6 +323,43 @@ def test_the_story_holds_no_address(wait):
     assert "cdn.test" not in " ".join(world.lines)
 
 
+# ------------------------------------------------------------------------ a limit that may hide an empty account
+
+NO_REASON = RateLimitedError("the gateway's own words", code="fail_to_fetch_task", http_status=429)
+
+
+def hints(world):
+    return [line for line in world.lines if "balance" in line]
+
+
+@pytest.mark.parametrize("code", [None, 429, "fail_to_fetch_task", "rate_limit_exceeded"])
+def test_after_ten_minutes_of_refusals_without_a_reason_the_log_says_once_that_the_account_may_be_empty(
+    wait, code
+):
+    world = World(RateLimitedError("busy", code=code))
+    budget = Budget(deadline=3000.0, poll_interval=10.0, max_failed_polls=3)
+    assert wait(world, msgspec.structs.replace(budget, deadline=590.0)).verdict is Verdict.TIMEOUT
+    assert hints(world) == []
+    world = World(RateLimitedError("busy", code=code))
+    assert wait(world, budget).verdict is Verdict.TIMEOUT
+    (hint,) = hints(world)
+    assert "account" in hint
+    assert "console" in hint
+
+
+def test_kling_itself_says_what_it_means(wait):
+    world = World(RateLimitedError("slow down", code=1302, http_status=429))
+    wait(world, Budget(deadline=3000.0, poll_interval=10.0, max_failed_polls=3))
+    assert hints(world) == []
+
+
+def test_only_refusals_in_a_row_let_an_account_seem_empty(wait):
+    for other in (RUNNING, DOWN, RateLimitedError("slow down", code=1302)):
+        world = World(*([NO_REASON] * 50 + [other]) * 6, DONE)
+        wait(world, Budget(deadline=1e5, poll_interval=10.0, max_failed_polls=3))
+        assert hints(world) == []
+
+
 # ------------------------------------------------------------------- whatever comes
 
 TASKS = st.builds(
