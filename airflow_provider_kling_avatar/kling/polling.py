@@ -47,7 +47,7 @@ HINT = (
     "refuses, an empty account too; look at the gateway's console and balance"
 )
 LOOKS_FOR_UNKNOWN = 3
-"""So many times in a row has the vendor to say that it has no such task."""
+"""So many times has the vendor to say that it has no such task, without ever having shown it."""
 LOOK_AGAIN_SECONDS = 5.0
 """At most so long after the last of them comes the next, whatever the interval."""
 

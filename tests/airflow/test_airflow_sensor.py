@@ -395,11 +395,19 @@ def test_a_task_that_only_the_worker_sees_is_taken_if_it_is_ready_and_else_waite
     assert result["task_id"] == task_id
 
 
-def test_the_operators_trigger_knows_that_its_clip_exists(face, voice, context):
-    with pytest.raises(TaskDeferred) as deferred:
-        KlingAvatarOperator(task_id="clip", image=face, audio=voice).execute(context)
+def test_an_operators_clip_too_is_waited_for_if_only_the_worker_sees_it(face, voice, context):
+    """Its trigger never reports this by itself, but one that was stored without `is_known` would."""
+    operator = KlingAvatarOperator(task_id="clip", image=face, audio=voice)
+    with pytest.raises(TaskDeferred) as first:
+        operator.execute(context)
+    event = event_of(first.value, "not_found", code=1201)
 
-    assert deferred.value.trigger.serialize()[1]["is_known"] is True
+    with pytest.raises(TaskDeferred) as again:
+        operator.execute_complete(context, event)
+
+    for deferred in (first, again):
+        arguments = deferred.value.trigger.serialize()[1]
+        assert (arguments["kling_task_id"], arguments["is_known"]) == (event["task_id"], True)
 
 
 # ---------------------------------------------------------------------------------------------- the end
