@@ -86,8 +86,10 @@ def budget(
     max_failed_polls: int,
     queue_timeout: float | timedelta | None = None,
     render_timeout: float | timedelta | None = None,
+    *,
+    is_known: bool = True,
 ) -> Budget:
-    """Return a budget that starts now."""
+    """Return a budget that starts now; for ``is_known`` see `Budget`."""
     now = time.time()
     return Budget(
         deadline=now + seconds("timeout", timeout),
@@ -96,6 +98,7 @@ def budget(
         queue_deadline=None if queue_timeout is None else now + seconds("queue_timeout", queue_timeout),
         render_timeout=None if render_timeout is None else seconds("render_timeout", render_timeout),
         since=now,
+        is_known=is_known,
     )
 
 
@@ -119,6 +122,7 @@ def trigger_for(
         queue_deadline=limits.queue_deadline,
         render_timeout=limits.render_timeout,
         since=limits.since,
+        is_known=limits.is_known,
     )
     left = max(limits.deadline - time.time(), 0)
     return trigger, timedelta(seconds=left + limits.poll_interval + BACKSTOP_SECONDS)
@@ -154,16 +158,17 @@ def tell_spans(log: Log, task_id: str, finished: Finished) -> None:
 
 def look_once_more(
     hook: KlingAvatarHook, endpoint: EndpointName, task_id: str, finished: Finished
-) -> tuple[Finished, VideoTask | None]:
+) -> tuple[Finished | None, VideoTask | None]:
     """
     Ask once more for a task that the triggerer gave up.
 
     It may be ready by now, and the worker may reach what the triggerer does not.
 
-    :return: the verdict, a better one if there is one by now, and the task if it was seen.
+    :return: the verdict, a better one if there is one by now, and the task if it was seen; ``None`` in place of the
+        verdict if the task is there, which the triggerer did not find: then it is to be waited for.
     :raises KlingError: the reason is a permanent one, such as a wrong key: it must not pass for a lost task.
     """
-    if finished.verdict not in (Verdict.LOST, Verdict.TIMEOUT):
+    if finished.verdict not in (Verdict.LOST, Verdict.TIMEOUT, Verdict.NOT_FOUND):
         return finished, None
     try:
         task = hook.get_task(task_id, endpoint)
@@ -173,7 +178,7 @@ def look_once_more(
         return finished, None
     decision = decide(task, now=time.time(), budget=Budget(float("inf"), 1.0, 1))
     if not isinstance(decision, Finished):
-        return finished, None
+        return None if finished.verdict is Verdict.NOT_FOUND else finished, None
     return msgspec.structs.replace(decision, queued=finished.queued, rendering=finished.rendering), task
 
 

@@ -18,7 +18,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     RateLimitedError,
     TaskFailedError,
 )
-from airflow_provider_kling_avatar.kling.polling import NO_SLOT
+from airflow_provider_kling_avatar.kling.polling import HINT, HINT_SECONDS, NO_SLOT, hides_a_reason
 from airflow_provider_kling_avatar.outcome import BACKSTOP_SECONDS
 
 if TYPE_CHECKING:
@@ -54,12 +54,15 @@ class Queueing:
     :param deadline: Unix seconds, absolute: it survives restarts.
     :param is_over: the triggerer has waited until the deadline.
     :param refusals: how often the vendor has refused it on this worker.
+    :param hint_at: Unix seconds; if all refusals until then may hide an empty account, the log says so. ``None`` while
+        there is no reason to think of that.
     """
 
     since: float
     deadline: float
     is_over: bool = False
     refusals: int = 0
+    hint_at: float | None = None
 
     @classmethod
     def begin(cls, slot_timeout: float) -> Self:
@@ -72,7 +75,12 @@ class Queueing:
         """Go on with what the trigger reported; without a report, with one last submission."""
         now = time.time()
         event = event or {}
-        return cls(event.get("since") or now, event.get("deadline") or now, event.get("verdict") != "room")
+        return cls(
+            event.get("since") or now,
+            event.get("deadline") or now,
+            event.get("verdict") != "room",
+            hint_at=event.get("hint_at"),
+        )
 
     def check(self, error: KlingError) -> None:
         """
@@ -91,6 +99,18 @@ class Queueing:
                 request_id=error.request_id,
                 retry_after=error.retry_after,
             ) from error
+
+    def hint(self, error: KlingError) -> str | None:
+        """Return what the log shall say, once, of so many refusals that name no reason."""
+        now = time.time()
+        if not hides_a_reason(error):
+            self.hint_at = None
+        elif self.hint_at is None:
+            self.hint_at = now + HINT_SECONDS
+        elif now >= self.hint_at:
+            self.hint_at = self.deadline  # not again
+            return HINT
+        return None
 
     def pause(self, error: KlingError) -> float:
         """Return the seconds to wait on this worker before the next submission."""
@@ -120,5 +140,6 @@ def slot_trigger(
         busy=None if slow_down else count_in_flight(hook.get_conn(), endpoint),
         not_before=now + (error.retry_after or (SLOW_DOWN_SECONDS if slow_down else 0.0)),
         poll_interval=poll_interval,
+        hint_at=queueing.hint_at,
     )
     return trigger, timedelta(seconds=max(queueing.deadline - now, 0) + BACKSTOP_SECONDS)

@@ -18,6 +18,7 @@ Every class knows two things, so that no catcher has to guess: whether trying ag
     ├── ContentRejectedError          1300, 1301: moderation                        permanent
     ├── RefusedError                  the vendor refused, with a code we do not know permanent
     ├── NotFoundError                 1201 "Task not found by id/external id", 1203: no such task
+    │   └── NoSuchTaskError           ... asked three times, for a task of somebody else's making permanent
     ├── WrongRouteError               a redirect or a web page: not this API        permanent
     ├── RateLimitedError              1302, HTTP 429: slow down
     ├── NoFreeSlotError               1303: as many tasks in parallel as were bought
@@ -205,6 +206,12 @@ class RefusedError(KlingError):
 
 class NotFoundError(KlingError):
     """The vendor has no such task."""
+
+
+class NoSuchTaskError(NotFoundError):
+    """The vendor says again and again that it has no task of this id, which nobody here has made or ever seen."""
+
+    permanent = True
 
 
 class WrongRouteError(KlingError):

@@ -7,12 +7,15 @@ Pure: no clock, no sleep, no network. The worker's loop, the sensor's poke and t
 from __future__ import annotations
 
 from enum import StrEnum
+from math import inf
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from airflow_provider_kling_avatar.kling.errors import (
     KlingError,
+    NoSuchTaskError,
+    NotFoundError,
     RateLimitedError,
     TaskFailedError,
     TaskLostError,
@@ -32,6 +35,21 @@ NO_SLOT = 1303
 """https://kling.ai/document-api/api/get-started/error-codes"""
 MODERATED = frozenset({1300, 1301})
 BAD_INPUT = frozenset({1200, 1201})
+NO_SUCH_TASK = frozenset({1201, 1203, "task_not_exist", "task_not_found"})
+"""Codes of a `NotFoundError` that speaks of the task, Kling's or a gateway's of the ids it gave itself. A bare HTTP 404
+may be about the route."""
+TOO_MANY_REQUESTS = 1302
+"""Kling's own word for a limit of requests."""
+HINT_SECONDS = 600.0
+"""After so long of `hides_a_reason` in a row the log gives `HINT`."""
+HINT = (
+    "rate limited for ten minutes without a reason of Kling's: a gateway may say so whatever the vendor behind it "
+    "refuses, an empty account too; look at the gateway's console and balance"
+)
+LOOKS_FOR_UNKNOWN = 3
+"""So many times has the vendor to say that it has no such task, without ever having shown it."""
+LOOK_AGAIN_SECONDS = 5.0
+"""At most so long after the last of them comes the next, whatever the interval."""
 
 
 class Verdict(StrEnum):
@@ -44,6 +62,8 @@ class Verdict(StrEnum):
     """We stopped waiting at the deadline; the task may live."""
     LOST = "lost"
     """We could not ask any more; the task may live."""
+    NOT_FOUND = "not_found"
+    """The vendor has no such task, and nobody here has made or seen it."""
 
 
 class Budget(msgspec.Struct, frozen=True, gc=False):
@@ -56,6 +76,8 @@ class Budget(msgspec.Struct, frozen=True, gc=False):
     :param queue_deadline: Unix seconds, absolute: by then the vendor has to have begun.
     :param render_timeout: seconds that it may be rendered.
     :param since: Unix seconds when the waiting began, for the report.
+    :param is_known: the vendor has had this task: we made it, or saw it. If it does not know another one, its id is
+        wrong, and the waiting ends after `LOOKS_FOR_UNKNOWN` looks.
     """
 
     deadline: float
@@ -64,6 +86,11 @@ class Budget(msgspec.Struct, frozen=True, gc=False):
     queue_deadline: float | None = None
     render_timeout: float | None = None
     since: float | None = None
+    is_known: bool = True
+
+    def doubts(self, seen: VideoTask | KlingError) -> bool:
+        """Tell whether the vendor says that it has no such task, and nobody here knows better."""
+        return not self.is_known and is_not_there(seen)
 
     def deadline_of(self, seen: VideoTask | KlingError, began: float | None) -> float:
         """
@@ -83,6 +110,20 @@ def is_queued(seen: VideoTask | KlingError) -> bool:
     return isinstance(seen, VideoTask) and seen.state.is_queued
 
 
+def is_not_there(seen: VideoTask | KlingError) -> bool:
+    """Tell whether the vendor certainly says that it has no such task."""
+    return isinstance(seen, NotFoundError) and seen.code in NO_SUCH_TASK
+
+
+def hides_a_reason(seen: VideoTask | KlingError) -> bool:
+    """
+    Tell whether a gateway may have put "slow down" in the place of another refusal.
+
+    The most common one (new-api) words every HTTP 429 anew; Kling has six codes under it, four of them permanent.
+    """
+    return isinstance(seen, RateLimitedError) and seen.code != TOO_MANY_REQUESTS
+
+
 class Wait(msgspec.Struct, frozen=True, gc=False):
     """
     Ask again.
@@ -90,11 +131,13 @@ class Wait(msgspec.Struct, frozen=True, gc=False):
     :param seconds: until then.
     :param failed_polls: so many questions have failed in a row by now.
     :param deadline: Unix seconds when waiting ends if the task stays as it was just seen.
+    :param not_found: so many times has the vendor said that it has no such task, and never that it has one.
     """
 
     seconds: float
     failed_polls: int
     deadline: float
+    not_found: int = 0
 
 
 class Finished(msgspec.Struct, frozen=True, gc=False):
@@ -124,6 +167,7 @@ def decide(
     now: float,
     budget: Budget,
     failed_polls: int = 0,
+    not_found: int = 0,
     began: float | None = None,
     jitter: float = 0.5,
 ) -> Decision:
@@ -133,6 +177,7 @@ def decide(
     :param seen: the task, or the error that asking ended in.
     :param now: Unix seconds.
     :param failed_polls: failed questions in a row before this one.
+    :param not_found: see `Wait`, before this look.
     :param began: Unix seconds when the rendering began, as far as it was seen.
     :param jitter: a random number from 0 to 1.
     """
@@ -145,23 +190,27 @@ def decide(
         # Never a reason to ask for ever, nor to pay for another: the clip exists, only its address is missing.
         problem = KlingError("the vendor says the task succeeded but gives no video URL")
 
-    if problem is None or isinstance(
-        problem, RateLimitedError
-    ):  # "slow down" proves that the vendor is there
-        failed_polls = 0
+    interval = budget.poll_interval
+    if problem is None or isinstance(problem, RateLimitedError):
+        failed_polls = 0  # "slow down" proves that the vendor is there
+    elif budget.doubts(problem):
+        failed_polls, not_found = 0, not_found + 1
+        interval = min(interval, LOOK_AGAIN_SECONDS / (1 + JITTER))  # never longer, after the jitter
     else:
         failed_polls += 1
-        if failed_polls >= budget.max_failed_polls:
-            return Finished(Verdict.LOST, str(problem), problem.code)
+    if problem is not None and not_found >= LOOKS_FOR_UNKNOWN:
+        return Finished(Verdict.NOT_FOUND, str(problem), problem.code)
+    if problem is not None and failed_polls >= budget.max_failed_polls:
+        return Finished(Verdict.LOST, str(problem), problem.code)
     deadline = budget.deadline_of(seen, began)
     if now >= deadline:
         return Finished(Verdict.TIMEOUT, str(problem) if problem else None)
 
-    seconds = budget.poll_interval * (1 + JITTER * (2 * jitter - 1))
+    seconds = interval * (1 + JITTER * (2 * jitter - 1))
     if problem is not None and problem.retry_after is not None:
         seconds = max(seconds, problem.retry_after)
     # The last look falls on the deadline itself, never after it.
-    return Wait(min(seconds, deadline - now), failed_polls, deadline)
+    return Wait(min(seconds, deadline - now), failed_polls, deadline, not_found)
 
 
 def error_of(task_id: str, finished: Finished) -> KlingError:
@@ -174,28 +223,40 @@ def error_of(task_id: str, finished: Finished) -> KlingError:
     reason = f": {finished.reason}" if finished.reason else ""
     alive = "it may still finish, and stays findable by this id"
     if finished.verdict is Verdict.FAILED:
-        if finished.code in MODERATED:
-            return TaskRejectedError(
-                f"Kling's moderation rejected task {task_id}{reason}; change image, audio or prompt",
-                code=finished.code,
-            )
-        if finished.code in BAD_INPUT:
-            return TaskRejectedError(
-                f"Kling found the input of task {task_id} wrong{reason}; change what the reason names",
-                code=finished.code,
-            )
-        if finished.code == NO_SLOT:
-            return TaskFailedError(
-                f"Kling took task {task_id} and failed it for want of a free slot{reason}", code=finished.code
-            )
-        return TaskFailedError(
-            f"Kling failed task {task_id}{reason or ' without a reason'}; making it anew is paid again",
-            code=finished.code,
-        )
+        return _failure(task_id, finished, reason)
     if finished.verdict is Verdict.TIMEOUT:
         return TaskTimeoutError(f"gave up waiting for task {task_id} at the deadline{reason}; {alive}")
+    if finished.verdict is Verdict.NOT_FOUND:
+        return NoSuchTaskError(
+            f"the vendor does not know task {task_id}, asked {LOOKS_FOR_UNKNOWN} times{reason}. Check that this is the "
+            "id of a Kling task, made with this connection's account and at this endpoint: avatar does not know the "
+            "ids of image_to_video, nor the other way round",
+            code=finished.code,
+        )
     return TaskLostError(
         f"too many failed polls for task {task_id}, the last one{reason}; {alive}", code=finished.code
+    )
+
+
+def _failure(task_id: str, finished: Finished, reason: str) -> TaskFailedError:
+    """Return the error for a task that the vendor failed."""
+    if finished.code in MODERATED:
+        return TaskRejectedError(
+            f"Kling's moderation rejected task {task_id}{reason}; change image, audio or prompt",
+            code=finished.code,
+        )
+    if finished.code in BAD_INPUT:
+        return TaskRejectedError(
+            f"Kling found the input of task {task_id} wrong{reason}; change what the reason names",
+            code=finished.code,
+        )
+    if finished.code == NO_SLOT:
+        return TaskFailedError(
+            f"Kling took task {task_id} and failed it for want of a free slot{reason}", code=finished.code
+        )
+    return TaskFailedError(
+        f"Kling failed task {task_id}{reason or ' without a reason'}; making it anew is paid again",
+        code=finished.code,
     )
 
 
@@ -223,6 +284,7 @@ class Watch:
         "_began",
         "_has_waited",
         "_heartbeat",
+        "_hint_at",
         "_is_between",
         "_status",
         "_told_at",
@@ -230,6 +292,7 @@ class Watch:
         "budget",
         "deadline",
         "failed_polls",
+        "not_found",
     )
 
     def __init__(
@@ -237,7 +300,7 @@ class Watch:
     ) -> None:
         self.budget = budget
         self._heartbeat = heartbeat
-        self.failed_polls = 0
+        self.failed_polls = self.not_found = 0
         self.deadline = budget.deadline
         """Unix seconds: when waiting ends if the task stays as it was last seen."""
         self._has_waited = False
@@ -245,27 +308,39 @@ class Watch:
         self._is_between = told_at is not None
         self._told_at = told_at or 0.0
         self._unknown_words: tuple[str, ...] = ()
+        self._hint_at: float | None = None  # infinite once it was given
         self._began: float | None = None  # when the vendor began, as far as we saw it
 
     def look(self, seen: VideoTask | KlingError, *, now: float, jitter: float = 0.5) -> Decision:
         """Decide after one look, keeping count of the failed ones and of the time."""
         if self._began is None and isinstance(seen, VideoTask) and not is_queued(seen):
             self._began = self._beginning(seen, now)
+        if not hides_a_reason(seen):
+            self._hint_at = None
+        elif self._hint_at is None:
+            self._hint_at = now + HINT_SECONDS
         decision = decide(
             seen,
             now=now,
             budget=self.budget,
             failed_polls=self.failed_polls,
+            not_found=self.not_found,
             began=self._began,
             jitter=jitter,
         )
         if isinstance(decision, Wait):
             self.failed_polls, self.deadline = decision.failed_polls, decision.deadline
-            self._has_waited |= isinstance(seen, VideoTask)
+            self.not_found = decision.not_found
+            if isinstance(seen, VideoTask):
+                self._has_waited = True
+                if not self.budget.is_known:
+                    self.budget = msgspec.structs.replace(self.budget, is_known=True)
             return decision
         reason = decision.reason
         if decision.verdict is Verdict.LOST:
             self.failed_polls += 1
+        elif decision.verdict is Verdict.NOT_FOUND:
+            self.not_found += 1
         elif decision.verdict is Verdict.TIMEOUT and self.budget.since is not None:
             reason = f"{self.times(now)}{f', {reason}' if reason else ''}"
         queued, rendering = self.spans(now) if self._has_waited else (None, None)
@@ -311,7 +386,7 @@ class Watch:
             return []
         if isinstance(seen, KlingError):
             self._told_at = now
-            return [f"poll failed ({self.failed_polls}/{self.budget.max_failed_polls} in a row): {seen}"]
+            return self._trouble(seen, now)
         lines = []
         if seen.state is TaskState.UNKNOWN and seen.status and seen.status not in self._unknown_words:
             self._unknown_words += (seen.status,)
@@ -324,6 +399,16 @@ class Watch:
             lines.append(f"task {seen.task_id}: {seen.status or 'no status yet'}{outlook}")
             self._told_at = now
         self._status = seen.status
+        return lines
+
+    def _trouble(self, seen: KlingError, now: float) -> list[str]:
+        """Return the lines that a failed question is worth."""
+        if self.budget.doubts(seen):
+            return [f"the vendor has no such task (look {self.not_found} of {LOOKS_FOR_UNKNOWN}): {seen}"]
+        lines = [f"poll failed ({self.failed_polls}/{self.budget.max_failed_polls} in a row): {seen}"]
+        if self._hint_at is not None and now >= self._hint_at:
+            self._hint_at = inf
+            lines.append(HINT)
         return lines
 
     def _is_told_by_worker(self, seen: VideoTask) -> bool:

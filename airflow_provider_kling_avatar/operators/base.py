@@ -334,6 +334,8 @@ class KlingSubmitOperator(KlingOperator):
                 seconds("slot_timeout", self.slot_timeout)
             )
         queueing.check(error)
+        if hint := queueing.hint(error):
+            self.log.warning("%s", hint)
         push(context, **{QUEUEING_XCOM_KEY: [context["ti"].try_number, queueing.since, queueing.deadline]})
         if self.deferrable:
             trigger, backstop = slot_trigger(

@@ -423,9 +423,11 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
             self._task_id = task_id
             hook = self.hook()
             push_link(context, hook, endpoint, task_id)
-            finished, task = look_once_more(hook, endpoint, task_id, finished)
+            last, task = look_once_more(hook, endpoint, task_id, finished)
+            if last is None:
+                self._defer(context, task_id, self._limits())
             try:
-                return self._collect(context, hook, endpoint, task_id, finished, task)
+                return self._collect(context, hook, endpoint, task_id, last, task)
             except KlingError as error:
                 if not failed_for_want_of_slot(error):
                     raise

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, RetryPolicy
 
     from airflow_provider_kling_avatar.kling.model import EndpointName, VideoTask
+    from airflow_provider_kling_avatar.kling.polling import Budget
     from airflow_provider_kling_avatar.landing import Landing, OnExisting
     from airflow_provider_kling_avatar.results import VideoManifest
 
@@ -61,7 +62,10 @@ class KlingAvatarSensor(LineageMixin, BaseSensorOperator):
     ``video_url`` is pushed under its own key too. Looks once before it defers.
 
     With ``soft_fail`` the task is skipped, not failed, when the vendor failed the clip, when time ran out, or when
-    the vendor could not be asked any more. A wrong key or connection always fails: skipping would hide it.
+    the vendor could not be asked any more. A wrong key, connection or id always fails: skipping would hide it.
+
+    An id that the vendor does not know fails after three looks within 15 s, whatever the interval, unless the task
+    was seen before. No retry follows: it is another account's, another endpoint's, or no id of a Kling task at all.
 
     :param kling_task_id: the vendor's id of the task (or your ``external_task_id``, where the API can be asked by it).
     :param kling_conn_id: the connection.
@@ -142,16 +146,31 @@ class KlingAvatarSensor(LineageMixin, BaseSensorOperator):
                 return looked.xcom_value
             if self._watch is None:
                 raise AssertionError("poke() makes the watch")  # says so to the type checker
-            task_id = self._given_id()
-            trigger, backstop = trigger_for(
-                task_id, self.endpoint, self.kling_conn_id, self._watch.budget, self.poll_interval
-            )
-            self.log.info("waiting for task %s in the triggerer, no worker is held", task_id)
-            note_deferral(context)
-            return self.defer(trigger=trigger, method_name="execute_complete", timeout=backstop)
+            return self._defer(context, self.endpoint, self._given_id(), self._watch.budget)
+
+    def _defer(self, context: Context, endpoint: EndpointName, task_id: str, limits: Budget) -> Any:
+        trigger, backstop = trigger_for(task_id, endpoint, self.kling_conn_id, limits, self.poll_interval)
+        self.log.info("waiting for task %s in the triggerer, no worker is held", task_id)
+        note_deferral(context)
+        return self.defer(trigger=trigger, method_name="execute_complete", timeout=backstop)
+
+    def _limits(self, *, is_known: bool) -> Budget:
+        """Return a budget that starts now."""
+        return budget(
+            self.timeout,
+            self.poke_interval,
+            self.max_failed_polls,
+            self.queue_timeout,
+            self.render_timeout,
+            is_known=is_known,
+        )
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look once."""
+        """
+        Look once, or up to three times within 15 s if the vendor says that it has no such task.
+
+        Between two pokes may be hours, and in mode ``reschedule`` nobody remembers the last one.
+        """
         task_id = self._given_id()
         hook = KlingAvatarHook(self.kling_conn_id)
         if self._watch is None:
@@ -160,40 +179,38 @@ class KlingAvatarSensor(LineageMixin, BaseSensorOperator):
             hook.get_conn()  # a wrong connection is said at once, not after max_failed_polls
             if landing := self._landing():
                 landing.check()
-            self._watch = Watch(
-                budget(
-                    self.timeout,
-                    self.poke_interval,
-                    self.max_failed_polls,
-                    self.queue_timeout,
-                    self.render_timeout,
-                )
-            )
+            self._watch = Watch(self._limits(is_known=False))
             push_link(context, hook, self.endpoint, task_id)
-        seen: VideoTask | KlingError
-        try:
-            seen = hook.get_task(task_id, self.endpoint)
-        except KlingError as error:
-            if error.permanent:
-                raise
-            seen = error
-        decision = self._watch.look(seen, now=time.time())
-        for line in self._watch.story(seen, now=time.time()):
-            self.log.info("%s", line)
-        if not isinstance(decision, Finished):
-            return PokeReturnValue(is_done=False)
+        while True:
+            seen: VideoTask | KlingError
+            try:
+                seen = hook.get_task(task_id, self.endpoint)
+            except KlingError as error:
+                if error.permanent:
+                    raise
+                seen = error
+            decision = self._watch.look(seen, now=time.time())
+            for line in self._watch.story(seen, now=time.time()):
+                self.log.info("%s", line)
+            if isinstance(decision, Finished):
+                break
+            if not self._watch.budget.doubts(seen):
+                return PokeReturnValue(is_done=False)
+            time.sleep(decision.seconds)
         task = None if isinstance(seen, KlingError) else seen
         result = self._collect(context, hook, self.endpoint, task_id, decision, task)
         return PokeReturnValue(is_done=True, xcom_value=result)
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> VideoManifest:
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """Resume after the trigger; return the result or raise what went wrong."""
         task_id, endpoint, finished = read_event(event)
         tell_spans(self.log, task_id, finished)
         hook = KlingAvatarHook(self.kling_conn_id)
         push_link(context, hook, endpoint, task_id)
-        finished, task = look_once_more(hook, endpoint, task_id, finished)
-        return self._collect(context, hook, endpoint, task_id, finished, task)
+        last, task = look_once_more(hook, endpoint, task_id, finished)
+        if last is None:
+            return self._defer(context, endpoint, task_id, self._limits(is_known=True))
+        return self._collect(context, hook, endpoint, task_id, last, task)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume, with the same end as in the other modes; what is left over from an earlier try is thrown away."""
@@ -238,6 +255,8 @@ class KlingAvatarSensor(LineageMixin, BaseSensorOperator):
     ) -> VideoManifest:
         if finished.verdict is not Verdict.SUCCEEDED:
             error = error_of(task_id, finished)
+            if finished.verdict is Verdict.NOT_FOUND:
+                raise error
             if self.soft_fail or finished.verdict in (Verdict.TIMEOUT, Verdict.FAILED):
                 metrics.failed(error)  # leaves as an exception of Airflow's, which is not counted further up
             if self.soft_fail:

@@ -46,6 +46,8 @@ class KlingAvatarTrigger(BaseTrigger):
     :param queue_deadline: Unix seconds, absolute: by then the vendor has to have begun.
     :param render_timeout: seconds from then on.
     :param since: Unix seconds when the waiting began.
+    :param is_known: the vendor has had this task: it was made or seen by whoever defers. A task that the vendor does
+        not know is otherwise reported as ``not_found`` after three looks within 15 s.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class KlingAvatarTrigger(BaseTrigger):
         queue_deadline: float | None = None,
         render_timeout: float | None = None,
         since: float | None = None,
+        is_known: bool = False,
         **_: object,  # an argument of a later version, after a downgrade
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's trigger base is not typed
@@ -72,6 +75,7 @@ class KlingAvatarTrigger(BaseTrigger):
         self.queue_deadline = queue_deadline
         self.render_timeout = render_timeout
         self.since = since
+        self.is_known = is_known
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, all JSON scalars."""
@@ -87,6 +91,7 @@ class KlingAvatarTrigger(BaseTrigger):
                 "queue_deadline": self.queue_deadline,
                 "render_timeout": self.render_timeout,
                 "since": self.since,
+                "is_known": self.is_known,
             },
         )
 
@@ -100,6 +105,7 @@ class KlingAvatarTrigger(BaseTrigger):
             queue_deadline=self.queue_deadline,
             render_timeout=self.render_timeout,
             since=self.since,
+            is_known=self.is_known,
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -133,7 +139,13 @@ class KlingAvatarTrigger(BaseTrigger):
             try:
                 account = await account_of(self.kling_conn_id)
                 board = account.board(self.endpoint)
-                seat = board.sit_down(self.kling_task_id, self.poll_interval, self.since, is_eager=has_limits)
+                seat = board.sit_down(
+                    self.kling_task_id,
+                    self.poll_interval,
+                    self.since,
+                    is_eager=has_limits,
+                    is_known=watch.budget.is_known,
+                )
                 try:
                     finished = await self._follow(account, seat, watch)
                 finally:

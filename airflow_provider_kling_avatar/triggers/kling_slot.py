@@ -48,6 +48,7 @@ class KlingSlotTrigger(BaseTrigger):
     :param not_before: Unix seconds; never submitted earlier, as the vendor asked.
     :param poll_interval: seconds between two looks at the account's list, however many tasks wait; ``None`` for as
         often as costs little: 1.8.
+    :param hint_at: see `slots.Queueing`; only handed on.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class KlingSlotTrigger(BaseTrigger):
         busy: int | None = None,
         not_before: float = 0.0,
         poll_interval: float | None = None,
+        hint_at: float | None = None,
         **_: object,  # an argument of a later version, after a downgrade
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's trigger base is not typed
@@ -70,6 +72,7 @@ class KlingSlotTrigger(BaseTrigger):
         self.busy = busy
         self.not_before = not_before
         self.poll_interval = poll_interval
+        self.hint_at = hint_at
         self._trouble: str | None = None
         self._told_at = 0.0
 
@@ -85,6 +88,7 @@ class KlingSlotTrigger(BaseTrigger):
                 "busy": self.busy,
                 "not_before": self.not_before,
                 "poll_interval": self.poll_interval,
+                "hint_at": self.hint_at,
             },
         )
 
@@ -94,7 +98,13 @@ class KlingSlotTrigger(BaseTrigger):
         since = self.since or time.time()
         verdict = await self._wait(since, settled)
         yield TriggerEvent(
-            {"verdict": verdict, "endpoint": self.endpoint, "deadline": self.deadline, "since": since}
+            {
+                "verdict": verdict,
+                "endpoint": self.endpoint,
+                "deadline": self.deadline,
+                "since": since,
+                "hint_at": self.hint_at,
+            }
         )
         return  # a trigger that lingers after its event is killed as if a user had done it
 

@@ -369,6 +369,7 @@ def test_the_avatar_operator_defers_with_ids_and_numbers_only(avatar, sim, conte
         "max_failed_polls": 10,
         "queue_deadline": None,
         "render_timeout": None,
+        "is_known": True,
     }
     assert deferred.value.method_name == "execute_complete"
     assert not deferred.value.kwargs, "dag.test() of Airflow 3.3 drops them"

@@ -20,6 +20,7 @@ from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
 from airflow_provider_kling_avatar.kling import errors
 from airflow_provider_kling_avatar.kling.model import AvatarRequest, ImageToVideoRequest
 from airflow_provider_kling_avatar.operators.kling_avatar import (
+    KlingAvatarOperator,
     KlingAvatarSubmitOperator,
     KlingImageToVideoSubmitOperator,
 )
@@ -114,6 +115,7 @@ def test_it_looks_once_before_it_defers(order, sim, context):
         "max_failed_polls": 3,
         "queue_deadline": None,
         "render_timeout": None,
+        "is_known": True,
     }
     assert deferred.value.method_name == "execute_complete"
     assert timedelta(seconds=290) < deferred.value.timeout < timedelta(seconds=600)
@@ -268,6 +270,144 @@ def test_a_connection_that_is_wrong_is_said_at_once(connect, context, deferrable
         sensor("831", deferrable=deferrable, soft_fail=True).execute(context)
 
     assert isinstance(caught.value, AirflowFailException)
+
+
+# ---------------------------------------------------------------------------------------------- no such task
+
+
+@pytest.fixture
+def naps(monkeypatch):
+    """Nobody sleeps; what would have been slept is listed."""
+    slept = []
+    monkeypatch.setattr("airflow_provider_kling_avatar.sensors.kling_avatar.time.sleep", slept.append)
+    return slept
+
+
+def hide(sim, task_id, times=0):
+    """Let the vendor deny a task in the words that were seen live."""
+    words = f"Task not found by id/external id: {task_id}"
+    sim.fault(kind="error_code", code=1201, status=400, message=words, call="query", times=times)
+
+
+def gets(sim):
+    return [request for request in sim.requests if request.method == "GET"]
+
+
+NO_SUCH_TASK = {
+    "live words": ("kling", hide),
+    "documented code": ("kling", lambda sim, _: sim.fault(kind="error_code", code=1203, status=404, times=0)),
+    "a gateway's word": ("generations", lambda *_: None),
+}
+
+
+@pytest.mark.parametrize("soft_fail", [False, True], ids=["hard", "soft"])
+@pytest.mark.parametrize("way", ["deferrable", "poke", "reschedule"])
+@pytest.mark.parametrize("words", NO_SUCH_TASK)
+def test_an_id_that_nobody_knows_fails_after_three_looks_within_15_s_in_every_way_of_waiting(
+    sim, connect, context, naps, reschedules, words, way, soft_fail
+):
+    api, deny = NO_SUCH_TASK[words]
+    connect(api=api)
+    deny(sim, "nobody")
+
+    with pytest.raises(errors.NoSuchTaskError, match="task nobody") as caught:
+        sensor("nobody", poke_interval=600, soft_fail=soft_fail, **WAYS[way]).execute(context)
+
+    assert isinstance(caught.value, AirflowFailException), "neither a retry nor a skip helps a wrong id"
+    assert "endpoint" in str(caught.value)
+    assert [request.call for request in gets(sim)] == ["query"] * 3
+    assert len(naps) == 2
+    assert max(naps) <= 5
+
+
+@pytest.mark.parametrize("way", ["deferrable", "poke", "reschedule"])
+def test_a_task_that_shows_itself_at_the_third_look_is_waited_for(
+    order, sim, context, naps, reschedules, way
+):
+    task_id = order()
+    sim.advance(60)
+    hide(sim, task_id, times=2)
+
+    assert sensor(task_id, poke_interval=600, **WAYS[way]).execute(context)["task_id"] == task_id
+
+
+@pytest.mark.parametrize("way", ["poke", "reschedule"])
+def test_an_address_with_nothing_at_it_is_a_failed_poll(order, sim, context, naps, reschedules, way):
+    """It may be a route that is away for a moment."""
+    sim.fault(kind="http_error", status=404, method="GET", times=4)
+    task_id = order()
+    sim.advance(60)
+
+    assert run_through(sensor(task_id, **WAYS[way]), context)["task_id"] == task_id
+
+
+def test_a_task_that_was_seen_and_then_vanishes_is_no_unknown_id(order, sim, context, naps):
+    task_id = order()
+    sim.fault(kind="slow", call="query", seconds=0)
+    hide(sim, task_id)
+
+    with pytest.raises(errors.TaskLostError):
+        sensor(task_id, deferrable=False, max_failed_polls=5).execute(context)
+
+    assert len(gets(sim)) == 1 + 5
+
+
+def test_a_first_look_that_failed_leaves_it_to_the_triggerer_to_find_out(sim, context):
+    sim.fault(kind="http_error", call="query", times=0)
+
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor("nobody").execute(context)
+
+    assert deferred.value.trigger.serialize()[1]["is_known"] is False
+
+
+@pytest.mark.parametrize("soft_fail", [False, True], ids=["hard", "soft"])
+def test_an_id_that_the_triggerer_found_nothing_under_is_asked_for_once_more_by_the_worker(
+    sim, context, naps, soft_fail
+):
+    sim.fault(kind="http_error", call="query", times=3)  # the client's own attempts
+    operator = sensor("nobody", soft_fail=soft_fail)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(context)
+    before = len(gets(sim))
+    event = event_of(deferred.value, "not_found", reason="no such task [code 1201]", code=1201)
+
+    with pytest.raises(errors.NoSuchTaskError, match="nobody") as caught:
+        operator.resume_execution("execute_complete", {"event": event}, context)
+
+    assert isinstance(caught.value, AirflowFailException)
+    assert len(gets(sim)) == before + 1
+
+
+def test_a_task_that_only_the_worker_sees_is_taken_if_it_is_ready_and_else_waited_for(order, sim, context):
+    """Triggerer and worker may reach the vendor by different ways."""
+    task_id = order()
+    event = {"task_id": task_id, "endpoint": "avatar", "verdict": "not_found", "code": 1201}
+
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor("None", timeout=300).resume_execution("execute_complete", {"event": event}, context)
+    arguments = deferred.value.trigger.serialize()[1]
+    assert (arguments["kling_task_id"], arguments["is_known"]) == (task_id, True)
+    assert arguments["deadline"] - arguments["since"] == 300
+    sim.advance(60)
+    result = sensor("None").resume_execution("execute_complete", {"event": event}, context)
+
+    assert result["task_id"] == task_id
+
+
+def test_an_operators_clip_too_is_waited_for_if_only_the_worker_sees_it(face, voice, context):
+    """Its trigger never reports this by itself, but one that was stored without `is_known` would."""
+    operator = KlingAvatarOperator(task_id="clip", image=face, audio=voice)
+    with pytest.raises(TaskDeferred) as first:
+        operator.execute(context)
+    event = event_of(first.value, "not_found", code=1201)
+
+    with pytest.raises(TaskDeferred) as again:
+        operator.execute_complete(context, event)
+
+    for deferred in (first, again):
+        arguments = deferred.value.trigger.serialize()[1]
+        assert (arguments["kling_task_id"], arguments["is_known"]) == (event["task_id"], True)
 
 
 # ---------------------------------------------------------------------------------------------- the end

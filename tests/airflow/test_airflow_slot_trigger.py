@@ -7,13 +7,18 @@ import json
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
 
+from airflow_provider_kling_avatar import slots as operator_slots
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
 from airflow_provider_kling_avatar.kling import pace, slots
 from airflow_provider_kling_avatar.kling.errors import NoFreeSlotError
 from airflow_provider_kling_avatar.kling.model import AvatarRequest, ImageToVideoRequest
+from airflow_provider_kling_avatar.operators import base as operator_base
+from airflow_provider_kling_avatar.operators.kling_avatar import KlingAvatarSubmitOperator
 from airflow_provider_kling_avatar.simulator.settings import DEFAULT_API_KEY
 from airflow_provider_kling_avatar.triggers import kling_slot
 from airflow_provider_kling_avatar.triggers.accounts import account_of
@@ -28,6 +33,7 @@ GOLDEN = {
     "busy": 5,
     "not_before": 0.0,
     "poll_interval": 10.0,
+    "hint_at": 1795166675.25,
 }
 """What waits in the databases of those who upgrade. Only ever add to it: with a default, never renamed."""
 
@@ -124,6 +130,7 @@ def test_the_oldest_stored_arguments_still_make_a_trigger():
         "busy": None,
         "not_before": 0.0,
         "poll_interval": None,
+        "hint_at": None,
     }
 
 
@@ -150,7 +157,9 @@ async def test_it_waits_while_the_account_is_full_and_ends_when_a_clip_does(run_
 
     sim.advance(60)
 
-    assert await waiting == [{"verdict": "room", "endpoint": "avatar", "deadline": 2e9, "since": since}]
+    assert await waiting == [
+        {"verdict": "room", "endpoint": "avatar", "deadline": 2e9, "since": since, "hint_at": None}
+    ]
 
 
 async def test_the_event_is_json_and_holds_no_key_and_no_address(sim):
@@ -314,7 +323,7 @@ async def test_it_gives_up_at_the_deadline(run_clips, sim):
     deadline = time.time() + 0.3
 
     assert await payloads(wait(busy=1, since=7.0, deadline=deadline, poll_interval=100)) == [
-        {"verdict": "timeout", "endpoint": "avatar", "deadline": deadline, "since": 7.0}
+        {"verdict": "timeout", "endpoint": "avatar", "deadline": deadline, "since": 7.0, "hint_at": None}
     ]
     assert deadline <= time.time() < deadline + 5, "not at the next look, 100 s later"
 
@@ -457,10 +466,13 @@ class Story:
     """A logger that keeps what it is told."""
 
     def __init__(self):
-        self.lines = []
+        self.lines, self.warnings = [], []
 
     def info(self, event, *arguments):
         self.lines.append(event % arguments)
+
+    def warning(self, event, *arguments):
+        self.warnings.append(event % arguments)
 
 
 async def test_the_log_tells_the_story_in_few_lines(run_clips, sim, monkeypatch):
@@ -493,6 +505,114 @@ async def test_the_log_shows_a_sign_of_life_now_and_then(run_clips, sim, monkeyp
     signs = {line.partition(", for up to")[0] for line in log.lines[2:]}
     assert signs == {f"still waiting for a free slot, as number {number} in line" for number in (1, 2)}
     assert len(looks(sim)) > 10
+
+
+# ---------------------------------------------------------------------------------------------- an empty account
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that only sleeping moves, and that a test may set."""
+    now = [time.time()]
+    monkeypatch.setattr(operator_slots, "time", SimpleNamespace(time=lambda: now[0]))
+    nap = SimpleNamespace(time=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
+    monkeypatch.setattr(operator_base, "time", nap)
+    return now
+
+
+@pytest.fixture
+def gateway(sim, connect, face):
+    """A gateway that answers every submission with HTTP 429 and words of its own; sends to it, deferred or not."""
+    connect(api="relay", path_prefix="/relay/kling")
+
+    def send(**fields):
+        return KlingAvatarSubmitOperator(
+            task_id="clip", image=face, audio="https://sounds.test/voice.mp3", audio_duration_seconds=12,
+            **fields,
+        )  # fmt: skip
+
+    return send
+
+
+def refuse(sim, times=0, **fault):
+    sim.fault(**{"kind": "http_error", "status": 429, "method": "POST", "times": times} | fault)
+
+
+@pytest.fixture
+def hints(monkeypatch):
+    """The operator's warnings about the account."""
+    log = Story()
+    monkeypatch.setattr(KlingAvatarSubmitOperator, "log", log)
+    return log.warnings
+
+
+def put_off(run, *arguments):
+    """Run until the task waits for a slot; return the trigger."""
+    with pytest.raises(TaskDeferred) as deferred:
+        run(*arguments)
+    return deferred.value.trigger
+
+
+def at_once(trigger):
+    """A trigger with the same arguments that lets its task go as soon as it can."""
+    return KlingSlotTrigger(**trigger.serialize()[1] | {"not_before": 0.0})
+
+
+def test_on_a_worker_ten_minutes_of_refusals_without_a_reason_are_told_once(
+    gateway, sim, context, clock, hints
+):
+    refuse(sim)
+
+    with pytest.raises(NoFreeSlotError):
+        gateway(deferrable=False, slot_timeout=3600).execute(context)
+
+    (hint,) = hints
+    assert "empty account" in hint
+    assert "console and balance" in hint
+
+
+@pytest.mark.parametrize("code", [1302, 1303])
+def test_a_vendor_that_says_what_it_means_has_no_empty_account(gateway, sim, context, clock, hints, code):
+    refuse(sim, kind="error_code", code=code)
+
+    with pytest.raises(NoFreeSlotError):
+        gateway(deferrable=False, slot_timeout=3600).execute(context)
+
+    assert hints == []
+
+
+def test_the_ten_minutes_survive_deferrals_and_are_told_once(
+    gateway, sim, context, clock, hints, quick_tries
+):
+    refuse(sim)
+    begin, told = clock[0], []
+    trigger = put_off(gateway().execute, context)
+    for _ in range(15):
+        clock[0] += 100
+        (event,) = asyncio.run(payloads(at_once(trigger)))
+        trigger = put_off(gateway().submit_again, context, event)
+        told.append((clock[0] - begin, len(hints)))
+
+    assert [number for after, number in told if after < 600] == [0] * 5
+    assert [number for after, number in told if after >= 600] == [1] * 10
+
+
+def test_another_refusal_in_between_begins_the_ten_minutes_anew(
+    gateway, sim, context, clock, hints, quick_tries
+):
+    refuse(sim, times=2 * 3)  # each submission is sent three times
+    hint_at = []
+    trigger = put_off(gateway().execute, context)
+    for answer in ("as before", "the account is full", "as at first"):
+        hint_at.append(trigger.hint_at)
+        clock[0] += 100
+        if answer == "the account is full":
+            refuse(sim, kind="error_code", code=1303, times=1)
+            refuse(sim)
+        (event,) = asyncio.run(payloads(at_once(trigger)))
+        trigger = put_off(gateway().submit_again, context, event)
+
+    assert [*hint_at, trigger.hint_at] == [clock[0] + 300, clock[0] + 300, None, clock[0] + 600]
 
 
 # ---------------------------------------------------------------------------------------------- the loop

@@ -14,7 +14,9 @@ import warnings
 import pytest
 
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
+from airflow_provider_kling_avatar.kling import polling
 from airflow_provider_kling_avatar.kling.model import AvatarRequest, ImageToVideoRequest
+from airflow_provider_kling_avatar.kling.watcher.singles import Singles
 from airflow_provider_kling_avatar.simulator.settings import (
     DEFAULT_ACCESS_KEY,
     DEFAULT_API_KEY,
@@ -33,6 +35,7 @@ GOLDEN = {
     "queue_deadline": 1795250000.0,
     "render_timeout": 1800.0,
     "since": 1795245275.5,
+    "is_known": True,
 }
 """What waits in the databases of those who upgrade. Only ever add to it: with a default, never renamed."""
 
@@ -90,6 +93,7 @@ def test_the_oldest_stored_arguments_still_make_a_trigger():
         "queue_deadline": None,
         "render_timeout": None,
         "since": None,
+        "is_known": False,
     }
 
 
@@ -395,6 +399,113 @@ async def test_it_only_ever_asks(task_id, sim):
 
     assert {request.method for request in sim.requests[before:]} == {"GET"}
     assert sim.ledger()["total"]["tasks"] == 1
+
+
+# ---------------------------------------------------------------------------------------------- no such task
+
+GONE = {"kind": "error_code", "code": 1201, "status": 400, "call": "query"}
+
+
+@pytest.fixture
+def quick_looks(monkeypatch):
+    """The looks for an unknown id follow each other in an instant."""
+    monkeypatch.setattr(polling, "LOOK_AGAIN_SECONDS", 0.05)
+
+
+@pytest.fixture(params=["live words", "documented code", "a gateway's word"])
+def no_such_task(request, sim, connect):
+    """Let the vendor say in one of its ways that it has no task "nobody"."""
+    if request.param == "live words":
+        sim.fault(**GONE, message="Task not found by id/external id: nobody", times=0)
+    if request.param == "documented code":
+        sim.fault(**GONE | {"code": 1203, "status": 404}, times=0)
+    if request.param == "a gateway's word":
+        connect(api="generations")
+
+
+async def test_an_id_that_nobody_knows_is_told_after_three_looks_whatever_the_interval(
+    no_such_task, sim, quick_looks
+):
+    async with asyncio.timeout(20):  # by the interval it would take twenty minutes
+        (payload,) = await payloads(watch("nobody", poll_interval=600, max_failed_polls=1000))
+
+    assert payload["verdict"] == "not_found"
+    assert "nobody" in payload["reason"]
+    assert len([poll for poll in polls(sim) if poll.call == "query"]) == 3
+    assert len([poll for poll in polls(sim) if poll.call == "list"]) <= 1, "the list is asked no more often"
+
+
+@pytest.mark.parametrize(
+    ("fault", "verdict", "pauses"),
+    [
+        (GONE | {"code": 1203}, "not_found", [5, 5]),
+        ({"kind": "http_error", "status": 404}, "lost", [10, 20]),  # it may be the route that is not there
+    ],
+    ids=["no such task", "bare 404"],
+)
+async def test_the_looks_for_an_unknown_id_are_at_most_five_seconds_apart(
+    sim, monkeypatch, fault, verdict, pauses
+):
+    sim.fault(**{"call": "query", "times": 0} | fault)
+    planned = []
+    plan = Singles.plan
+
+    def at_once(singles, watched, at):
+        planned.append(at - asyncio.get_running_loop().time())
+        plan(singles, watched, at - planned[-1])
+
+    monkeypatch.setattr(Singles, "plan", at_once)
+
+    (payload,) = await payloads(watch("nobody", poll_interval=None))
+
+    assert payload["verdict"] == verdict
+    assert planned[0] <= 5, "somewhere within the interval, so that not all ask at once"
+    assert [round(pause) for pause in planned[1:3]] == pauses
+
+
+async def test_a_task_that_is_known_to_exist_is_asked_for_as_patiently_as_ever(sim):
+    sim.fault(**GONE, message="Task not found by id/external id: nobody", times=0)
+
+    (payload,) = await payloads(watch("nobody", is_known=True, max_failed_polls=4))
+
+    assert (payload["verdict"], payload["code"]) == ("lost", 1201)
+    assert len([poll for poll in polls(sim) if poll.call == "query"]) == 4
+
+
+async def test_a_task_that_the_list_hides_and_that_shows_itself_at_the_third_look_is_waited_for(
+    task_id, sim, quick_looks
+):
+    sim.lists(hidden=[task_id])
+    sim.fault(**GONE, message=f"Task not found by id/external id: {task_id}", times=2)
+    running = asyncio.create_task(payloads(watch(task_id)))
+    await until(lambda: len([poll for poll in polls(sim) if poll.call == "query"]) >= 4)
+    sim.advance(60)
+
+    assert (await running)[0]["verdict"] == "succeeded"
+
+
+async def test_a_task_that_was_seen_and_then_vanishes_is_no_unknown_id(task_id, sim, quick_looks):
+    running = asyncio.create_task(payloads(watch(task_id, max_failed_polls=5)))
+    await until(lambda: polls(sim) and polls(sim)[0].ended_at)
+    sim.lists(hidden=[task_id])
+    sim.fault(**GONE, message=f"Task not found by id/external id: {task_id}", times=0)
+
+    assert (await running)[0]["verdict"] == "lost"
+
+
+async def test_of_two_who_wait_for_the_same_only_the_one_who_did_not_make_it_gives_it_up_so_soon(
+    sim, quick_looks
+):
+    sim.fault(**GONE, message="Task not found by id/external id: nobody", times=0)
+    own = asyncio.create_task(payloads(watch("nobody", is_known=True, max_failed_polls=1000)))
+    await until(lambda: len([poll for poll in polls(sim) if poll.call == "query"]) >= 4)
+
+    (payload,) = await payloads(watch("nobody", poll_interval=600))
+
+    assert payload["verdict"] == "not_found"
+    assert not own.done()
+    own.cancel()
+    await asyncio.gather(own, return_exceptions=True)
 
 
 # ---------------------------------------------------------------------------------------------- the loop

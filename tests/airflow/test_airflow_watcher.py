@@ -169,7 +169,8 @@ async def test_every_one_in_a_crowd_gets_its_own_verdict(sim):
     late = sim.seed(count=2, outcome="stuck")
     running = {i: begin(i) for i in good + bad}
     running |= {i: begin(i, deadline=time.time() + 2) for i in late}
-    running["nobody"] = begin("nobody", max_failed_polls=3)
+    running["nobody"] = begin("nobody")
+    running["gone"] = begin("gone", is_known=True, max_failed_polls=3)
     await lists_later(sim, 2)
     sim.advance(200)
 
@@ -177,7 +178,8 @@ async def test_every_one_in_a_crowd_gets_its_own_verdict(sim):
     assert {got[i]["verdict"] for i in good} == {"succeeded"}
     assert {(got[i]["verdict"], got[i]["reason"]) for i in bad} == {("failed", "no face found")}
     assert {got[i]["verdict"] for i in late} == {"timeout"}
-    assert (got["nobody"]["verdict"], got["nobody"]["code"]) == ("lost", 1203)
+    assert (got["nobody"]["verdict"], got["nobody"]["code"]) == ("not_found", 1203)
+    assert (got["gone"]["verdict"], got["gone"]["code"]) == ("lost", 1203)
     assert all(got[i]["task_id"] == i for i in got)
 
 
@@ -232,7 +234,7 @@ async def test_what_ends_between_the_last_list_and_the_deadline_is_not_given_up(
 
 
 async def test_each_has_a_budget_of_failures_of_its_own(sim):
-    hasty, patient = begin("nobody", max_failed_polls=2), begin("nobody", max_failed_polls=1000)
+    hasty, patient = (begin("nobody", is_known=True, max_failed_polls=most) for most in (2, 1000))
 
     assert (await asyncio.wait_for(hasty, 30))["verdict"] == "lost"
     asked_before = sim.calls["query"]
@@ -245,7 +247,7 @@ async def test_each_tells_its_own_story_in_its_own_log(sim, monkeypatch):
     stories = Stories(monkeypatch)
     (good,) = sim.seed(count=1, render_seconds=100)
     (bad,) = sim.seed(count=1, render_seconds=100, outcome="failed")
-    running = [begin(good), begin(bad), begin("nobody", max_failed_polls=2)]
+    running = [begin(good), begin(bad), begin("nobody", is_known=True, max_failed_polls=2)]
     await lists_later(sim, 2)
     sim.advance(30)
     await lists_later(sim, 2)

@@ -18,7 +18,7 @@ from watcher_kit import (
     verdicts,
 )
 
-from airflow_provider_kling_avatar.kling import pace
+from airflow_provider_kling_avatar.kling import pace, polling
 
 
 @pytest.fixture(autouse=True)
@@ -130,12 +130,13 @@ async def test_a_task_that_vanishes_from_the_list_while_it_is_waited_for_is_not_
     assert await verdicts(running) == ["succeeded"] * 5
 
 
-async def test_a_task_that_is_nowhere_is_lost_by_itself(sim):
+async def test_a_task_that_is_nowhere_is_told_of_by_itself(sim, monkeypatch):
+    monkeypatch.setattr(polling, "LOOK_AGAIN_SECONDS", 0.05)
     ids = sim.seed(count=5, render_seconds=1000)
     running = [begin(task_id, max_failed_polls=2) for task_id in ids]
-    lost = begin("nobody", max_failed_polls=3)
+    lost = begin("nobody", poll_interval=600)
 
-    assert await verdicts([lost]) == ["lost"]
+    assert await verdicts([lost]) == ["not_found"]
     assert len([request for request in asked(sim, "query") if request.path.endswith("/nobody")]) == 3
     assert not any(task.done() for task in running)
     sim.advance(2000)

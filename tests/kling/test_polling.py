@@ -11,6 +11,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     AuthenticationError,
     KlingError,
     NoFreeSlotError,
+    NoSuchTaskError,
     NotFoundError,
     RateLimitedError,
     TaskFailedError,
@@ -203,6 +204,90 @@ def test_only_our_own_errors_are_taken_for_looks(wait):
         wait(World(ZeroDivisionError()))
 
 
+# ------------------------------------------------------------------------ no such task
+
+STRANGE = Budget(deadline=1e6, poll_interval=600.0, max_failed_polls=2, is_known=False)
+NOT_THERE = {
+    "Kling's live words": NotFoundError("Task not found by id/external id: t-1", code=1201, http_status=400),
+    "Kling's documented code": NotFoundError("no such thing", code=1203, http_status=404),
+    "a gateway of its own ids": NotFoundError("no such task", code="task_not_exist", http_status=400),
+    "another gateway of its own ids": NotFoundError("no such task", code="task_not_found", http_status=404),
+}
+GONE = NOT_THERE["Kling's live words"]
+BARE_404 = NotFoundError("the vendor has nothing at this address", http_status=404)
+
+
+@pytest.mark.parametrize("gone", NOT_THERE.values(), ids=NOT_THERE)
+def test_an_id_that_nobody_knows_is_told_after_three_looks_within_15_s(wait, gone):
+    world = World(gone)
+    finished = wait(world, STRANGE)
+    assert finished.verdict is Verdict.NOT_FOUND
+    assert len(world.looks) == 3
+    assert world.looks[-1] <= 15
+    error = error_of("t-1", finished)
+    assert type(error) is NoSuchTaskError
+    assert isinstance(error, NotFoundError)
+    assert error.permanent
+    assert error.code == gone.code
+    for words in ("task t-1", "connection", "endpoint", gone.message):
+        assert words in str(error)
+
+
+@pytest.mark.parametrize("interval", [0.5, 600.0])
+def test_the_three_looks_follow_each_other_within_five_seconds_whatever_the_interval(wait, interval):
+    world = World(GONE)
+    wait(world, msgspec.structs.replace(STRANGE, poll_interval=interval))
+    assert len(world.naps) == 2
+    assert max(world.naps) <= min(5.0, 1.1 * interval)
+
+
+@pytest.mark.parametrize("trouble", [BARE_404, DOWN, AuthenticationError("key", code=1002)])
+def test_what_may_have_another_reason_than_an_unknown_id_is_a_failed_poll(wait, trouble):
+    world = World(trouble)
+    assert wait(world, STRANGE).verdict is Verdict.LOST
+    assert world.naps[0] >= 500
+
+
+def test_a_task_that_is_known_to_exist_is_lost_by_failed_polls_and_never_unknown(wait):
+    assert BUDGET.is_known, "nobody gives up a paid clip because he forgot to say that it is his"
+    patient = msgspec.structs.replace(BUDGET, max_failed_polls=10)
+    world = World(GONE)
+    assert wait(world, patient).verdict is Verdict.LOST
+    assert len(world.looks) == 10
+
+
+def test_what_was_seen_once_is_no_unknown_id(wait):
+    world = World(RUNNING, GONE)
+    assert wait(world, msgspec.structs.replace(STRANGE, max_failed_polls=5)).verdict is Verdict.LOST
+    assert len(world.looks) == 6
+
+
+def test_a_task_that_shows_itself_at_the_third_look_is_waited_for(wait):
+    assert wait(World(GONE, GONE, RUNNING, DONE), STRANGE).verdict is Verdict.SUCCEEDED
+
+
+def test_not_there_and_failed_polls_are_counted_apart(wait):
+    assert wait(World(DOWN, GONE, GONE, DOWN, DONE), STRANGE).verdict is Verdict.SUCCEEDED
+    slow = RateLimitedError("slow down")
+    assert wait(World(GONE, DOWN, GONE, slow, GONE), STRANGE).verdict is Verdict.NOT_FOUND, (
+        "only the task itself says that it is there after all"
+    )
+
+
+def test_looks_for_an_unknown_id_are_counted_in_the_story(wait):
+    world = World(GONE)
+    wait(world, STRANGE)
+    assert [line.split(":")[0] for line in world.lines] == [
+        f"the vendor has no such task (look {n} of 3)" for n in range(1, 4)
+    ]
+
+
+def test_looks_for_an_unknown_id_end_at_the_deadline_too(wait):
+    world = World(GONE)
+    assert wait(world, msgspec.structs.replace(STRANGE, deadline=3.0)).verdict is Verdict.TIMEOUT
+    assert world.looks == [0.0, 3.0]
+
+
 # ------------------------------------------------------------------------ story
 
 
@@ -238,6 +323,43 @@ def test_the_story_holds_no_address(wait):
     assert "cdn.test" not in " ".join(world.lines)
 
 
+# ------------------------------------------------------------------------ a limit that may hide an empty account
+
+NO_REASON = RateLimitedError("the gateway's own words", code="fail_to_fetch_task", http_status=429)
+
+
+def hints(world):
+    return [line for line in world.lines if "balance" in line]
+
+
+@pytest.mark.parametrize("code", [None, 429, "fail_to_fetch_task", "rate_limit_exceeded"])
+def test_after_ten_minutes_of_refusals_without_a_reason_the_log_says_once_that_the_account_may_be_empty(
+    wait, code
+):
+    world = World(RateLimitedError("busy", code=code))
+    budget = Budget(deadline=3000.0, poll_interval=10.0, max_failed_polls=3)
+    assert wait(world, msgspec.structs.replace(budget, deadline=590.0)).verdict is Verdict.TIMEOUT
+    assert hints(world) == []
+    world = World(RateLimitedError("busy", code=code))
+    assert wait(world, budget).verdict is Verdict.TIMEOUT
+    (hint,) = hints(world)
+    assert "account" in hint
+    assert "console" in hint
+
+
+def test_kling_itself_says_what_it_means(wait):
+    world = World(RateLimitedError("slow down", code=1302, http_status=429))
+    wait(world, Budget(deadline=3000.0, poll_interval=10.0, max_failed_polls=3))
+    assert hints(world) == []
+
+
+def test_only_refusals_in_a_row_let_an_account_seem_empty(wait):
+    for other in (RUNNING, DOWN, RateLimitedError("slow down", code=1302)):
+        world = World(*([NO_REASON] * 50 + [other]) * 6, DONE)
+        wait(world, Budget(deadline=1e5, poll_interval=10.0, max_failed_polls=3))
+        assert hints(world) == []
+
+
 # ------------------------------------------------------------------- whatever comes
 
 TASKS = st.builds(
@@ -250,8 +372,9 @@ TASKS = st.builds(
     videos=st.sampled_from([(), (Video(url="https://cdn.test/a"),)]),
 )
 ERRORS = st.builds(
-    lambda kind, wait: kind("m", retry_after=wait),
-    st.sampled_from([KlingError, RateLimitedError, UnavailableError, AuthenticationError]),
+    lambda kind, code, wait: kind("m", code=code, retry_after=wait),
+    st.sampled_from([KlingError, RateLimitedError, UnavailableError, AuthenticationError, NotFoundError]),
+    st.sampled_from([None, 1201, 1302, "task_not_exist"]),
     st.none() | st.floats(0, 86400),
 )
 BUDGETS = st.builds(
@@ -259,6 +382,7 @@ BUDGETS = st.builds(
     deadline=st.floats(0, 2e9),
     poll_interval=st.floats(0.1, 600),
     max_failed_polls=st.integers(1, 100),
+    is_known=st.booleans(),
 )
 
 
@@ -267,10 +391,11 @@ BUDGETS = st.builds(
     now=st.floats(0, 4e9),
     budget=BUDGETS,
     failed=st.integers(0, 200),
+    not_found=st.integers(0, 2),
     jitter=st.floats(0, 1),
 )
-def test_no_decision_waits_past_the_deadline(seen, now, budget, failed, jitter):
-    decision = decide(seen, now=now, budget=budget, failed_polls=failed, jitter=jitter)
+def test_no_decision_waits_past_the_deadline(seen, now, budget, failed, not_found, jitter):
+    decision = decide(seen, now=now, budget=budget, failed_polls=failed, not_found=not_found, jitter=jitter)
     if isinstance(decision, Wait):
         assert decision.seconds > 0
         assert now + decision.seconds <= budget.deadline
@@ -301,15 +426,17 @@ def test_waiting_always_ends_and_never_late(looks, start, length, interval, fail
 
 @given(st.lists(TASKS | ERRORS, max_size=30), BUDGETS)
 def test_a_watch_counts_as_decide_does(looks, budget):
-    watch, failed, now = Watch(budget), 0, 0.0
+    watch, failed, not_found, now = Watch(budget), 0, 0, 0.0
     for seen in looks:
-        decision = decide(seen, now=now, budget=budget, failed_polls=failed)
+        decision = decide(seen, now=now, budget=budget, failed_polls=failed, not_found=not_found)
+        if isinstance(seen, VideoTask):
+            budget = msgspec.structs.replace(budget, is_known=True)
         assert plain(watch.look(seen, now=now)) == decision
         watch.story(seen, now=now)
         if isinstance(decision, Finished):
             return
-        failed = decision.failed_polls
-        assert watch.failed_polls == failed
+        failed, not_found = decision.failed_polls, decision.not_found
+        assert (watch.failed_polls, watch.not_found) == (failed, not_found)
         now += decision.seconds
 
 

@@ -63,7 +63,13 @@ class Board:
     # ------------------------------------------------------------ who waits
 
     def sit_down(
-        self, task_id: str, interval: float | None, since: float | None, *, is_eager: bool = False
+        self,
+        task_id: str,
+        interval: float | None,
+        since: float | None,
+        *,
+        is_eager: bool = False,
+        is_known: bool = True,
     ) -> Seat:
         """
         Begin to wait for a task.
@@ -72,12 +78,13 @@ class Board:
         :param interval: seconds between two questions, ``None`` for as often as costs little.
         :param since: Unix seconds when the waiting began; ``None`` for now.
         :param is_eager: see `Seat`.
+        :param is_known: see `Seat`.
         """
         watched = self.tasks.get(task_id)
         is_new = watched is None
         if watched is None:
             watched = self.tasks[task_id] = Watched(task_id, time.time() if since is None else since)
-        seat = Seat(watched, interval, self.singles, self.alarms, is_eager=is_eager)
+        seat = Seat(watched, interval, self.singles, self.alarms, is_eager=is_eager, is_known=is_known)
         watched.add(seat)
         if self.lister.is_usable:
             self.lister.hurry(watched.interval(pace.LIST_SECONDS))

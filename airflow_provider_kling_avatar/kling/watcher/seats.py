@@ -67,6 +67,11 @@ class Watched:
         """When it last was."""
 
     @property
+    def is_doubted(self) -> bool:
+        """Whether somebody waits for it of which nobody here knows that it exists."""
+        return self.last is None and not all(seat.is_known for seat in self.seats)
+
+    @property
     def is_unplanned(self) -> bool:
         """Whether nobody is going to ask for it by itself."""
         return self.due == inf and not self.is_asked
@@ -101,6 +106,7 @@ class Seat:
     :param watched: the task, shared with others who wait for it.
     :param interval: seconds between two questions, ``None`` for as often as costs little.
     :param is_eager: woken also by the first word that a task runs, which others hear of with the next news.
+    :param is_known: see `polling.Budget`.
     :param singles: asks for one task.
     :param alarms: wake it when nothing is heard.
     """
@@ -113,18 +119,27 @@ class Seat:
         "_waiter",
         "interval",
         "is_eager",
+        "is_known",
         "rings_at",
         "until",
         "watched",
     )
 
     def __init__(
-        self, watched: Watched, interval: float | None, singles: Singles, alarms: Alarms, *, is_eager: bool
+        self,
+        watched: Watched,
+        interval: float | None,
+        singles: Singles,
+        alarms: Alarms,
+        *,
+        is_eager: bool,
+        is_known: bool,
     ) -> None:
         self.watched = watched
         # What is stored may be of a version that let anything pass; a comparison also catches what is no number.
         self.interval = interval if interval is None or interval >= SHORTEST_SECONDS else SHORTEST_SECONDS
         self.is_eager = is_eager
+        self.is_known = is_known
         self.until = self.rings_at = inf
         self._singles = singles
         self._alarms = alarms

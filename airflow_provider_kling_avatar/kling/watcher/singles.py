@@ -16,7 +16,7 @@ from itertools import count
 from math import inf
 from typing import TYPE_CHECKING
 
-from airflow_provider_kling_avatar.kling import pace
+from airflow_provider_kling_avatar.kling import pace, polling
 from airflow_provider_kling_avatar.kling.dialects.page import is_thin
 from airflow_provider_kling_avatar.kling.errors import ConnectionLostError, KlingError, RateLimitedError
 from airflow_provider_kling_avatar.kling.model import VideoTask
@@ -65,12 +65,12 @@ class Singles:
 
     def plan_within_interval(self, watched: Watched) -> None:
         """Ask for a task at any time within its interval."""
-        interval = watched.interval(pace.SINGLE_SECONDS)
+        interval = _interval(watched)
         self.plan(watched, _slot(_now() + random.random() * interval, interval))  # noqa: S311  # spreads load
 
     def hurry(self, watched: Watched) -> None:
         """Ask for a task sooner if somebody has come who wants to know sooner."""
-        if _now() + watched.interval(pace.SINGLE_SECONDS) < watched.due < inf:
+        if _now() + _interval(watched) < watched.due < inf:
             self.plan_within_interval(watched)
 
     def plan_all(self, tasks: Iterable[Watched]) -> None:
@@ -159,7 +159,9 @@ class Singles:
     def _plan_next(self, watched: Watched, seen: VideoTask | KlingError, at: float) -> None:
         """Plan the next question, unless the list answers for the task; ``at``: when this one was due."""
         interval = watched.interval(pace.SINGLE_SECONDS)
-        if isinstance(seen, KlingError) or is_thin(seen):
+        if polling.is_not_there(seen) and watched.is_doubted:
+            self.plan(watched, _now() + _interval(watched))
+        elif isinstance(seen, KlingError) or is_thin(seen):
             retry_after = seen.retry_after if isinstance(seen, KlingError) else None
             pause = max(
                 pace.pause_after(watched.failures + 1, interval),
@@ -175,6 +177,12 @@ class Singles:
             # From when it was due, not from the answer: so it is never asked later than every interval. Where so
             # many wait that they cannot all have their turn in that time, the next one begins now.
             self.plan(watched, max(at + pause, _now()))
+
+
+def _interval(watched: Watched) -> float:
+    """Return the seconds between two questions for a task: few until it is clear that there is such a task."""
+    interval = watched.interval(pace.SINGLE_SECONDS)
+    return min(interval, polling.LOOK_AGAIN_SECONDS) if watched.is_doubted else interval
 
 
 def _slot(at: float, interval: float) -> float:
