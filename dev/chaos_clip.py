@@ -14,7 +14,7 @@ from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from chaos_fates import CLEARED, FINE, GETS, NAMED_POSTS, STORE_AWAY, TRIGGER_FAILS
+from chaos_fates import CLEARED, FINE, GETS, PAID_FATES, STORE_AWAY, TRIGGER_FAILS
 from chaos_vendor import BEGINNING, BadLine, Killed, LineClient, config_of, dialect_of, vendor_of
 
 from airflow_provider_kling_avatar.kling.dialects import DIALECTS
@@ -98,6 +98,7 @@ class Outcome:
     :param clips: tasks that were billed and did not fail.
     :param clears: how often somebody cleared the task.
     :param stops: how often a person had to look into the vendor's console.
+    :param unmarked: the first try died before it left its mark, and a person had to look.
     :param billed: US dollars at list price.
     :param wasted: the part of it that was paid in vain.
     """
@@ -108,6 +109,7 @@ class Outcome:
     clips: int
     clears: int
     stops: int
+    unmarked: bool
     billed: Decimal
     wasted: Decimal
 
@@ -181,12 +183,20 @@ class Clip:
         self._wanted_by_now = 1
         self._got: set[str] = set()
         self._words: list[str] = []
+        self._account = ""
+        self._paid_from: str | None = None
+        """The account to which the last paid call went that may have been taken."""
+        self._paid_inputs = self.prepared
+        """What such a call asked for."""
+        self._is_put_right = False
+        self._is_unmarked = False
 
     # ------------------------------------------------------------ for strategies
 
     def client(self, *, attempts: int = 3) -> LineClient:
         """Return a client of a fresh process; the triggerer's asks once instead of three times."""
-        client = LineClient(config_of(self.schedule.api), attempts=attempts, sleep=self.sleep)
+        config = config_of(self.schedule.api, self._account)
+        client = LineClient(config, attempts=attempts, sleep=self.sleep)
         client.open_line = lambda: BadLine(self._vendor, self._next_fate, self._later)
         return client
 
@@ -289,8 +299,10 @@ class Clip:
     def _next_fate(self, method: str, path: str) -> Fate:
         paid = method == "POST"
         name = next(self._posts if paid else self._gets, FINE.name)
-        fate = FINE if name == FINE.name else (NAMED_POSTS if paid else GETS)[name]
+        fate = FINE if name == FINE.name else (PAID_FATES if paid else GETS)[name]
         self.tell(f"{method} {path}: {name}")
+        if paid and fate.effect != "never":
+            self._paid_from, self._paid_inputs = self._account, self.prepared
         if fate.freezes:
             self.tell("Airflow hears nothing from this try and starts the next one")
             self._one_try()
@@ -326,18 +338,38 @@ class Clip:
         asked_anew = self._number <= first_of_round
         attempt = Try(self._number, self._max_tries, asked_anew, self._policy)
         self._policy = "fail"  # a person allows one try to take the risk, not those after it
+        self._change()
         self.tell(f"TRY {attempt.number}{'' if asked_anew else ', a retry'}")
         result: str | BaseException
         try:
             result = self._strategy(self, attempt)
         except (Killed, Cleared, StoreAwayError, WaitingEndedError, KlingError) as error:
             result = error
+        if attempt.number == 1:
+            self._is_unmarked = not self.store.text
         if attempt.number != self._number:
             self.tell(f"Airflow no longer listens to try {attempt.number}")
         elif isinstance(result, str):
             self._succeeded(result)
         else:
             self._after(result)
+
+    def _change(self) -> None:
+        """Let happen to this try what changes between tries."""
+        changing = self.schedule.changing
+        if self._is_put_right:
+            return
+        if changing == "words":
+            link = f"https://pictures.test/face.png?md5={self._number}&expires={self._number}"
+            self.prepared = prepared_of(self.schedule.api, link)
+        elif self._number < self.schedule.changes_at:
+            return
+        elif changing == "store" and self._number == self.schedule.changes_at:
+            self.tell("the store is a new one")
+            self.store.text.clear()
+        elif changing in ("key", "host"):
+            self.tell(f"the connection has another {changing}")
+            self._account = changing
 
     def _succeeded(self, task_id: str) -> None:
         self.tell(f"delivered: task {task_id}")
@@ -365,6 +397,9 @@ class Clip:
 
     def _clear(self, delay: float) -> None:
         self._clears += 1
+        # A person who was told has put right what had changed: a clear takes what it finds.
+        self._account, self.prepared = self._paid_from or "", self._paid_inputs
+        self._is_put_right = True
         self._max_tries = self._number + self.schedule.retries
         self.kept = None
         self.sleep(delay)
@@ -401,6 +436,7 @@ class Clip:
             clips=len(paid),
             clears=self._clears,
             stops=self._stops,
+            unmarked=self._stops > 0 and self._is_unmarked,
             billed=_sum(paid),
             wasted=_sum(in_vain),
         )

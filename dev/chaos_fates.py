@@ -19,7 +19,19 @@ if TYPE_CHECKING:
 
     from airflow_provider_kling_avatar.simulator.settings import DuplicatePolicy
 
-Ending = Literal["answer", "killed", "no connection", "dropped", "silence", "half", "cut", "proxy", "page"]
+Ending = Literal[
+    "answer",
+    "killed",
+    "no connection",
+    "no tunnel",
+    "dropped",
+    "dropped by proxy",
+    "silence",
+    "half",
+    "cut",
+    "proxy",
+    "page",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +101,26 @@ LATE_POSTS: Final = _table(
 """Further, where there are names. Where the vendor does not refuse a taken one, nobody could be safe from these."""
 NAMED_POSTS: Final = POSTS | LATE_POSTS
 
+_TAKEN_IN_NEW_WORDS: Final = tuple(
+    Fate(f"{name} though taken", "now", "answer", Fault(kind=kind, accept=True, **words))  # type: ignore[arg-type]
+    for name, kind, words in (
+        ("code 202", "success_code", {"code": 202}),
+        ("code 10000", "success_code", {"code": 10000}),
+        ("do_request_failed", "error_code", {"code": "do_request_failed", "status": 400}),
+        ("read_response_body_failed", "error_code", {"code": "read_response_body_failed", "status": 429}),
+    )
+)
+CHANGED_POSTS: Final = _table(
+    *(fate for name, fate in POSTS.items() if "though taken" in name or "killed" in name),
+    Fate("proxy down", "never", "no tunnel"),
+    Fate("dropped behind a proxy", "never", "dropped by proxy"),
+    Fate("dropped behind a proxy though taken", "now", "dropped by proxy"),
+    Fate("303 though taken", "now", "proxy", status=303),
+    *_TAKEN_IN_NEW_WORDS,
+)
+"""Where something changes between tries: what a proxy and a gateway of other words make of the paid call."""
+PAID_FATES: Final = NAMED_POSTS | CHANGED_POSTS
+
 GETS: Final = _table(
     Fate("connection refused", "never", "no connection"),
     Fate("dropped", "never", "dropped"),
@@ -132,6 +164,12 @@ APIS: Final = (*NAMED, "generations")
 FORGETFUL: Final = "relay-v3"
 """A relay that takes a name only once, but finds no task by it and lists none."""
 ACCEPT: Final = "-accept"
+CHANGES: Final = "-changes"
+CHANGING: Final = tuple(f"{api}{CHANGES}" for api in APIS)
+"""The same APIs behind proxies, while account, store or links of the inputs change between tries."""
+Changing = Literal["key", "host", "store", "words", ""]
+"""What does, from the second or third try on: another key or host until somebody clears the task and puts it right, a
+store that is new, or a link that is signed anew in each try."""
 ACCEPTING: Final = ("kling-broadcast-accept", "relay-accept")
 """The same schedules for the vendors whose pages do not say that a name is unique, with one who takes it twice."""
 
@@ -151,6 +189,8 @@ class Schedule:
     :param late_seconds: how long a new task cannot be found by its name.
     :param keeps_event: as in Airflow 3.0, a retry is resumed with the event of the try before, instead of executed.
     :param runs_again: Airflow runs the task again though it has succeeded: nobody wants a second clip.
+    :param changing: what changes between tries.
+    :param changes_at: the number of the try from which on it does.
     :param wanted: clips that are wanted in all: after each but the last somebody clears the task, with
         ``on_rerun="regenerate"``. A `runs_again` is then a try that nobody asked for.
     """
@@ -165,6 +205,8 @@ class Schedule:
     late_seconds: float = 0.0
     keeps_event: bool = False
     runs_again: bool = False
+    changing: Changing = ""
+    changes_at: int = 2
     wanted: int = 1
 
     def punctual(self) -> Schedule:
@@ -186,7 +228,15 @@ class Schedule:
         for kill in self.kills:
             yield lambda s, k=kill: replace(s, kills=tuple(x for x in s.kills if x != k))  # type: ignore[misc]
         plain = Schedule(self.api)
-        for name in ("retries", "deferrable", "duplicates", "late_seconds", "keeps_event", "runs_again"):
+        for name in (
+            "retries",
+            "deferrable",
+            "duplicates",
+            "late_seconds",
+            "keeps_event",
+            "runs_again",
+            "changing",
+        ):
             if getattr(self, name) != getattr(plain, name):
                 yield lambda s, n=name: replace(s, **{n: getattr(plain, n)})  # type: ignore[misc]
 
@@ -200,9 +250,22 @@ def _calm(fates: tuple[str, ...], index: int) -> tuple[str, ...]:
 
 def schedule_of(api: str, seed: int) -> Schedule:
     """Return the schedule with a number: always the same one."""
+    if api.endswith(CHANGES):
+        return draw_changes(api.removesuffix(CHANGES), random.Random(f"{api} {seed}"))
     strict = api.removesuffix(ACCEPT)
     schedule = draw(strict, random.Random(f"{strict} {seed}"))
     return schedule if api == strict else replace(schedule, duplicates="accept")
+
+
+def draw_changes(api: str, dice: random.Random) -> Schedule:
+    """Throw the dice for one schedule in which something changes between tries."""
+    return replace(
+        draw(api, dice),
+        posts=_fates(dice, CHANGED_POSTS, most=4, share=0.7),
+        late_seconds=0.0,
+        changing=dice.choice(("key", "host", "store", "words", "")),
+        changes_at=dice.choice((2, 2, 3)),
+    )
 
 
 def draw(api: str, dice: random.Random) -> Schedule:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import tempfile
 from functools import cache
+from http.client import RemoteDisconnected
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -20,7 +21,13 @@ from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from starlette.requests import Request
 from urllib3 import HTTPResponse
-from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError, ReadTimeoutError
+from urllib3.exceptions import (
+    MaxRetryError,
+    NewConnectionError,
+    ProtocolError,
+    ProxyError,
+    ReadTimeoutError,
+)
 
 from airflow_provider_kling_avatar.kling.client import KlingClient
 from airflow_provider_kling_avatar.kling.config import KlingConfig
@@ -36,7 +43,9 @@ from airflow_provider_kling_avatar.simulator.media import MediaCupboard
 from airflow_provider_kling_avatar.simulator.refusals import Refusal
 from airflow_provider_kling_avatar.simulator.routes import Counter
 from airflow_provider_kling_avatar.simulator.settings import (
+    DEFAULT_ACCOUNT,
     DEFAULT_API_KEY,
+    Account,
     DuplicatePolicy,
     SimulatorSettings,
 )
@@ -55,6 +64,10 @@ if TYPE_CHECKING:
     from airflow_provider_kling_avatar.simulator.store import TaskRow
 
 HOST = "http://kling.test"
+OTHER_HOST = "http://kling-elsewhere.test"
+"""Where the other account is too; one vendor serves both, so that one ledger counts what is billed."""
+OTHERS = Account(name="others", api_key="sk-others-0123456789")
+"""A second account."""
 PREFIXES = {"relay": "/relay/kling", "relay-v3": "/relay/v3/kling"}
 """Where a dialect is served; `relay-v3` is a relay that forgets our name for a task as soon as it has taken it."""
 QUEUE_SECONDS, RENDER_SECONDS = 4.0, 8.0
@@ -139,6 +152,7 @@ class Vendor:
             slots=1000,
             duplicate_external_id=duplicates,
             public_url=HOST,
+            accounts=(DEFAULT_ACCOUNT, OTHERS),
         )
         prefix = PREFIXES.get(api, "")
         self._media = tempfile.TemporaryDirectory(prefix="chaos-")
@@ -201,10 +215,41 @@ def vendor_of(api: str, duplicates: DuplicatePolicy) -> Vendor:
 
 
 @cache
-def config_of(api: str) -> KlingConfig:
-    """Return the account on a dialect."""
+def config_of(api: str, changed: str = "") -> KlingConfig:
+    """
+    Return the account on a dialect.
+
+    :param changed: ``key`` or ``host``, where the connection leads elsewhere.
+    """
     extra = {"api": dialect_of(api)} | ({"path_prefix": PREFIXES[api]} if api in PREFIXES else {})
-    return KlingConfig.build(host=HOST, login=None, password=DEFAULT_API_KEY, extra=extra)
+    return KlingConfig.build(
+        host=OTHER_HOST if changed == "host" else HOST,
+        login=None,
+        password=OTHERS.api_key if changed else DEFAULT_API_KEY,
+        extra=extra,
+    )
+
+
+def _beyond_proxy(reason: Exception) -> requests.exceptions.ProxyError:
+    told = ProxyError("Unable to connect to proxy", reason)
+    return requests.exceptions.ProxyError(MaxRetryError(_NOBODY, HOST, told))
+
+
+_BREAKS: dict[str, Callable[[], requests.RequestException]] = {
+    "no connection": lambda: requests.ConnectionError(
+        MaxRetryError(_NOBODY, HOST, NewConnectionError(_NOBODY, "Connection refused"))
+    ),
+    "no tunnel": lambda: _beyond_proxy(ConnectionRefusedError(111, "refused")),
+    "dropped by proxy": lambda: _beyond_proxy(RemoteDisconnected("closed connection without response")),
+    "dropped": lambda: requests.ConnectionError(
+        ProtocolError("Connection aborted.", ConnectionResetError(104, "reset by peer"))
+    ),
+    "silence": lambda: requests.ReadTimeout(ReadTimeoutError(_NOBODY, HOST, "Read timed out.")),
+}
+"""
+What `requests` raises where there is no answer: of a lost one behind a proxy it says the same as of a proxy that is
+down.
+"""
 
 
 class BadLine:
@@ -239,8 +284,8 @@ class BadLine:
         request.headers = CaseInsensitiveDict()
         request.body = data or b""
         self.auth(request)
-        fate = self._next_fate(method, request.url.removeprefix(HOST))
-        self.progress.begun = fate.ending != "no connection"
+        fate = self._next_fate(method, urlsplit(request.url).path)
+        self.progress.begun = fate.ending not in ("no connection", "no tunnel")
         self._vendor.clock.advance(0.2)
         status, body = 200, b""
         if fate.effect == "now":
@@ -270,15 +315,9 @@ class BadLine:
                 return self._response(request, fate.status, _PAGE, kind="text/html")
             case "killed":
                 raise Killed(fate.name)
-            case "no connection":
-                refused = NewConnectionError(_NOBODY, "Connection refused")
-                raise requests.ConnectionError(MaxRetryError(_NOBODY, HOST, refused), request=request)
-            case "dropped":
-                gone = ProtocolError("Connection aborted.", ConnectionResetError(104, "reset by peer"))
-                raise requests.ConnectionError(gone, request=request)
-            case "silence":
-                silence = ReadTimeoutError(_NOBODY, HOST, "Read timed out.")
-                raise requests.ReadTimeout(silence, request=request)
+        error = _BREAKS[fate.ending]()
+        error.request = request
+        raise error
 
     def _response(
         self,

@@ -202,6 +202,6 @@ def test_the_vendors_deduction_is_the_actual_cost(submit, context, sim):
 
     task = hook.get_task(task_id, "avatar")
 
-    assert (task.units, task.currency) == ("1", None)
+    assert (task.units, task.currency) == ("0.8", None), "of 2.5 s of audio, two whole ones"
     assert cost_of(task, hook.config) == Cost(task.cost, "USD")
-    assert str(task.cost) == "0.14"
+    assert str(task.cost) == "0.112"

@@ -178,8 +178,8 @@ async def test_every_one_in_a_crowd_gets_its_own_verdict(sim):
     assert {got[i]["verdict"] for i in good} == {"succeeded"}
     assert {(got[i]["verdict"], got[i]["reason"]) for i in bad} == {("failed", "no face found")}
     assert {got[i]["verdict"] for i in late} == {"timeout"}
-    assert (got["nobody"]["verdict"], got["nobody"]["code"]) == ("not_found", 1203)
-    assert (got["gone"]["verdict"], got["gone"]["code"]) == ("lost", 1203)
+    assert (got["nobody"]["verdict"], got["nobody"]["code"]) == ("not_found", 1201)
+    assert (got["gone"]["verdict"], got["gone"]["code"]) == ("lost", 1201)
     assert all(got[i]["task_id"] == i for i in got)
 
 

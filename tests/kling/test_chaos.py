@@ -15,10 +15,23 @@ from hypothesis import strategies as st
 sys.path.append(str(Path(__file__).parents[2] / "dev"))  # at the end: a tool must never hide a library
 
 from chaos_clip import Clip
-from chaos_fates import ACCEPTING, APIS, FORGETFUL, NAMED, Schedule, draw, schedule_of, smallest
+from chaos_fates import (
+    ACCEPTING,
+    APIS,
+    CHANGES,
+    CHANGING,
+    FORGETFUL,
+    NAMED,
+    Schedule,
+    draw,
+    schedule_of,
+    smallest,
+)
 from chaos_strategies import Naive, Ours
 
 from airflow_provider_kling_avatar.kling.errors import Accepted, KlingError
+from airflow_provider_kling_avatar.kling.recovery import Recovery
+from airflow_provider_kling_avatar.kling.state import Account
 from airflow_provider_kling_avatar.kling.submission import Submitter
 
 SEEDS = range(100)
@@ -150,3 +163,34 @@ def test_a_person_is_asked_only_where_nobody_else_can_know():
     killed_later = Schedule("generations", kills=(("id in XCom", 0),))
     assert Clip(killed_later, Ours(remembers=True)).live().stops == 0
     assert Clip(killed_later, Ours(remembers=False)).live().stops == 1
+
+
+# ------------------------------------------------------------------ what changes between tries
+
+
+@pytest.mark.parametrize("api", CHANGING)
+def test_no_proxy_account_store_or_link_that_changes_makes_us_pay_twice_or_lose_a_clip(api):
+    assert bad(lives(api, Ours(remembers=True))) == {}
+
+
+@pytest.mark.parametrize("api", CHANGING)
+def test_a_naive_retry_pays_twice_there_too(api):
+    assert sum(outcome.paid_twice for outcome in lives(api, Naive()).values()) > 40
+
+
+@pytest.mark.parametrize(
+    ("api", "changing", "broken"),
+    [
+        ("kling", "host", {(Account, "is_elsewhere"): False, (Recovery, "_mind_the_gone"): None}),
+        ("kling", "key", {(Recovery, "_mind_the_gone"): None}),
+        ("generations", "words", {(Recovery, "_keeps_to"): False}),
+        ("generations", "store", {(Recovery, "_nothing_open"): True}),
+    ],
+)
+def test_what_keeps_us_from_it_would_be_missed(monkeypatch, api, changing, broken):
+    schedules = [
+        replace(schedule_of(f"{api}{CHANGES}", seed), changing=changing, changes_at=2) for seed in range(200)
+    ]
+    for (owner, name), answer in broken.items():
+        monkeypatch.setattr(owner, name, lambda *_, answer=answer: answer)
+    assert any(Clip(schedule, Ours(remembers=True)).live().paid_twice for schedule in schedules)
