@@ -242,7 +242,7 @@ class Spending:
             return
         raise CostLimitError(
             f"there is a limit of {plain(self._limit)} on what this may cost, but nobody can say what it will: "
-            f"{self._what_is_missing(length_follows=length_follows)}. Nothing was sent"
+            f"{self._what_is_missing(length_follows=length_follows)}. No clip was ordered"
         )
 
     def _what_is_missing(self, *, length_follows: bool = False) -> str:
@@ -263,7 +263,7 @@ class Spending:
         name = "max_cost" if self._limit == self.max_cost else "max_cost_per_run"
         return CostLimitError(
             f"this clip may cost {shown(amount)} {expected.currency}, more than {name} allows, "
-            f"{plain(self._limit or Decimal(0))} ({expected}); nothing was sent for it. "
+            f"{plain(self._limit or Decimal(0))} ({expected}); it was not ordered. "
             f"Shorten it, take a cheaper mode, or raise {name}"
         )
 

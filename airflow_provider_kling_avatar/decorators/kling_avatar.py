@@ -208,17 +208,17 @@ def fields_of(answer: object, function: Callable[..., Any]) -> dict[str, Any]:
     name = getattr(function, "__name__", "the function")
     if isinstance(answer, str):
         if not answer.strip():
-            raise InvalidRequestError(f"{name} returned an empty text: nothing was sent", field="text")
+            raise InvalidRequestError(f"{name} returned an empty text: no clip was ordered", field="text")
         return {"text": answer}
     if not isinstance(answer, Mapping):
         raise InvalidRequestError(
             f"{name} returned {'nothing' if answer is None else type(answer).__name__}: it has to return a dict of the "
-            "request's fields, or a text to be spoken; nothing was sent"
+            "request's fields, or a text to be spoken; no clip was ordered"
         )
     if unknown := sorted(str(key) for key in answer if key not in AVATAR_FIELDS):
         raise InvalidRequestError(
             f"{name} returned {', '.join(unknown)}, which no request has; there are {', '.join(AVATAR_FIELDS)}; "
-            "nothing was sent"
+            "no clip was ordered"
         )
     return dict(answer)
 

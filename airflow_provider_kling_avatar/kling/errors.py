@@ -28,9 +28,9 @@ Every class knows two things, so that no catcher has to guess: whether trying ag
     ├── ConnectionLostError           the connection broke after sending
     ├── UnknownSubmissionError        sent, and nobody could say what became of it
     │   └── UnaskableSubmissionError  ... nor will anybody on a later try           permanent
-    ├── StateUnavailableError         what earlier tries noted cannot be read or written; nothing was sent
+    ├── StateUnavailableError         what earlier tries noted cannot be read or written; nothing new is sent
     ├── CostLimitError                it would cost more than it may; nothing was paid  permanent
-    ├── CostUndecidedError            others have asked for the rest of a common budget; nothing was sent
+    ├── CostUndecidedError            others have asked for the rest of a common budget; no clip was ordered
     ├── ChangedInputError             the inputs differ from those already submitted    permanent
     ├── TaskFailedError               the vendor took the task and failed it; a retry pays for a new one
     │   └── TaskRejectedError         ... for its content or input                  permanent
@@ -263,7 +263,7 @@ class UnaskableSubmissionError(UnknownSubmissionError):
 
 
 class StateUnavailableError(KlingError):
-    """What earlier tries noted down cannot be read or written. Nothing was sent."""
+    """What earlier tries noted down cannot be read or written. Nothing new is sent without it."""
 
 
 class ChangedInputError(KlingError):
@@ -279,7 +279,7 @@ class CostLimitError(KlingError):
 
 
 class CostUndecidedError(KlingError):
-    """Others have asked for the rest of a common budget and have not decided. Nothing was sent."""
+    """Others have asked for the rest of a common budget and have not decided. No clip was ordered."""
 
 
 class TaskFailedError(KlingError):

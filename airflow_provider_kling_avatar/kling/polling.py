@@ -221,7 +221,7 @@ def error_of(task_id: str, finished: Finished) -> KlingError:
     :param finished: any verdict but `Verdict.SUCCEEDED`.
     """
     reason = f": {finished.reason}" if finished.reason else ""
-    alive = "it may still finish, and stays findable by this id"
+    alive = "it may still finish, and stays findable by this id (at Kling for 30 days, at some gateways for 24 hours)"
     if finished.verdict is Verdict.FAILED:
         return _failure(task_id, finished, reason)
     if finished.verdict is Verdict.TIMEOUT:

@@ -578,7 +578,9 @@ class Recovery:
                     http_status=cause.http_status,
                 ) from cause
         no_mark = self.memory is not None and not self._is_known
-        raise UnaskableSubmissionError(
+        # Whoever was asked and gave an odd answer may give a better one to the next try.
+        kind = UnknownSubmissionError if cause is not None and no_mark else UnaskableSubmissionError
+        raise kind(
             f"an earlier try may have created and paid for this clip, and the api {dialect.name!r} "
             f"cannot be asked for it{f' ({cause})' if cause else ''}. "
             + (

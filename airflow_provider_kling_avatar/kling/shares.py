@@ -97,7 +97,7 @@ def claim(
             board.tell(Share(place, amount, "withdrawn"))
             raise CostLimitError(
                 f"this clip may cost {shown(amount)}, and {shown(granted)} of max_cost_per_run {plain(cap)} are "
-                "spoken for by other rows of this run; nothing was sent. Raise max_cost_per_run and clear this "
+                "spoken for by other rows of this run; no clip was ordered. Raise max_cost_per_run and clear this "
                 "row, or leave it"
             )
         if stage == "asked" and granted + _sum(asked) + amount <= cap:
@@ -108,7 +108,7 @@ def claim(
             raise CostUndecidedError(
                 f"other rows have asked for the rest of max_cost_per_run {plain(cap)} and have not decided within "
                 f"{PATIENCE_SECONDS:.0f} s (rows {', '.join(str(other.place) for other in asked) or 'unknown'}); "
-                "nothing was sent, the next try asks again"
+                "no clip was ordered, the next try asks again"
             )
         before = _sum(other for other in asked if other.place < place)
         wanted: Stage = "asked" if granted + before + amount <= cap else "waiting"

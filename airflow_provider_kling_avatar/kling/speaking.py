@@ -105,8 +105,8 @@ def check_age(spoken_at: float | None, now: float | None = None) -> None:
     age = (time.time() if now is None else now) - (spoken_at or math.inf)
     if age >= AUDIO_ID_SECONDS:
         raise InvalidRequestError(
-            f"audio_id was spoken {age / 86400:.0f} days ago and the vendor keeps a speech for 30: nothing was sent. "
-            "Clear the task that spoke it, or give text and voice_id in place of audio_id",
+            f"audio_id was spoken {age / 86400:.0f} days ago and the vendor keeps a speech for 30: no clip was "
+            "ordered with it. Clear the task that spoke it, or give text and voice_id in place of audio_id",
             field="audio_id",
             source="https://klingai.com/document-api/api/video/avatar",
         )

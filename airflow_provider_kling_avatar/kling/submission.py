@@ -300,7 +300,7 @@ class Submitter:
             f"the vendor seems to have a task named {name!r} already, but does not show it under that name"
             f"{self._other_endpoint(name)}: look for it in the vendor's console. If it lives, "
             "wait for it with KlingAvatarSensor; if it failed, give "
-            f"this task an external_task_id of your own; nothing was paid again ({error})",
+            f"this task an external_task_id of your own; nothing more is sent ({error})",
             code=error.code,
             http_status=error.http_status,
             request_id=error.request_id,

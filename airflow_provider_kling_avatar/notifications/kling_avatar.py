@@ -136,6 +136,8 @@ def _paid(error: BaseException | str | None, task_id: object) -> str:
     """Say what is certain about the money."""
     if isinstance(error, errors.TaskFailedError):
         return "the vendor took the clip and failed it; whether that is billed, its documents do not say"
+    if isinstance(error, errors.LandingError) and not task_id:
+        return "by this try no clip; one that was made is safe at the vendor, and a clear only fetches it"
     if task_id:
         return "yes, for that task; a retry or a clear picks it up again and pays nothing more"
     if isinstance(error, errors.KlingError) and error.accepted is errors.Accepted.NO:

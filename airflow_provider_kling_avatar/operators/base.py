@@ -458,7 +458,7 @@ class KlingSubmitOperator(KlingOperator):
         """Say that the vendor goes on: Kling has no way to cancel a task."""
         if self._task_id:
             self.log.warning(
-                "killed; Kling cannot cancel: task %s runs on and is billed. A new try picks it up again",
+                "killed; Kling cannot cancel: task %s runs on and may be billed. A new try picks it up again",
                 self._task_id,
             )
 

@@ -215,7 +215,7 @@ class KlingAvatarTrigger(BaseTrigger):
         Airflow 3.3 also calls this when it hands a living task to another triggerer, so it must do nothing else.
         """
         self.log.warning(
-            "no longer watched here; Kling cannot cancel: task %s runs on and is billed. "
+            "no longer watched here; Kling cannot cancel: task %s runs on and may be billed. "
             "Whoever takes over, another triggerer or a new try, picks it up again",
             self.kling_task_id,
         )
