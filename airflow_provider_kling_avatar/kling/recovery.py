@@ -205,6 +205,8 @@ class Recovery:
         """Return the name under which the vendor knows a submission; ``None`` where the API keeps none."""
         if not self.is_named:
             return None
+        if self.record.name and number == self.record.number:
+            return self.record.name  # which may be that of other inputs, in whose place these were sent
         if self.own_name:
             # Not merely "-1": the user's own name for something else may well be that.
             return self.own_name if number == 0 else f"{self.own_name}-again-{number}"

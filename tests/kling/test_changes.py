@@ -143,6 +143,24 @@ def test_where_a_name_is_taken_once_new_inputs_go_out_under_the_noted_name(desk,
     assert [entry["external_task_id"] for entry in first.paid()] == [noted]
 
 
+@pytest.mark.parametrize("api", UNIQUE)
+def test_new_inputs_that_went_out_under_a_noted_name_are_found_by_it(desk, again, api):
+    first = desk(api, memory=True)
+    first.sim.fault(kind="drop_before", method="POST", times=2)
+    first.sim.fault(kind="http_error", method="GET", times=0)
+    with pytest.raises(e.UnknownSubmissionError):
+        first.try_it(first=True)
+    first.sim.clear_faults()
+    other = again(first, prompt="nod")
+    first.sim.fault(kind="drop_after", method="POST")
+    first.sim.fault(kind="http_error", method="GET", skip=1, times=0)
+    with pytest.raises(e.UnknownSubmissionError):
+        other.try_it()
+    first.sim.clear_faults()
+    assert other.try_it(anew=True, round_number=1).is_new is False
+    assert len(first.paid()) == 1
+
+
 def test_where_a_name_may_be_taken_twice_a_submission_of_unknown_end_is_not_replaced_unasked(desk, again):
     first = desk("relay", memory=True)
     first.sim.fault(kind="drop_before", method="POST")
