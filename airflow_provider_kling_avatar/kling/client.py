@@ -184,6 +184,13 @@ class KlingClient:
             if missing_is_certain(error):
                 return None
             doubtful = error
+        listed = self.find_listed(task_id, endpoint)
+        if listed is None:
+            raise doubtful
+        return listed
+
+    def find_listed(self, task_id: str, endpoint: EndpointName = "avatar") -> VideoTask | None:
+        """Look for a task in the list. That may lag, be short, or not be there: it can only say "here it is"."""
         with suppress(KlingError):
             for page in range(1, PAGES_SEARCHED + 1):
                 tasks = self.list_tasks(endpoint, page=page, page_size=MAX_PAGE_SIZE)
