@@ -199,7 +199,7 @@ class KlingClient:
                         return task
                 if not tasks:
                     break
-        raise doubtful  # a list may lag, or be short: it can only say "here it is"
+        return None
 
     def _find_in_list(self, external_task_id: str, endpoint: EndpointName) -> VideoTask | None:
         """
@@ -538,9 +538,15 @@ def _answer(status: int, body: bytes, headers: Mapping[str, str], url: str) -> A
 def _read(call: Call[T], answer: Answer, credentials: Credentials) -> T:
     """Read an answer, the key taken out of it first: vendors repeat it, in errors and in reasons."""
     clean = _without(answer, credentials.secrets)
-    if clean is answer:
-        return call.read(answer)
-    return _with_addresses(call.read(clean), call.read(answer))
+    try:
+        if clean is answer:
+            return call.read(answer)
+        return _with_addresses(call.read(clean), call.read(answer))
+    except KlingError as error:
+        problem = bare(
+            error
+        )  # the frames of who read it hold the answer: vendors repeat payloads and links in it
+    raise problem
 
 
 def _without(answer: Answer, secrets: Callable[[], tuple[str, ...]]) -> Answer:

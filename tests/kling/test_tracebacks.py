@@ -24,6 +24,7 @@ KEY = "sk-0123456789abcdefghij"
 SECRET = "my-secret-key-of-32-characters-xy"
 PAYLOAD = base64.b64encode(b"a face that nobody should see in a log" * 100).decode()
 SENTENCE = "words that are paid for"
+SIGNATURE = "Signature=0a1b2c3d4e5f"
 
 MODERATED = {"code": 1301, "message": "content security, KEY", "request_id": "r-1"}
 TROUBLE = {  # each says the key, as vendors do
@@ -36,6 +37,17 @@ TROUBLE = {  # each says the key, as vendors do
     "a clock that differs": Reply({"code": 1003, "message": "KEY"}, 401),
     "a redirect": Reply("", 302, {"Location": "/?key=KEY"}),
     "an answer without a task": Reply({"code": 0, "data": {"key": "KEY"}}),
+    "a refusal that repeats the request": Reply(
+        {
+            "code": 1201,
+            "message": f"no: {PAYLOAD}",
+            "detail": [{"input": {"image": PAYLOAD, "prompt": SENTENCE}}],
+        },
+        400,
+    ),
+    "an answer that repeats the request": Reply({"code": 0, "data": {"image": PAYLOAD, "text": SENTENCE}}),
+    "a page that repeats the request": Reply(f"<html>{PAYLOAD}", 400),
+    "an answer with a link": Reply({"code": 0, "data": {"url": f"https://cdn.test/a.mp4?{SIGNATURE}"}}),
 }
 
 
@@ -74,7 +86,7 @@ def shown_by(error):
 
 def check(error):
     text = shown_by(error)
-    for hidden in (KEY, SECRET, PAYLOAD[:40], PAYLOAD[-40:], SENTENCE, "Bearer "):
+    for hidden in (KEY, SECRET, PAYLOAD[:40], PAYLOAD[-40:], SENTENCE, SIGNATURE, "Bearer "):
         assert hidden not in text
     return text
 
