@@ -15,6 +15,8 @@ from rich.traceback import Traceback
 from airflow_provider_kling_avatar.kling import errors as e
 from airflow_provider_kling_avatar.kling.auth import SignedKey
 from airflow_provider_kling_avatar.kling.client import AsyncKlingClient, KlingClient
+from airflow_provider_kling_avatar.kling.landing.fetch import Clip
+from airflow_provider_kling_avatar.kling.landing.reach import Reach
 from airflow_provider_kling_avatar.kling.media import Payload
 from airflow_provider_kling_avatar.kling.model import AvatarRequest
 from airflow_provider_kling_avatar.kling.preparation import prepare
@@ -185,6 +187,29 @@ async def test_the_errors_of_a_trigger_show_no_key(trouble, vendor, ask_async):
     with pytest.raises(e.ConnectionFailedError) as caught:
         await ask_async(f"http://127.0.0.1:{closed_port()}")
     check(caught.value)
+
+
+LINKS = {
+    "a redirect into a private network": Reply(
+        status=302, headers={"Location": f"http://10.0.0.1/?{SIGNATURE}"}
+    ),
+    "a redirect elsewhere": Reply(status=302, headers={"Location": f"ftp://a/?{SIGNATURE}"}),
+    "a redirect in a circle": Reply(status=302, headers={"Location": f"/?{SIGNATURE}"}),
+    "no address": Reply(status=302, headers={"Location": f"http://[::1/?{SIGNATURE}"}),
+    "a refusal": Reply(status=403),
+    "a page": Reply("<html>", headers={"Content-Type": "text/html"}),
+    "a connection that was dropped": Reply(act="close"),
+    "a clip that was cut": Reply("film", act="cut", headers={"Content-Type": "video/mp4"}),
+}
+
+
+@pytest.mark.parametrize("trouble", LINKS)
+def test_the_errors_of_a_download_show_no_link(trouble, vendor, tmp_path):
+    vendor.answers(LINKS[trouble])
+    link = f"{vendor.url}/clip.mp4?{SIGNATURE}"
+    clip = Clip(link, refresh=lambda: link, reach=Reach(vendor.url), sleep=lambda _: None)
+    with clip, (tmp_path / "clip").open("w+b", buffering=0) as file:
+        check(failing(lambda: clip.fetch(file)))
 
 
 @pytest.mark.parametrize(
