@@ -176,7 +176,6 @@ class Landing:
         """Return where each variant goes, and how its name ends in a folder."""
         paths = [(self.output_path, ".mp4")]
         if self.watermarked:
-            place_of(self.output_path, "x.mp4")  # says what is wrong with a path that is none
             paths.append((sibling(self.output_path, WATERMARKED), f".{WATERMARKED}.mp4"))
         return paths
 

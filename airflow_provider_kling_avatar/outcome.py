@@ -156,6 +156,24 @@ def tell_spans(log: Log, task_id: str, finished: Finished) -> None:
         log.info("task %s: %s, %s", task_id, finished.verdict, say_spans(finished.queued, finished.rendering))
 
 
+def look(hook: KlingAvatarHook, endpoint: EndpointName, task_id: str) -> VideoTask:
+    """
+    Ask for a task; and the list, where an answer would end the waiting although it may be about something else.
+
+    :raises KlingError: it cannot be known, or the vendor has no such task.
+    """
+    from airflow_provider_kling_avatar.kling.client import DOUBTFUL
+
+    try:
+        return hook.get_task(task_id, endpoint)
+    except DOUBTFUL as error:
+        listed = hook.get_conn().find_listed(task_id, endpoint) if error.permanent else None
+        if listed is None:
+            raise
+        hook.log.info("the list of tasks shows it, although asking for it ended in: %s", error)
+        return listed
+
+
 def look_once_more(
     hook: KlingAvatarHook, endpoint: EndpointName, task_id: str, finished: Finished
 ) -> tuple[Finished | None, VideoTask | None]:
@@ -171,7 +189,7 @@ def look_once_more(
     if finished.verdict not in (Verdict.LOST, Verdict.TIMEOUT, Verdict.NOT_FOUND):
         return finished, None
     try:
-        task = hook.get_task(task_id, endpoint)
+        task = look(hook, endpoint, task_id)
     except KlingError as error:
         if error.permanent:
             raise

@@ -57,6 +57,7 @@ What has to be installed for the schemes of ``ObjectStoragePath``, as the module
 ``filesystems``. Seen in Airflow's repository on 2026-11-28.
 """
 
+_IN_A_FOLDER = "<a name that no file has>"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _LOCAL = ("", "file", "local")
 _VARIABLE = re.compile(r"(?:^|/)\$(?:[A-Za-z_]|\{)")
@@ -147,8 +148,12 @@ def _local_path(path: str, name: str) -> Path:
 
 
 def sibling(output_path: str, kind: str) -> str:
-    """Return the path of a variant: ``clip.mp4`` becomes ``clip.watermarked.mp4``; a folder stays one."""
-    if output_path.endswith("/"):
+    """
+    Return the path of a variant: ``clip.mp4`` becomes ``clip.watermarked.mp4``; a folder stays one.
+
+    :raises OutputPathError: see `place_of`.
+    """
+    if place_of(output_path, _IN_A_FOLDER).uri.endswith(f"/{_IN_A_FOLDER}"):
         return output_path
     folder, slash, name = output_path.rpartition("/")
     stem, dot, suffix = name.rpartition(".")

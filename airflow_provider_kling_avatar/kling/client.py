@@ -184,6 +184,13 @@ class KlingClient:
             if missing_is_certain(error):
                 return None
             doubtful = error
+        listed = self.find_listed(task_id, endpoint)
+        if listed is None:
+            raise doubtful
+        return listed
+
+    def find_listed(self, task_id: str, endpoint: EndpointName = "avatar") -> VideoTask | None:
+        """Look for a task in the list. That may lag, be short, or not be there: it can only say "here it is"."""
         with suppress(KlingError):
             for page in range(1, PAGES_SEARCHED + 1):
                 tasks = self.list_tasks(endpoint, page=page, page_size=MAX_PAGE_SIZE)
@@ -192,7 +199,7 @@ class KlingClient:
                         return task
                 if not tasks:
                     break
-        raise doubtful  # a list may lag, or be short: it can only say "here it is"
+        return None
 
     def _find_in_list(self, external_task_id: str, endpoint: EndpointName) -> VideoTask | None:
         """
@@ -531,9 +538,15 @@ def _answer(status: int, body: bytes, headers: Mapping[str, str], url: str) -> A
 def _read(call: Call[T], answer: Answer, credentials: Credentials) -> T:
     """Read an answer, the key taken out of it first: vendors repeat it, in errors and in reasons."""
     clean = _without(answer, credentials.secrets)
-    if clean is answer:
-        return call.read(answer)
-    return _with_addresses(call.read(clean), call.read(answer))
+    try:
+        if clean is answer:
+            return call.read(answer)
+        return _with_addresses(call.read(clean), call.read(answer))
+    except KlingError as error:
+        problem = bare(
+            error
+        )  # the frames of who read it hold the answer: vendors repeat payloads and links in it
+    raise problem
 
 
 def _without(answer: Answer, secrets: Callable[[], tuple[str, ...]]) -> Answer:

@@ -35,6 +35,7 @@ from airflow_provider_kling_avatar.outcome import (
     budget,
     collect,
     landing_of,
+    look,
     look_once_more,
     push_link,
     read_event,
@@ -184,7 +185,7 @@ class KlingAvatarSensor(LineageMixin, BaseSensorOperator):
         while True:
             seen: VideoTask | KlingError
             try:
-                seen = hook.get_task(task_id, self.endpoint)
+                seen = look(hook, self.endpoint, task_id)
             except KlingError as error:
                 if error.permanent:
                     raise

@@ -171,6 +171,18 @@ def test_what_may_be_replaced_and_what_cannot_collide_is_ordered(avatar, order, 
     assert sim.ledger()["total"]["tasks"] == 1
 
 
+def test_in_a_folder_that_is_there_no_variant_collides_either(avatar, order, sim, tmp_path, make_context):
+    (tmp_path / "all").mkdir()
+    for run_id in ("one", "two"):
+        context = make_context(run_id=run_id)
+        order(avatar(tmp_path / "all", watermark=True), context)
+        avatar(tmp_path / "all", watermark=True).execute(make_context(run_id=run_id, try_number=2))
+
+    assert sim.ledger()["total"]["tasks"] == 2
+    assert len(list((tmp_path / "all").glob("*.watermarked.mp4"))) == 2
+    assert not list(tmp_path.glob("*.watermarked"))
+
+
 def forbid(monkeypatch, *methods, code="AccessDenied"):
     """Let S3 answer so many calls with 403, as to somebody whose role lacks the right."""
     import s3fs

@@ -341,6 +341,37 @@ def test_an_address_with_nothing_at_it_is_a_failed_poll(order, sim, context, nap
     assert run_through(sensor(task_id, **WAYS[way]), context)["task_id"] == task_id
 
 
+OTHER_WORDS = {
+    "a refused value": {"code": 1201, "message": "invalid parameter"},
+    "a gateway's own word": {"code": "hiccup", "message": "no channel"},
+}
+
+
+@pytest.mark.parametrize("way", ["deferrable", "poke", "reschedule"])
+@pytest.mark.parametrize("words", OTHER_WORDS.values(), ids=OTHER_WORDS)
+def test_the_list_is_asked_before_an_odd_answer_ends_the_waiting(
+    order, sim, context, reschedules, words, way
+):
+    task_id = order()
+    sim.fault(kind="error_code", status=400, call="query", times=0, **words)
+    sim.advance(60)
+
+    assert sensor(task_id, **WAYS[way]).execute(context)["task_id"] == task_id
+    with pytest.raises(AirflowFailException, match=words["message"]):
+        sensor("nobody", **WAYS[way]).execute(context)
+
+
+def test_the_list_is_asked_before_an_odd_answer_ends_what_the_triggerer_lost(order, sim, context):
+    task_id = order()
+    sim.fault(kind="error_code", status=400, call="query", times=0, code=1201, message="invalid parameter")
+    sim.advance(60)
+    event = {"task_id": task_id, "endpoint": "avatar", "verdict": "lost"}
+
+    result = sensor("None").resume_execution("execute_complete", {"event": event}, context)
+
+    assert result["task_id"] == task_id
+
+
 def test_a_task_that_was_seen_and_then_vanishes_is_no_unknown_id(order, sim, context, naps):
     task_id = order()
     sim.fault(kind="slow", call="query", seconds=0)

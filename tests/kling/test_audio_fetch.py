@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import io
 import socket
 
 import pytest
 from fake_vendor import FakeVendor, Reply
 from network_kit import raw_server
+from requests import Response
 
 from airflow_provider_kling_avatar.kling.errors import (
     ConnectionFailedError,
@@ -16,7 +18,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     MediaError,
 )
 from airflow_provider_kling_avatar.kling.landing.reach import Reach
-from airflow_provider_kling_avatar.kling.media import fetch_url
+from airflow_provider_kling_avatar.kling.media import fetch_url, sources
 from airflow_provider_kling_avatar.kling.model import AvatarRequest
 from airflow_provider_kling_avatar.kling.preparation import prepare
 
@@ -96,6 +98,23 @@ def test_a_redirect_into_a_private_network_is_not_followed(target, site, vendor)
     with pytest.raises(MediaError, match="private network"):
         fetch_url(site.url, max_bytes=MIB, reach=Reach(site.url))
     assert vendor.seen == []
+
+
+@pytest.mark.parametrize(
+    "target", ["http://169.254.169.254/", "ftp://a/b", "/voice.wav"], ids=["in", "ftp", "loop"]
+)
+def test_a_redirect_that_is_not_followed_says_nothing_of_a_clip(target, site):
+    """No clip was ordered yet: none is safe at the vendor."""
+    site.answers(Reply(status=302, headers={"Location": target}))
+    with pytest.raises(MediaError, match=r"redirects|leads to") as caught:
+        fetch_url(f"{site.url}/voice.wav", max_bytes=MIB, reach=Reach(site.url))
+    assert "paid" not in str(caught.value)
+
+
+def test_a_length_of_thousands_of_digits_is_no_length():
+    answer = Response()
+    answer.status_code, answer.headers["content-length"], answer.raw = 200, "9" * 5000, io.BytesIO(b"sound")
+    assert sources._body(answer, MIB) == b"sound"
 
 
 def test_the_page_of_a_redirect_is_not_read(site):

@@ -51,6 +51,10 @@ NOT_THERE = {
     "nested in an error": Reply({"error": gone()}, 400),
     "its words alone": Reply({"code": "task_failed", "message": gone()["message"], "data": None}, 400),
     "with a full stop": Reply({**gone(), "message": gone()["message"] + "."}, 400),
+    "as JSON in a gateway's data": Reply({"code": "task_failed", "data": json.dumps(gone())}, 400),
+    "as JSON in a gateway's msg": Reply({"code": "task_failed", "msg": json.dumps(gone())}, 400),
+    "as JSON in an error": Reply({"error": f"status 400: {json.dumps(gone())}"}, 400),
+    "with its words as the error": Reply({"code": 1201, "error": gone()["message"]}, 400),
 }
 
 
@@ -87,6 +91,15 @@ def test_where_the_answer_is_doubtful_the_list_is_asked_before_anything_stops(ve
     assert client_of(vendor.url).find_task(NAME).task_id == "t-9"
     vendor.answers(reply, listing(row("other")), listing())
     assert client_of(vendor.url).find_task(NAME) is None
+
+
+@pytest.mark.parametrize(
+    "rows", [[{"taskId": "t-9", "externalTaskId": NAME}], ["t-9"], [{"task": row(NAME)}]]
+)
+def test_a_list_of_which_no_row_can_be_read_does_not_say_that_a_name_is_not_there(vendor, client_of, rows):
+    vendor.answers(DOUBTFUL["other words"], listing(*rows), listing())
+    with pytest.raises(e.UnreadableAnswerError, match="no tasks"):
+        client_of(vendor.url, attempts=1).find_task(NAME)
 
 
 @pytest.mark.parametrize("reply", DOUBTFUL.values(), ids=DOUBTFUL)
@@ -129,6 +142,13 @@ SAYS_SUCCEED = {
     "in its own words": failure(fail_reason="", failure_reason=RISK),
     "as an error": failure(fail_reason="SUCCEED", error={"code": "task_failed", "message": RISK}),
     "flat": {"task_id": "t-1", "task_status": "failed", "task_status_msg": "SUCCEED", "reason": RISK},
+    "around Kling's answer as text": failure(fail_reason="SUCCEED", data=json.dumps(KLING_FAILED)),
+    "in another language": failure(fail_reason="请求成功", data=KLING_FAILED),
+    "in words that say as little": failure(fail_reason="task failed", data=KLING_FAILED),
+    "in the gateway's own word": failure(fail_reason="FAILURE", data=KLING_FAILED),
+    "as the status of the call": {"status": "success", "data": KLING_FAILED["data"]},
+    "as a number": {"status": 200, "message": "ok", "data": KLING_FAILED["data"]},
+    "as the gateway's status": failure(status="SUCCESS", fail_reason="", data=KLING_FAILED),
 }
 
 
@@ -138,6 +158,12 @@ def test_the_reason_of_a_failure_is_found_behind_words_that_all_is_well(body):
     assert (task.state, task.reason, task.reason_code) == (TaskState.FAILED, RISK, 1301)
     error = error_of("t-1", Finished(Verdict.FAILED, task.reason, task.reason_code))
     assert isinstance(error, e.TaskRejectedError), "what was moderated is not paid for again"
+
+
+@pytest.mark.parametrize("status", ["success", "ok", 200])
+def test_the_status_of_a_call_is_not_taken_for_that_of_its_task(status):
+    running = {"status": status, "data": {"task_id": "t-1", "task_status": "processing"}}
+    assert read_task(Answer(200, json.dumps(running).encode())).state is TaskState.RUNNING
 
 
 def test_a_speech_that_failed_is_told_with_its_reason_behind_words_that_all_is_well():
@@ -165,6 +191,14 @@ MAYBE_TAKEN = {
     "an id under a status as code": Reply({"code": 429, "data": {"task_id": "t-1"}}),
     "an id under a gateway's word": Reply({"code": "task_failed", "data": {"task_id": "t-1"}}, 400),
     "an id under another name": Reply({"code": 10000, "data": {"id": "t-1"}}),
+    "an id under a name of the gateway's": Reply({"code": 10000, "data": {"taskId": "t-1"}}),
+    "an id deep inside": Reply({"code": 10000, "result": {"task": {"task_id": "t-1"}}}),
+    "an id in a list": Reply({"code": 10000, "data": [{"task_id": "t-1"}, {"task_id": "t-2"}]}),
+    "an id on top": Reply({"code": 10000, "id": "t-1"}),
+    "a code of success": Reply({"code": 202, "message": "accepted"}),
+    "words of success": Reply({"code": 1, "message": "success", "data": "t-1"}),
+    "a page about a time-out": Reply("<html>408 Request Time-out</html>", 408, {"Content-Type": "text/html"}),
+    "a gateway that gave up": Reply("", 499),
     "see other": Reply("", 303, {"Location": "/kling/v1/tasks/t-1"}),
     **{
         f"{word}, HTTP {status}": Reply({"code": word, "message": "EOF", "data": None}, status)
@@ -187,6 +221,21 @@ def test_what_may_have_been_taken_is_never_called_refused_nor_sent_again(vendor,
         client_of(vendor.url).submit("avatar", BODY)
     assert caught.value.accepted is Accepted.MAYBE
     assert vendor.methods() == ["POST"]
+
+
+REFUSED = {
+    "a code of the gateway's": Reply({"code": 10007, "message": "bad image"}),
+    "the id of the request": Reply({"code": "bad_image", "id": "req-1", "request_id": "req-1"}, 400),
+    "the id of the audio": Reply({"code": 10007, "data": {"audio_id": "1"}}),
+}
+
+
+@pytest.mark.parametrize("reply", REFUSED.values(), ids=REFUSED)
+def test_a_gateways_refusal_without_an_id_of_a_task_stays_one(vendor, client_of, reply):
+    vendor.answers(reply)
+    with pytest.raises(e.RefusedError) as caught:
+        client_of(vendor.url).submit("avatar", BODY)
+    assert caught.value.accepted is Accepted.NO
 
 
 @pytest.mark.parametrize("code", [1303, 1301, 1201])

@@ -15,6 +15,8 @@ from rich.traceback import Traceback
 from airflow_provider_kling_avatar.kling import errors as e
 from airflow_provider_kling_avatar.kling.auth import SignedKey
 from airflow_provider_kling_avatar.kling.client import AsyncKlingClient, KlingClient
+from airflow_provider_kling_avatar.kling.landing.fetch import Clip
+from airflow_provider_kling_avatar.kling.landing.reach import Reach
 from airflow_provider_kling_avatar.kling.media import Payload
 from airflow_provider_kling_avatar.kling.model import AvatarRequest
 from airflow_provider_kling_avatar.kling.preparation import prepare
@@ -24,6 +26,7 @@ KEY = "sk-0123456789abcdefghij"
 SECRET = "my-secret-key-of-32-characters-xy"
 PAYLOAD = base64.b64encode(b"a face that nobody should see in a log" * 100).decode()
 SENTENCE = "words that are paid for"
+SIGNATURE = "Signature=0a1b2c3d4e5f"
 
 MODERATED = {"code": 1301, "message": "content security, KEY", "request_id": "r-1"}
 TROUBLE = {  # each says the key, as vendors do
@@ -36,6 +39,17 @@ TROUBLE = {  # each says the key, as vendors do
     "a clock that differs": Reply({"code": 1003, "message": "KEY"}, 401),
     "a redirect": Reply("", 302, {"Location": "/?key=KEY"}),
     "an answer without a task": Reply({"code": 0, "data": {"key": "KEY"}}),
+    "a refusal that repeats the request": Reply(
+        {
+            "code": 1201,
+            "message": f"no: {PAYLOAD}",
+            "detail": [{"input": {"image": PAYLOAD, "prompt": SENTENCE}}],
+        },
+        400,
+    ),
+    "an answer that repeats the request": Reply({"code": 0, "data": {"image": PAYLOAD, "text": SENTENCE}}),
+    "a page that repeats the request": Reply(f"<html>{PAYLOAD}", 400),
+    "an answer with a link": Reply({"code": 0, "data": {"url": f"https://cdn.test/a.mp4?{SIGNATURE}"}}),
 }
 
 
@@ -74,7 +88,7 @@ def shown_by(error):
 
 def check(error):
     text = shown_by(error)
-    for hidden in (KEY, SECRET, PAYLOAD[:40], PAYLOAD[-40:], SENTENCE, "Bearer "):
+    for hidden in (KEY, SECRET, PAYLOAD[:40], PAYLOAD[-40:], SENTENCE, SIGNATURE, "Bearer "):
         assert hidden not in text
     return text
 
@@ -173,6 +187,29 @@ async def test_the_errors_of_a_trigger_show_no_key(trouble, vendor, ask_async):
     with pytest.raises(e.ConnectionFailedError) as caught:
         await ask_async(f"http://127.0.0.1:{closed_port()}")
     check(caught.value)
+
+
+LINKS = {
+    "a redirect into a private network": Reply(
+        status=302, headers={"Location": f"http://10.0.0.1/?{SIGNATURE}"}
+    ),
+    "a redirect elsewhere": Reply(status=302, headers={"Location": f"ftp://a/?{SIGNATURE}"}),
+    "a redirect in a circle": Reply(status=302, headers={"Location": f"/?{SIGNATURE}"}),
+    "no address": Reply(status=302, headers={"Location": f"http://[::1/?{SIGNATURE}"}),
+    "a refusal": Reply(status=403),
+    "a page": Reply("<html>", headers={"Content-Type": "text/html"}),
+    "a connection that was dropped": Reply(act="close"),
+    "a clip that was cut": Reply("film", act="cut", headers={"Content-Type": "video/mp4"}),
+}
+
+
+@pytest.mark.parametrize("trouble", LINKS)
+def test_the_errors_of_a_download_show_no_link(trouble, vendor, tmp_path):
+    vendor.answers(LINKS[trouble])
+    link = f"{vendor.url}/clip.mp4?{SIGNATURE}"
+    clip = Clip(link, refresh=lambda: link, reach=Reach(vendor.url), sleep=lambda _: None)
+    with clip, (tmp_path / "clip").open("w+b", buffering=0) as file:
+        check(failing(lambda: clip.fetch(file)))
 
 
 @pytest.mark.parametrize(

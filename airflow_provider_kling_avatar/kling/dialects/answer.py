@@ -50,6 +50,9 @@ OK_CODES = frozenset({"", "0", "200", "success", "succeed", "ok", "none"})
 VENDOR_SAYS = "; the vendor says: "
 """Between our words and the vendor's."""
 
+_SAID_BY_STATUS = (408, 429, 499)
+"""Of these, as of HTTP 5xx, a proxy's web page says no more than the status; any other page is of a wrong route."""
+
 MAX_DEPTH = 4
 """How many `data` a gateway may wrap around Kling's own answer."""
 
@@ -123,7 +126,7 @@ def _no_json(answer: Answer, where: str) -> KlingError:
     is_page = "html" in answer.headers.get("content-type", "").lower() or text.startswith(
         ("<!doctype", "<html", "<")
     )
-    if answer.is_server_error or answer.status == 429:  # a proxy's page says it with the status alone
+    if answer.is_server_error or answer.status in _SAID_BY_STATUS:
         return error_of(answer, [], "")
     if is_page:
         error = WrongRouteError(
@@ -165,7 +168,7 @@ def error_of(answer: Answer, layers: list[Json], reason: str) -> KlingError:
     nobody_knows = answer.is_server_error and not isinstance(code, int) and not is_about_input
     if meaning.accepted is not None:
         error.accepted = meaning.accepted
-    elif code not in KLING_CODES and (_holds_id(layers) or nobody_knows):
+    elif code not in KLING_CODES and (nobody_knows or _may_be_taken(answer, layers, code, message)):
         error.accepted = Accepted.MAYBE
     return error
 
@@ -214,7 +217,7 @@ def _is_not_there(answer: Answer, wanted: str, code: object) -> bool:
     layers = layers_of(body) if isinstance(body, dict) else []
     named = re.compile(rf"(?<![\w.:/-]){re.escape(wanted)}(?![\w-]|[.:/]\w)")
     for layer in layers:
-        words = as_text(layer.get("message")) or as_text(layer.get("msg")) or ""
+        words = _words_of(layer)
         is_said = (
             _NO_SUCH_TASK.search(words) if code == KLING_REFUSES_A_VALUE else KLINGS_WORDS in words.lower()
         )
@@ -232,7 +235,7 @@ def _code_and_message(layers: list[Json]) -> tuple[int | str | None, str]:
     candidates: list[tuple[int, int | str | None, str]] = []
     message = ""
     for layer in layers:
-        words = as_text(layer.get("message")) or as_text(layer.get("msg")) or ""
+        words = _words_of(layer)
         message = message or words
         code = code_of(layer.get("code"))
         if isinstance(code, int):
@@ -245,6 +248,10 @@ def _code_and_message(layers: list[Json]) -> tuple[int | str | None, str]:
         ), message
     rank, code, words = max(reversed(candidates), key=lambda candidate: candidate[0])
     return code, words if rank else message
+
+
+def _words_of(layer: Json) -> str:
+    return next((words for key in ("message", "msg", "error") if (words := as_text(layer.get(key)))), "")
 
 
 def code_of(value: object) -> int | str | None:
@@ -276,9 +283,33 @@ def _is_http_error(code: int | str) -> bool:
     return isinstance(code, int) and 400 <= code <= 599
 
 
-def _holds_id(layers: list[Json]) -> bool:
-    """Tell whether an answer holds the id of a task that may have been made."""
-    return any(as_name(layer.get("task_id")) or as_name(at(layer, "data", "id")) for layer in layers)
+def _may_be_taken(answer: Answer, layers: list[Json], code: int | str | None, message: str) -> bool:
+    """Tell whether what reads like a refusal holds the id of a task, or, with a good status, says that all is well."""
+    if any(_holds_id(layer) or as_name(at(layer, "data", "id")) for layer in layers):
+        return True
+    if answer.is_error:
+        return False
+    is_success = isinstance(code, int) and 200 <= code <= 299
+    return (
+        is_success
+        or (bool(message) and message.lower() in OK_CODES)
+        or any(as_name(b.get("id")) for b in layers[:1])
+    )
+
+
+_ID_OF_A_TASK = re.compile(r"(?i)(task|job|generation|video)[_-]?id")
+
+
+def _holds_id(value: object, depth: int = MAX_DEPTH) -> bool:
+    """Tell whether there is the id of a task in any place, under any of the names that vendors have for it."""
+    if depth <= 0 or not isinstance(value, dict | list):
+        return False
+    if isinstance(value, list):
+        return any(_holds_id(item, depth - 1) for item in value)
+    return any(
+        as_name(item) is not None if _ID_OF_A_TASK.fullmatch(key) else _holds_id(item, depth - 1)
+        for key, item in value.items()
+    )
 
 
 def unreadable(answer: Answer, what: str, body: Json) -> UnreadableAnswerError:
@@ -331,7 +362,7 @@ def layers_of(body: Json) -> list[Json]:
     """
     Return the objects that may speak of the task, outermost first.
 
-    A gateway wraps Kling's answer in `data` (several deep), in `error`, or as JSON text inside `message`.
+    A gateway wraps Kling's answer in `data` (several deep), in `error`, or as JSON text in one of these or a message.
     """
     found: list[Json] = []
     frontier: list[object] = [body]
@@ -343,13 +374,15 @@ def layers_of(body: Json) -> list[Json]:
             if not isinstance(item, dict):
                 continue
             found.append(item)
-            following += [item.get("data"), item.get("error"), _json_in(item.get("message"))]
+            for key in ("data", "error", "message", "msg"):
+                value = item.get(key)
+                following.append(_json_in(value) if isinstance(value, str) else value)
         frontier = following
     return found
 
 
-def _json_in(text: object) -> object:
-    if not isinstance(text, str) or "{" not in text:
+def _json_in(text: str) -> object:
+    if "{" not in text:
         return None
     try:
         return read_json_text(text[text.index("{") : text.rindex("}") + 1])
@@ -359,7 +392,15 @@ def _json_in(text: object) -> object:
 
 def records_of(layers: list[Json]) -> list[Json]:
     """Return the layers that describe the task; the envelope around them only describes the answer."""
-    return [layer for layer in layers if not ("data" in layer and "code" in layer and "task_id" not in layer)]
+    return [layer for layer in layers if not _is_envelope(layer)]
+
+
+def _is_envelope(layer: Json) -> bool:
+    if "data" not in layer or "task_id" in layer:
+        return False
+    # Some say in `status` that the call went well, where others say how the task stands.
+    is_of_the_call = str(layer.get("status")).lower() in OK_CODES and bool(at(layer, "data", "task_status"))
+    return "code" in layer or is_of_the_call
 
 
 def is_task(layers: list[Json]) -> bool:

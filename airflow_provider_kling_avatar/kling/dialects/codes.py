@@ -134,6 +134,7 @@ HTTP_STATUSES: dict[int, Meaning] = {
     408: Meaning(e.UnavailableError, "the vendor waited too long for the request"),
     413: Meaning(e.RefusedError, "the request is too large for the vendor: pass media as URLs, or smaller"),
     429: Meaning(e.RateLimitedError, KLING_CODES[1302].text),
+    499: Meaning(e.UnavailableError, "a gateway gave up while the vendor behind it was at work"),
 }
 
 TEXTS: tuple[tuple[str, int], ...] = (

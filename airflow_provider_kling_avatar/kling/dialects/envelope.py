@@ -107,13 +107,16 @@ def read_task_list(answer: Answer) -> list[VideoTask]:
     """
     Read a page of tasks; rows that cannot be read are left out.
 
-    :raises KlingError: the answer is an error, or no list.
+    :raises KlingError: the answer is an error, no list, or one without a single row that can be read.
     """
     body = read_json(answer)
     rows = rows_of(body)
     if rows is None:
         raise unreadable(answer, "an answer without a list in it", body)
-    return [read_record(row, answer, row_id) for row in rows if (row_id := record_id(row))]
+    tasks = [read_record(row, answer, row_id) for row in rows if (row_id := record_id(row))]
+    if rows and not tasks:  # who takes this for "no tasks" would miss the one looked for
+        raise unreadable(answer, "a list of rows that are no tasks", body)
+    return tasks
 
 
 def record_id(row: object) -> str | None:
@@ -181,6 +184,9 @@ def _task(layers: list[Json], answer: Answer, task_id: str | None) -> VideoTask:
         raise UnreadableAnswerError("an answer without a task id", http_status=answer.status)
     status = first(records, ("task_status", "status"), as_name) or ""
     state = STATES.get(normal(status), TaskState.UNKNOWN)
+    videos = _videos(records) if state is TaskState.SUCCEEDED else ()
+    if state is TaskState.SUCCEEDED and not videos and _has_failed(records):
+        state = TaskState.FAILED
     failed = state is TaskState.FAILED
     reason, reason_code = _reason(records) if failed else (None, None)
     deducted = read_deductions(records)
@@ -195,7 +201,7 @@ def _task(layers: list[Json], answer: Answer, task_id: str | None) -> VideoTask:
         ),
         reason=redact(reason) if reason else None,
         reason_code=reason_code,
-        videos=_videos(records) if state is TaskState.SUCCEEDED else (),
+        videos=videos,
         units=deducted.units,
         cost=deducted.cost,
         currency=deducted.currency,
@@ -205,6 +211,11 @@ def _task(layers: list[Json], answer: Answer, task_id: str | None) -> VideoTask:
     )
 
 
+def _has_failed(records: list[Json]) -> bool:
+    """Tell whether the vendor's own record says so, in a gateway's that says only that the question went well."""
+    return any(STATES.get(normal(as_name(r.get("task_status")) or "")) is TaskState.FAILED for r in records)
+
+
 def _reason(records: list[Json]) -> tuple[str | None, int | str | None]:
     """
     Read why a task failed.
@@ -212,12 +223,18 @@ def _reason(records: list[Json]) -> tuple[str | None, int | str | None]:
     `message` beside `code` speaks of the answer and says SUCCEED even here; only the record's own words count.
     """
     code = next((c for layer in records if (c := code_of(layer.get("code"))) is not None), None)
-    for keys in (_REASONS, ("message", "reason", "error")):
-        reason = first(records, keys, _as_reason)
-        if reason:
-            # A gateway's own code beside the vendor's words says less than these.
-            return reason, code if code in KLING_CODES else code_of_reason(reason) or code
-    return None, code
+    reasons = [
+        reason
+        for keys in (_REASONS, ("message", "reason", "error"))
+        for layer in records
+        for key in keys
+        if (reason := _as_reason(layer.get(key)))
+    ]
+    if not reasons:
+        return None, code
+    # A gateway's "task failed" around the vendor's own words says less than these, and so does its code.
+    reason = next((reason for reason in reasons if code_of_reason(reason)), reasons[0])
+    return reason, code if code in KLING_CODES else code_of_reason(reason) or code
 
 
 def _as_reason(value: object) -> str | None:

@@ -19,7 +19,12 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 import urllib3
 
-from airflow_provider_kling_avatar.kling.errors import DamagedVideoError, DownloadError, VideoTooLargeError
+from airflow_provider_kling_avatar.kling.errors import (
+    DamagedVideoError,
+    DownloadError,
+    VideoTooLargeError,
+    bare,
+)
 from airflow_provider_kling_avatar.kling.landing.reach import Reach, open_session, open_url
 from airflow_provider_kling_avatar.kling.redact import redact, shown
 
@@ -240,10 +245,15 @@ class Clip:
                 headers={"Accept-Encoding": "identity", **wishes},
                 timeout=self._timeouts,
             )
+        except DownloadError as error:
+            problem: Exception = bare(error)
         except (OSError, ValueError) as error:
-            raise self._interrupted(error) from None
-        _check_status(answer, shown(answer.url))
-        return answer
+            problem = self._interrupted(error)
+        else:
+            _check_status(answer, shown(answer.url))
+            return answer
+        # Not inside of `except`: the frames of such errors hold the link with its signature.
+        raise problem
 
     def _interrupted(self, error: Exception) -> _TryAgainError:
         # Only its kind: the text of such an error holds the link with its signature.

@@ -250,7 +250,7 @@ def fetch_url(
         ):
             return _body(answer, max_bytes)
     except DownloadError as error:  # which would say that a clip was made
-        problem: KlingError = MediaError(error.message)
+        problem: KlingError = MediaError(error.finding)
     except (OSError, ValueError) as error:
         problem = (MediaError if isinstance(error, ValueError) else ConnectionFailedError)(
             f"{_shown(url)} cannot be fetched ({type(error).__name__}); check that it opens from this machine"
@@ -266,7 +266,9 @@ def _body(answer: requests.Response, max_bytes: int) -> bytes:
             f"{_shown(answer.url)} answered HTTP {answer.status_code}; check that the link is right and not expired"
         )
     announced = answer.headers.get("content-length", "")
-    size = int(announced) if announced.isdecimal() else 0
+    size = (
+        int(announced) if announced.isdecimal() and len(announced) < 20 else 0
+    )  # of more digits it is no number
     data = bytearray()
     if size <= max_bytes:
         for chunk in answer.iter_content(_CHUNK):
