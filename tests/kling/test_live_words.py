@@ -75,6 +75,14 @@ async def test_an_id_that_is_not_there_is_told_with_its_id(vendor, client_of, as
     assert vendor.methods() == ["GET", "GET"]
 
 
+@pytest.mark.parametrize("own", ["id", "task", "by", "external"])
+def test_a_name_of_ones_own_is_not_found_in_klings_own_words(vendor, client_of, own):
+    vendor.answers(Reply(gone("another"), 400), listing(row(own, "t-9")))
+    assert client_of(vendor.url).find_task(own).task_id == "t-9"
+    vendor.answers(Reply(gone(own), 400))
+    assert client_of(vendor.url).find_task(own) is None
+
+
 DOUBTFUL = {
     "another name": Reply(gone("news-clip-0a1b-01"), 400),
     "a name that begins like it": Reply(gone(f"{NAME}.1"), 400),
@@ -190,6 +198,7 @@ MAYBE_TAKEN = {
     "an id under an unknown code in an error": Reply({"code": 7, "data": {"task_id": "t-1"}}, 400),
     "an id under a status as code": Reply({"code": 429, "data": {"task_id": "t-1"}}),
     "an id under a gateway's word": Reply({"code": "task_failed", "data": {"task_id": "t-1"}}, 400),
+    "a gateway's word as its message": Reply({"error": {"message": "do_request_failed: EOF"}}, 400),
     "an id under another name": Reply({"code": 10000, "data": {"id": "t-1"}}),
     "an id under a name of the gateway's": Reply({"code": 10000, "data": {"taskId": "t-1"}}),
     "an id deep inside": Reply({"code": 10000, "result": {"task": {"task_id": "t-1"}}}),

@@ -75,6 +75,8 @@ KLING_CODES: dict[int, Meaning] = {
     5002: Meaning(e.UnavailableError, "the vendor timed out inside"),
 }
 
+LOST_ANSWER = "the gateway lost the answer of the vendor behind it"
+
 SLUGS: dict[str, Meaning] = {
     # https://github.com/QuantumNous/new-api: relay/relay_task.go, dto/task.go; CometAPI's error page
     "invalid_request": Meaning(e.InvalidRequestError, "the gateway refused a field: check the fields"),
@@ -107,7 +109,7 @@ SLUGS: dict[str, Meaning] = {
             "bad_response_body",
             "empty_response",
         ),
-        Meaning(e.UnavailableError, "the gateway lost the answer of the vendor behind it"),
+        Meaning(e.UnavailableError, LOST_ANSWER),
     ),
     "get_task_failed": Meaning(e.UnavailableError, "the gateway could not look the task up"),
     "fail_to_fetch_task": Meaning(e.UnavailableError, "the gateway could not reach the vendor behind it"),
@@ -166,6 +168,12 @@ def code_of_reason(text: str) -> int | None:
     return code_in_text(text) or (1201 if "is invalid" in text.lower() else None)
 
 
+def _slug_in(message: str) -> str:
+    """Return the word of a gateway that lost an answer, where it stands in a message alone."""
+    lowered = message.lower()
+    return next((slug for slug, means in SLUGS.items() if means.text == LOST_ANSWER and slug in lowered), "")
+
+
 def meaning_of(code: int | str | None, http_status: int, message: str) -> Meaning:
     """
     Decide what an error answer means: by code, by known words, by HTTP status, in this order.
@@ -183,7 +191,7 @@ def meaning_of(code: int | str | None, http_status: int, message: str) -> Meanin
     known = code_in_text(message)
     if known is not None:
         return KLING_CODES[known]
-    slug = str(code or "").lower()
+    slug = str(code).lower() if code else _slug_in(message)
     if slug in SLUGS and not (slug == "fail_to_fetch_task" and http_status < 500):  # HTTP's server errors
         return SLUGS[slug]
     return HTTP_STATUSES.get(http_status, KLING_CODES[5000] if http_status >= 500 else HTTP_STATUSES[400])
