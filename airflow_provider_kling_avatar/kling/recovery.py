@@ -270,10 +270,10 @@ class Recovery:
 
     def _changed(self, record: Record, why: str) -> ChangedInputError:
         what = (self._change or Change.WORDS).value
+        ways = "clear the task, or set" if self.policies.on_changed_input == "keep" else "set"
         return ChangedInputError(
             f"{what} changed since an earlier submission of this run ({record.told}), and {why}; this try sends "
-            "nothing. Restore what changed; or clear the task, or set on_changed_input='submit_new', to pay for "
-            "another clip"
+            f"nothing. Restore what changed; or {ways} on_changed_input='submit_new', to pay for another clip"
         )
 
     def _turn_from(self, record: Record, why: str) -> None:
