@@ -324,14 +324,15 @@ class Recovery:
         refuses it and the old clip is found; elsewhere it is asked for, once, and only a clear answer counts.
         """
         if self.is_named and not self.client.config.dialect.unique_external_id:
-            while name := self.name(number):
-                found = self._glance(name)
-                if found is None:
-                    break
+            begin = number
+            while (found := self._glance(self.name(number) or "")) is not None:
                 if found.state is not TaskState.FAILED:
-                    log.warning(NAMESAKE, name, found.task_id)
-                    return self._go_on_with(found, name, number)
+                    log.warning(NAMESAKE, self.name(number), found.task_id)
+                    return self._go_on_with(found, self.name(number), number)
                 number = self.number_after(number)
+                if number >= MAX_NUMBERS:  # it says so of any name
+                    number = begin
+                    break
         return Submit(number, self.name(number))
 
     def _glance(self, name: str) -> VideoTask | None:

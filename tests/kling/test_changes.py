@@ -400,6 +400,17 @@ def test_a_first_try_is_never_stopped_by_that_question(desk, api, trouble, pause
     assert pauses == []
 
 
+def test_a_gateway_that_calls_every_name_a_failed_task_does_not_hold_a_first_try(vendor, client_of, desk):
+    here = desk("relay")
+    here.client = client_of(vendor.url, "relay")
+    vendor.answers(
+        {"code": "success", "data": {"task_id": "t-0", "status": "FAILURE", "fail_reason": "none"}}
+    )
+    here.try_it(first=True)
+    assert vendor.methods().count("POST") == 1
+    assert vendor.seen[-1].body["external_task_id"].endswith("-0")
+
+
 # ------------------------------------------------------------------ names are the account's
 
 
