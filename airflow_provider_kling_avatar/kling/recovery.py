@@ -208,7 +208,15 @@ class Recovery:
         if self.own_name:
             # Not merely "-1": the user's own name for something else may well be that.
             return self.own_name if number == 0 else f"{self.own_name}-again-{number}"
+        noted = self.record
+        if noted.name and not noted.task_id and (noted.inputs, noted.number) == (self.inputs, number):
+            return noted.name  # sent in the place of other inputs, see `_send_in_its_place`
         return self.work.name(self.prepared.fingerprint, number)
+
+    @property
+    def is_of_other_inputs(self) -> bool:
+        """Whether the submission to go on with was made from other inputs than this try has."""
+        return self._change is not None
 
     @property
     def own_name(self) -> str | None:
@@ -387,7 +395,7 @@ class Recovery:
             raise self._changed(record, "only that account can tell what became of it")
         if record.task_id:
             noted = self._clip_of(record.task_id)
-        elif self._change and record.name:
+        elif record.name and not record.refused and (self._change or record.name != self.name(record.number)):
             noted = self._find(record.name, nothing_open=False)
         elif self._change:
             self._refuse_unless_allowed()

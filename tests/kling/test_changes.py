@@ -143,6 +143,31 @@ def test_where_a_name_is_taken_once_new_inputs_go_out_under_the_noted_name(desk,
     assert [entry["external_task_id"] for entry in first.paid()] == [noted]
 
 
+@pytest.mark.parametrize("taken", [True, False])
+@pytest.mark.parametrize("api", UNIQUE)
+def test_what_went_out_under_the_noted_name_is_asked_for_by_that_name(desk, again, monkeypatch, api, taken):
+    first = desk(api, memory=True)
+    first.sim.fault(kind="drop_before", method="POST", times=2)
+    first.sim.fault(kind="http_error", method="GET", times=0)
+    with pytest.raises(e.UnknownSubmissionError):
+        first.try_it(first=True)
+    first.sim.clear_faults()
+    noted = load(first.memory).name
+    second, submit = again(first, prompt="nod"), first.client.submit
+
+    def die(*arguments):
+        if taken:
+            submit(*arguments)
+        raise SystemExit
+
+    with monkeypatch.context() as patched:
+        patched.setattr(second.client, "submit", die)
+        with pytest.raises(SystemExit):
+            second.try_it()
+    assert second.try_it().is_new is not taken
+    assert [entry["external_task_id"] for entry in first.paid()] == [noted]
+
+
 def test_where_a_name_may_be_taken_twice_a_submission_of_unknown_end_is_not_replaced_unasked(desk, again):
     first = desk("relay", memory=True)
     first.sim.fault(kind="drop_before", method="POST")
@@ -168,6 +193,51 @@ def test_a_speech_of_the_old_text_is_never_put_into_a_clip_of_the_new_one(desk, 
         r.body["audio_id"] for r in first.sim.requests if r.method == "POST" and "image" in (r.body or {})
     ]
     assert sent[-1] == first.paid("speech")[-1]["task_id"]
+
+
+# ------------------------------------------------------------------ the user's own name, in a retry
+
+OTHER_NAMES = [("evening-1", "evening-2"), (None, "evening-2"), ("evening-1", None)]
+
+
+@pytest.mark.parametrize("names", OTHER_NAMES, ids=str)
+@pytest.mark.parametrize("api", NAMED)
+def test_a_clip_of_unknown_end_is_found_though_the_users_name_for_it_differs_by_now(desk, again, api, names):
+    first = desk(api, memory=True, external_task_id=names[0])
+    first.sim.fault(kind="drop_after", method="POST")
+    first.sim.fault(kind="http_error", method="GET", times=0)
+    with pytest.raises(e.UnknownSubmissionError):
+        first.try_it(first=True)
+    first.sim.clear_faults()
+    first.sim.advance(60)  # some answers leave the name out until the task has ended
+    noted = load(first.memory).name
+    found = again(first, external_task_id=names[1]).try_it()
+    assert (found.external_task_id, found.is_new) == (noted, False)
+    assert len(first.paid()) == 1
+
+
+def test_a_name_that_is_taken_and_shows_nothing_is_left_for_one_of_the_users(vendor, client_of, desk, again):
+    first = desk(memory=True)
+    first.client = client_of(vendor.url)
+    gone = Reply({"code": 1203, "message": "task not found"}, 404)
+    taken = Reply({"code": 1201, "message": "External_task_id already exists"}, 400)
+    vendor.answers(taken, gone)
+    with pytest.raises(e.UnknownSubmissionError, match="external_task_id of your own"):
+        first.try_it(first=True)
+    other = again(first, external_task_id="evening-2")
+    other.client = first.client
+    vendor.answers(gone, gone, {"code": 0, "data": {"task_id": "t-1", "task_status": "submitted"}})
+    assert other.try_it().external_task_id == "evening-2"
+    assert vendor.seen[-1].body["external_task_id"] == "evening-2"
+
+
+@pytest.mark.parametrize(("policy", "clear"), [("keep", True), ("fail", False)])
+def test_the_error_names_only_what_helps(desk, again, policy, clear):
+    first = desk(memory=True)
+    first.try_it(first=True)
+    with pytest.raises(e.ChangedInputError, match="submit_new") as caught:
+        again(first, image=OTHER_FACE).try_it(on_changed_input=policy)
+    assert ("clear the task" in str(caught.value)) is clear
 
 
 # ------------------------------------------------------------------ where nothing remembers
