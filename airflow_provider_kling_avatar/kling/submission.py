@@ -329,7 +329,8 @@ class Submitter:
         if speech is None:
             return None
         noted = self.recovery.record
-        is_of_this_text = noted.inputs == record.inputs
+        # Another key may be another account's, which has no such audio and would refuse the clip for ever.
+        is_of_this_text = (noted.inputs, noted.account) == (record.inputs, record.account)
         spoken = earlier_speech(noted if is_of_this_text else Record(), self.audio_id, time.time())
         if spoken:
             log.info("this text was spoken already: audio %s", spoken.audio_id)

@@ -409,6 +409,17 @@ def test_a_clear_makes_a_clip_anew_that_the_vendor_no_longer_has(desk, api):
     assert here.try_it(anew=True, round_number=1).is_new
 
 
+def test_a_speech_is_not_handed_to_another_account(desk, two_accounts, client_of):
+    text = {"audio": None, "voice_id": "reader_en_m-v1", "text": "Good evening and welcome to the news."}
+    here = on(desk(memory=True, **text), client_of, two_accounts.url)
+    two_accounts.fault(kind="error_code", method="POST", path="/v1/videos", code=1102, status=429)
+    with pytest.raises(e.AccountError):
+        here.try_it(first=True)
+    on(here, client_of, two_accounts.url, OTHERS.api_key)
+    assert here.try_it(anew=True, round_number=1).is_new
+    assert [entry["endpoint"] for entry in two_accounts.ledger()["entries"]] == ["speech", "speech", "avatar"]
+
+
 def test_no_key_is_in_the_record(desk):
     here = desk(memory=True)
     here.try_it(first=True)
