@@ -448,10 +448,15 @@ class Recovery:
             self.record.name and self.client.config.dialect.unique_external_id and not self._is_other_key()
         )
         if not is_safe:
-            self._refuse_unless_allowed()
+            self._refuse_unless_allowed(
+                doubt="shows none to this key, but one that is still on its way, or on another account, would be paid "
+                "beside the new one"
+            )
         log.info(
             "the noted submission (%s) led to nothing: sending the new inputs in its place", self.record.told
         )
+        if self.record.name:  # what it finds from now on was not made from the old inputs
+            self.before[self.record.inputs] = self.record.number + 1
         return Submit(self.record.number, self.record.name)
 
     def _is_other_key(self) -> bool:
@@ -570,7 +575,9 @@ class Recovery:
         if error.permanent:
             raise error
 
-    def _refuse_unless_allowed(self, cause: KlingError | None = None) -> None:
+    def _refuse_unless_allowed(
+        self, cause: KlingError | None = None, *, doubt: str = "cannot be asked for it"
+    ) -> None:
         if self.policies.on_unknown_submission == "resubmit":
             log.warning(
                 "an earlier try may have paid already; submitting again, as on_unknown_submission says"
@@ -591,7 +598,7 @@ class Recovery:
         kind = UnknownSubmissionError if cause is not None and no_mark else UnaskableSubmissionError
         raise kind(
             f"an earlier try may have created and paid for this clip, and the api {dialect.name!r} "
-            f"cannot be asked for it{f' ({cause})' if cause else ''}. "
+            f"{doubt}{f' ({cause})' if cause else ''}. "
             + (
                 "The first try left no mark: its store was another one, or it died before it began. "
                 if no_mark

@@ -168,13 +168,29 @@ def test_what_went_out_under_the_noted_name_is_asked_for_by_that_name(desk, agai
     assert [entry["external_task_id"] for entry in first.paid()] == [noted]
 
 
+@pytest.mark.parametrize("own", [None, "evening-news"])
+def test_what_went_out_under_the_noted_name_is_not_handed_to_whoever_restores_the_old_inputs(
+    desk, again, own
+):
+    first = desk(memory=True, prompt="smile", external_task_id=own)
+    first.sim.fault(kind="drop_before", method="POST", times=2)
+    first.sim.fault(kind="http_error", method="GET", times=0)
+    with pytest.raises(e.UnknownSubmissionError):
+        first.try_it(first=True)
+    first.sim.clear_faults()
+    nodding = again(first, prompt="nod", external_task_id=own).try_it()
+    smiling = first.try_it(anew=True, round_number=1)
+    assert smiling.is_new
+    assert first.try_it(round_number=1).task.task_id == smiling.task.task_id != nodding.task.task_id
+
+
 def test_where_a_name_may_be_taken_twice_a_submission_of_unknown_end_is_not_replaced_unasked(desk, again):
     first = desk("relay", memory=True)
     first.sim.fault(kind="drop_before", method="POST")
     with pytest.raises(e.UnknownSubmissionError):
         first.try_it(first=True)
     other = again(first, prompt="nod")
-    with pytest.raises(e.UnknownSubmissionError):
+    with pytest.raises(e.UnknownSubmissionError, match=r"shows none.*on its way"):
         other.try_it()
     assert other.try_it(policy="resubmit").is_new
     assert len(first.paid()) == 1
