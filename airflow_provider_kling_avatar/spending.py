@@ -147,12 +147,14 @@ class Spending:
         if self.max_cost_per_run is not None:
             self._claim(expected)
 
-    def note_bought(self, noted: Mapping[str, Any] | None) -> None:
+    def note_bought(self, paid_for: Mapping[str, Any]) -> None:
         """
         Tell of a clip that an earlier try has paid for: it counts for the others, and is never refused.
 
-        :param noted: what that try expected it to cost; the inputs may be others by now. ``None`` if nobody knows.
+        :param paid_for: what is known of it, with the ``estimate`` of that try; the inputs may be others by now. Empty
+            if nothing is, and it was made from these inputs.
         """
+        noted = paid_for.get("estimate")
         amount = decimal_of(noted.get("amount")) if noted else None
         if noted and amount is not None:
             log.info(
@@ -161,7 +163,10 @@ class Spending:
             self.context["ti"].xcom_push(key=ESTIMATE_XCOM_KEY, value=dict(noted))
         else:
             expected = self.estimate(None)
-            self._tell(expected)
+            if paid_for:
+                log.info("cost: not known: what this clip was made from, or its price then, was not noted")
+            else:
+                self._tell(expected)
             amount = expected.at_most if expected else None
         if amount is not None and self.max_cost_per_run is not None:
             _Rows(self.context).tell(Share(_place(self.context), amount, "granted"))

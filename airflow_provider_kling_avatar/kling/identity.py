@@ -24,12 +24,13 @@ NOT_AN_INPUT = frozenset({"external_task_id", "callback_url"})
 """Fields of a body that change nothing in the video."""
 
 _SIGNED = re.compile(
-    r"(?i)^(x-(amz|goog|oss|tos|cos|obs|ms|bce)-.*|q-(sign-algorithm|ak|sign-time|key-time|header-list|url-param-list|"
+    r"(?i)^(x-(amz|goog|oss|tos|cos|obs|ms|bce)-(?!process$).*|q-(sign-algorithm|ak|sign-time|key-time|header-list|url-param-list|"
     r"signature)|awsaccesskeyid|googleaccessid|ossaccesskeyid|signature|x-signature|x-expires|key-pair-id|"
     r"security-token|auth_key|hdnts|hdnea|hdntl|tempauth|authorization|api_key|apikey)$"
 )
 """Query fields that cannot be taken for anything but a permission to read a file (AWS, Google, Azure, Alibaba, Tencent,
-Huawei, ByteDance, Akamai, Backblaze, SharePoint): they differ at each signing while the file stays the same."""
+Huawei, ByteDance, Akamai, Backblaze, SharePoint): they differ at each signing while the file stays the same.
+``x-oss-process`` and its like are none: they say what is cut out of it."""
 
 _SIGNED_TOGETHER = (frozenset({"sig", "se"}), frozenset({"sig", "sv"}), frozenset({"ex", "is", "hm"}))
 """The same, only where all of them stand together (Azure, Discord)."""

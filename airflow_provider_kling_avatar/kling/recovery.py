@@ -205,12 +205,18 @@ class Recovery:
         """Return the name under which the vendor knows a submission; ``None`` where the API keeps none."""
         if not self.is_named:
             return None
-        if self.record.name and number == self.record.number:
-            return self.record.name  # which may be that of other inputs, in whose place these were sent
         if self.own_name:
             # Not merely "-1": the user's own name for something else may well be that.
             return self.own_name if number == 0 else f"{self.own_name}-again-{number}"
+        noted = self.record
+        if noted.name and not noted.task_id and (noted.inputs, noted.number) == (self.inputs, number):
+            return noted.name  # sent in the place of other inputs, see `_send_in_its_place`
         return self.work.name(self.prepared.fingerprint, number)
+
+    @property
+    def is_of_other_inputs(self) -> bool:
+        """Whether the submission to go on with was made from other inputs than this try has."""
+        return self._change is not None
 
     @property
     def own_name(self) -> str | None:
@@ -272,10 +278,10 @@ class Recovery:
 
     def _changed(self, record: Record, why: str) -> ChangedInputError:
         what = (self._change or Change.WORDS).value
+        ways = "clear the task, or set" if self.policies.on_changed_input == "keep" else "set"
         return ChangedInputError(
             f"{what} changed since an earlier submission of this run ({record.told}), and {why}; this try sends "
-            "nothing. Restore what changed; or clear the task, or set on_changed_input='submit_new', to pay for "
-            "another clip"
+            f"nothing. Restore what changed; or {ways} on_changed_input='submit_new', to pay for another clip"
         )
 
     def _turn_from(self, record: Record, why: str) -> None:
@@ -326,14 +332,15 @@ class Recovery:
         refuses it and the old clip is found; elsewhere it is asked for, once, and only a clear answer counts.
         """
         if self.is_named and not self.client.config.dialect.unique_external_id:
-            while name := self.name(number):
-                found = self._glance(name)
-                if found is None:
-                    break
+            begin = number
+            while (found := self._glance(self.name(number) or "")) is not None:
                 if found.state is not TaskState.FAILED:
-                    log.warning(NAMESAKE, name, found.task_id)
-                    return self._go_on_with(found, name, number)
+                    log.warning(NAMESAKE, self.name(number), found.task_id)
+                    return self._go_on_with(found, self.name(number), number)
                 number = self.number_after(number)
+                if number >= MAX_NUMBERS:  # it says so of any name
+                    number = begin
+                    break
         return Submit(number, self.name(number))
 
     def _glance(self, name: str) -> VideoTask | None:
@@ -388,7 +395,7 @@ class Recovery:
             raise self._changed(record, "only that account can tell what became of it")
         if record.task_id:
             noted = self._clip_of(record.task_id)
-        elif self._change and record.name:
+        elif record.name and not record.refused and (self._change or record.name != self.name(record.number)):
             noted = self._find(record.name, nothing_open=False)
         elif self._change:
             self._refuse_unless_allowed()
@@ -441,10 +448,15 @@ class Recovery:
             self.record.name and self.client.config.dialect.unique_external_id and not self._is_other_key()
         )
         if not is_safe:
-            self._refuse_unless_allowed()
+            self._refuse_unless_allowed(
+                doubt="shows none to this key, but one that is still on its way, or on another account, would be paid "
+                "beside the new one"
+            )
         log.info(
             "the noted submission (%s) led to nothing: sending the new inputs in its place", self.record.told
         )
+        if self.record.name:  # what it finds from now on was not made from the old inputs
+            self.before[self.record.inputs] = self.record.number + 1
         return Submit(self.record.number, self.record.name)
 
     def _is_other_key(self) -> bool:
@@ -563,7 +575,9 @@ class Recovery:
         if error.permanent:
             raise error
 
-    def _refuse_unless_allowed(self, cause: KlingError | None = None) -> None:
+    def _refuse_unless_allowed(
+        self, cause: KlingError | None = None, *, doubt: str = "cannot be asked for it"
+    ) -> None:
         if self.policies.on_unknown_submission == "resubmit":
             log.warning(
                 "an earlier try may have paid already; submitting again, as on_unknown_submission says"
@@ -584,7 +598,7 @@ class Recovery:
         kind = UnknownSubmissionError if cause is not None and no_mark else UnaskableSubmissionError
         raise kind(
             f"an earlier try may have created and paid for this clip, and the api {dialect.name!r} "
-            f"cannot be asked for it{f' ({cause})' if cause else ''}. "
+            f"{doubt}{f' ({cause})' if cause else ''}. "
             + (
                 "The first try left no mark: its store was another one, or it died before it began. "
                 if no_mark

@@ -14,9 +14,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, StateUnavailableError
 from airflow_provider_kling_avatar.kling.identity import fingerprint
 from airflow_provider_kling_avatar.kling.recovery import OnRerun, Policies
+from airflow_provider_kling_avatar.kling.state import Account
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.client import KlingClient
@@ -176,7 +179,9 @@ class Speaker:
 
         :raises StateUnavailableError: what earlier tries bought cannot be read; nothing was sent.
         """
-        inputs = f"{self.work.account} {fingerprint(body)}"
+        # An account has no speech of another one: who handed that on would have each clip refused.
+        account = msgspec.structs.astuple(Account.of(self.client.config, self.work))
+        inputs = " ".join((*account, str(fingerprint(body))))
         record = self.memory.recall() if self.memory else {}
         earlier = Spoken.from_record(record) if record.get("inputs") == inputs else None
         if earlier and self._is_wanted(record, earlier):

@@ -63,6 +63,9 @@ PAUSE_SECONDS = 2.0
 SENDINGS = 2
 """How often one name is sent in one try, where the vendor takes a name only once."""
 
+UNKNOWN = {"mode": None}
+"""What is known of how a clip was ordered that is found by the vendor's list alone, made from other inputs."""
+
 _TAKEN = re.compile(r"(?i)external_task_id|duplicat|already|exist|unique|conflict|repeat")
 """Words of a refusal that may mean: there is a task of this name."""
 
@@ -75,7 +78,8 @@ class Submission:
     :param task: as the vendor described it just now.
     :param external_task_id: our name for it, ``None`` where the API keeps none.
     :param is_new: True if this try paid for it; False if an earlier one had.
-    :param paid_for: what was noted of it when it was paid for, see `Submitter`.
+    :param paid_for: what was noted of it when it was paid for, see `Submitter`; `UNKNOWN` if nothing was and it was
+        made from other inputs, empty if nothing was.
     """
 
     task: VideoTask
@@ -329,7 +333,8 @@ class Submitter:
         if speech is None:
             return None
         noted = self.recovery.record
-        is_of_this_text = noted.inputs == record.inputs
+        # Another key may be another account's, which has no such audio and would refuse the clip for ever.
+        is_of_this_text = (noted.inputs, noted.account) == (record.inputs, record.account)
         spoken = earlier_speech(noted if is_of_this_text else Record(), self.audio_id, time.time())
         if spoken:
             log.info("this text was spoken already: audio %s", spoken.audio_id)
@@ -366,6 +371,8 @@ class Submitter:
             record = replace(noted, task_id=step.task.task_id, round=this_round, refused=False)
         else:
             record = replace(self._new_record(step.number, step.name), task_id=step.task.task_id)
+            if self.recovery.is_of_other_inputs:
+                record = replace(record, paid_for=UNKNOWN)
         if record != noted:
             self._note(record, f"that the clip is task {step.task.task_id}")
         return record

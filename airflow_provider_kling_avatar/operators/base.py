@@ -308,15 +308,15 @@ class KlingSubmitOperator(KlingOperator):
                     if submitter.was_refused:
                         spending.release()
                     raise
-                if submitter.audio_id:
-                    push(context, **{SPEECH_XCOM_KEY: [str(prepared.fingerprint), submitter.audio_id]})
+                self._keep_speech(context, prepared, submitter.audio_id)
                 # Airflow asks for the link after each run and logs an error if there is none.
                 push(context, **{LINK_XCOM_KEY: ""})
                 queueing = self.wait_for_slot(context, hook, error, queueing)
             else:
                 self._hand_on(context, hook, submission)
+                self._keep_speech(context, prepared, submitter.audio_id)
                 if not submission.is_new:
-                    spending.note_bought(submission.paid_for.get("estimate"))
+                    spending.note_bought(submission.paid_for)
                 return submission
 
     def wait_for_slot(
@@ -421,6 +421,11 @@ class KlingSubmitOperator(KlingOperator):
                     "an earlier try has paid for task %s; a KlingAvatarSensor fetches it by this id without the inputs",
                     task_id,
                 )
+
+    def _keep_speech(self, context: Context, prepared: Prepared, audio_id: str | None) -> None:
+        """Leave the audio id for this try: it may wait for a slot, before its clip is taken or after that failed."""
+        if audio_id:
+            push(context, **{SPEECH_XCOM_KEY: [str(prepared.fingerprint), audio_id]})
 
     def _spoken(self, context: Context, prepared: Prepared) -> str | None:
         """Return the audio id that this try got before it began to wait for a slot."""

@@ -270,6 +270,21 @@ def test_a_text_is_not_spoken_again_after_waiting_for_a_slot(submit, sim, contex
     assert len(posts(sim, "/v1/audio/tts")) == 1
 
 
+def test_a_text_is_not_spoken_again_after_its_clip_failed_for_want_of_a_slot(avatar, sim, context):
+    sim.fault(kind="fail_task", reason="parallel task over resource pack limit")
+    task = avatar(audio=None, **NEWS)
+    with pytest.raises(TaskDeferred):
+        task.execute(context)
+    sim.advance(60)
+    failed = finished(sim) | {"verdict": "failed", "reason": "full", "code": 1303}
+    arguments, _ = put_off(task.execute_complete, context, failed)
+
+    with pytest.raises(TaskDeferred):
+        task.submit_again(context, room(arguments))
+
+    assert len(posts(sim, "/v1/audio/tts")) == 1
+
+
 def test_a_question_that_is_refused_for_now_is_not_taken_for_a_refused_clip(
     connect, submit, sim, make_context
 ):
@@ -527,6 +542,25 @@ def test_changed_inputs_stop_where_the_user_wants_to_know(submit, sim, make_cont
 
     assert isinstance(caught.value, AirflowFailException)
     assert len(posts(sim)) == 1
+
+
+@pytest.mark.parametrize(
+    ("store_there", "told"), [(True, ("std", "0.14")), (False, (None, None))], ids=["noted", "not noted"]
+)
+def test_the_result_never_tells_of_inputs_that_were_not_paid_for(
+    avatar, sim, make_context, caplog, capsys, store_there, told
+):
+    with pytest.raises(TaskDeferred):
+        avatar(mode="std").execute(make_context(store_there=store_there))
+    sim.advance(60)
+    retry = make_context(store_there=store_there, try_number=2, max_tries=1)
+
+    with caplog.at_level(logging.INFO):
+        manifest = avatar(mode="pro", retries=1).execute(retry)
+
+    assert (manifest["mode"], manifest["estimated_cost"]) == told
+    assert "0.28" not in caplog.text + capsys.readouterr().out, "the price of a pro clip"
+    assert sim.ledger()["total"]["tasks"] == 1
 
 
 # ---------------------------------------------------------------------------------------------- time runs out

@@ -23,9 +23,11 @@ from airflow_provider_kling_avatar.operators.kling_avatar import (
     KlingImageToVideoSubmitOperator,
     KlingTextToSpeechOperator,
 )
+from airflow_provider_kling_avatar.simulator.settings import Account, SimulatorSettings
 
 SCRIPT = "Good morning, {{ params.city }}. Here is the news of the day.\n"
 SPOKEN = "Good morning, Oslo. Here is the news of the day."
+ACCOUNTS = (*SimulatorSettings().accounts, Account(name="others", api_key="sk-others-0123456789"))
 SPEECH = {"text": "Good morning, here is the news of the day.", "voice_id": "oversea_male1"}
 
 
@@ -174,6 +176,15 @@ def test_a_clear_after_success_does_what_on_rerun_says(sim, make_context, on_rer
     speak(make_context, store_there=True, on_rerun=on_rerun, try_number=2, max_tries=1)
     speak(make_context, store_there=True, on_rerun=on_rerun, try_number=2, max_tries=1)
     assert len(posts(sim)) == paid
+
+
+@pytest.mark.parametrize("changed", ["host", "password"])
+def test_a_speech_is_not_handed_on_for_another_account(connect, sim, start_vendor, make_context, changed):
+    there = start_vendor(accounts=ACCOUNTS)
+    connect(host=there.url if changed == "password" else sim.url)
+    first, _ = speak(make_context, store_there=True)
+    connect(host=there.url, password=ACCOUNTS[-1].api_key if changed == "password" else "sk-simulator")
+    assert speak(make_context, store_there=True, try_number=2, max_tries=1)[0] != first
 
 
 def test_a_speech_that_the_vendor_threw_away_is_spoken_anew(sim, make_context, tmp_path):

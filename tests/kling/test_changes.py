@@ -143,22 +143,45 @@ def test_where_a_name_is_taken_once_new_inputs_go_out_under_the_noted_name(desk,
     assert [entry["external_task_id"] for entry in first.paid()] == [noted]
 
 
+@pytest.mark.parametrize("taken", [True, False])
 @pytest.mark.parametrize("api", UNIQUE)
-def test_new_inputs_that_went_out_under_a_noted_name_are_found_by_it(desk, again, api):
+def test_what_went_out_under_the_noted_name_is_asked_for_by_that_name(desk, again, monkeypatch, api, taken):
     first = desk(api, memory=True)
     first.sim.fault(kind="drop_before", method="POST", times=2)
     first.sim.fault(kind="http_error", method="GET", times=0)
     with pytest.raises(e.UnknownSubmissionError):
         first.try_it(first=True)
     first.sim.clear_faults()
-    other = again(first, prompt="nod")
-    first.sim.fault(kind="drop_after", method="POST")
-    first.sim.fault(kind="http_error", method="GET", skip=1, times=0)
+    noted = load(first.memory).name
+    second, submit = again(first, prompt="nod"), first.client.submit
+
+    def die(*arguments):
+        if taken:
+            submit(*arguments)
+        raise SystemExit
+
+    with monkeypatch.context() as patched:
+        patched.setattr(second.client, "submit", die)
+        with pytest.raises(SystemExit):
+            second.try_it()
+    assert second.try_it().is_new is not taken
+    assert [entry["external_task_id"] for entry in first.paid()] == [noted]
+
+
+@pytest.mark.parametrize("own", [None, "evening-news"])
+def test_what_went_out_under_the_noted_name_is_not_handed_to_whoever_restores_the_old_inputs(
+    desk, again, own
+):
+    first = desk(memory=True, prompt="smile", external_task_id=own)
+    first.sim.fault(kind="drop_before", method="POST", times=2)
+    first.sim.fault(kind="http_error", method="GET", times=0)
     with pytest.raises(e.UnknownSubmissionError):
-        other.try_it()
+        first.try_it(first=True)
     first.sim.clear_faults()
-    assert other.try_it(anew=True, round_number=1).is_new is False
-    assert len(first.paid()) == 1
+    nodding = again(first, prompt="nod", external_task_id=own).try_it()
+    smiling = first.try_it(anew=True, round_number=1)
+    assert smiling.is_new
+    assert first.try_it(round_number=1).task.task_id == smiling.task.task_id != nodding.task.task_id
 
 
 def test_where_a_name_may_be_taken_twice_a_submission_of_unknown_end_is_not_replaced_unasked(desk, again):
@@ -167,7 +190,7 @@ def test_where_a_name_may_be_taken_twice_a_submission_of_unknown_end_is_not_repl
     with pytest.raises(e.UnknownSubmissionError):
         first.try_it(first=True)
     other = again(first, prompt="nod")
-    with pytest.raises(e.UnknownSubmissionError):
+    with pytest.raises(e.UnknownSubmissionError, match=r"shows none.*on its way"):
         other.try_it()
     assert other.try_it(policy="resubmit").is_new
     assert len(first.paid()) == 1
@@ -186,6 +209,51 @@ def test_a_speech_of_the_old_text_is_never_put_into_a_clip_of_the_new_one(desk, 
         r.body["audio_id"] for r in first.sim.requests if r.method == "POST" and "image" in (r.body or {})
     ]
     assert sent[-1] == first.paid("speech")[-1]["task_id"]
+
+
+# ------------------------------------------------------------------ the user's own name, in a retry
+
+OTHER_NAMES = [("evening-1", "evening-2"), (None, "evening-2"), ("evening-1", None)]
+
+
+@pytest.mark.parametrize("names", OTHER_NAMES, ids=str)
+@pytest.mark.parametrize("api", NAMED)
+def test_a_clip_of_unknown_end_is_found_though_the_users_name_for_it_differs_by_now(desk, again, api, names):
+    first = desk(api, memory=True, external_task_id=names[0])
+    first.sim.fault(kind="drop_after", method="POST")
+    first.sim.fault(kind="http_error", method="GET", times=0)
+    with pytest.raises(e.UnknownSubmissionError):
+        first.try_it(first=True)
+    first.sim.clear_faults()
+    first.sim.advance(60)  # some answers leave the name out until the task has ended
+    noted = load(first.memory).name
+    found = again(first, external_task_id=names[1]).try_it()
+    assert (found.external_task_id, found.is_new) == (noted, False)
+    assert len(first.paid()) == 1
+
+
+def test_a_name_that_is_taken_and_shows_nothing_is_left_for_one_of_the_users(vendor, client_of, desk, again):
+    first = desk(memory=True)
+    first.client = client_of(vendor.url)
+    gone = Reply({"code": 1203, "message": "task not found"}, 404)
+    taken = Reply({"code": 1201, "message": "External_task_id already exists"}, 400)
+    vendor.answers(taken, gone)
+    with pytest.raises(e.UnknownSubmissionError, match="external_task_id of your own"):
+        first.try_it(first=True)
+    other = again(first, external_task_id="evening-2")
+    other.client = first.client
+    vendor.answers(gone, gone, {"code": 0, "data": {"task_id": "t-1", "task_status": "submitted"}})
+    assert other.try_it().external_task_id == "evening-2"
+    assert vendor.seen[-1].body["external_task_id"] == "evening-2"
+
+
+@pytest.mark.parametrize(("policy", "clear"), [("keep", True), ("fail", False)])
+def test_the_error_names_only_what_helps(desk, again, policy, clear):
+    first = desk(memory=True)
+    first.try_it(first=True)
+    with pytest.raises(e.ChangedInputError, match="submit_new") as caught:
+        again(first, image=OTHER_FACE).try_it(on_changed_input=policy)
+    assert ("clear the task" in str(caught.value)) is clear
 
 
 # ------------------------------------------------------------------ where nothing remembers
@@ -357,6 +425,17 @@ def test_a_clear_makes_a_clip_anew_that_the_vendor_no_longer_has(desk, api):
     assert here.try_it(anew=True, round_number=1).is_new
 
 
+def test_a_speech_is_not_handed_to_another_account(desk, two_accounts, client_of):
+    text = {"audio": None, "voice_id": "reader_en_m-v1", "text": "Good evening and welcome to the news."}
+    here = on(desk(memory=True, **text), client_of, two_accounts.url)
+    two_accounts.fault(kind="error_code", method="POST", path="/v1/videos", code=1102, status=429)
+    with pytest.raises(e.AccountError):
+        here.try_it(first=True)
+    on(here, client_of, two_accounts.url, OTHERS.api_key)
+    assert here.try_it(anew=True, round_number=1).is_new
+    assert [entry["endpoint"] for entry in two_accounts.ledger()["entries"]] == ["speech", "speech", "avatar"]
+
+
 def test_no_key_is_in_the_record(desk):
     here = desk(memory=True)
     here.try_it(first=True)
@@ -416,6 +495,17 @@ def test_a_first_try_is_never_stopped_by_that_question(desk, api, trouble, pause
     here.sim.fault(method="GET", times=0, **trouble)
     assert here.try_it(first=True).is_new
     assert pauses == []
+
+
+def test_a_gateway_that_calls_every_name_a_failed_task_does_not_hold_a_first_try(vendor, client_of, desk):
+    here = desk("relay")
+    here.client = client_of(vendor.url, "relay")
+    vendor.answers(
+        {"code": "success", "data": {"task_id": "t-0", "status": "FAILURE", "fail_reason": "none"}}
+    )
+    here.try_it(first=True)
+    assert vendor.methods().count("POST") == 1
+    assert vendor.seen[-1].body["external_task_id"].endswith("-0")
 
 
 # ------------------------------------------------------------------ names are the account's

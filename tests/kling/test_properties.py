@@ -402,6 +402,8 @@ def test_media_are_told_apart_from_words_and_from_the_queries_of_links():
         {"image": "https://bucket.test/face.png?versionId=8"},
         {"image": "https://bucket.test/face2.png?versionId=7"},
         {"image": "https://bucket2.test/face.png?versionId=7"},
+        {"image": "https://bucket.test/face.png?versionId=7&x-oss-process=image/crop,x_10"},
+        {"image": "https://bucket.test/face.png?versionId=7&x-tos-process=image/crop,x_10&x-tos-signature=1"},
         {"mode": "pro"},
         {"prompt": ""},
         {"masks": [{"a": 1}]},
