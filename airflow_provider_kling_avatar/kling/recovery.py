@@ -270,7 +270,10 @@ class Recovery:
         return Change.WORDS if same_media else Change.MEDIA
 
     def _is_same_round(self, record: Record) -> bool:
-        return record.round == self.this_try.round
+        """Tell whether this is a try of the round that wrote a record."""
+        # A first try after a delivery is one of a run that was deleted and made again under its id.
+        is_made_again = self.this_try.first and record.delivered_in is not None
+        return record.round == self.this_try.round and not is_made_again
 
     def _keeps_to(self, record: Record) -> bool:
         """Tell whether this try goes on with a submission of other inputs; it may have been refused since."""

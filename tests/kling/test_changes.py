@@ -11,7 +11,7 @@ from fake_vendor import Reply
 
 from airflow_provider_kling_avatar.kling import errors as e
 from airflow_provider_kling_avatar.kling.model import TaskState
-from airflow_provider_kling_avatar.kling.state import load
+from airflow_provider_kling_avatar.kling.state import load, note_delivery
 from airflow_provider_kling_avatar.simulator.server import SimulatorServer
 from airflow_provider_kling_avatar.simulator.settings import Account, SimulatorSettings
 
@@ -462,6 +462,18 @@ def test_a_run_that_was_deleted_and_made_again_gets_its_old_clip(desk, client_of
             assert (again.task.task_id, again.is_new) == (first.task.task_id, False)
             assert (again.task.state is TaskState.SUCCEEDED) is ready
         assert len(server.ledger()["entries"]) == 1
+
+
+@pytest.mark.parametrize("fields", [{"mode": "pro"}, {"image": OTHER_FACE}])
+def test_such_a_run_takes_the_new_inputs_where_a_folder_remembers_what_the_old_one_delivered(
+    desk, again, fields
+):
+    first = desk(memory=True)
+    first.try_it(first=True)
+    note_delivery(first.memory, 0)
+    new = again(first, **fields)
+    assert new.try_it(first=True).is_new
+    assert new.try_it().is_new is False
 
 
 @pytest.mark.parametrize("api", ["kling-broadcast", "relay"])
