@@ -6,6 +6,7 @@ Built from the plain values of a connection. Says clearly what is wrong with the
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -65,13 +66,14 @@ class KlingConfig:
 
     @property
     def account(self) -> Hashable:
-        """What two connections have in common that ask the same account in the same way. Holds the key."""
+        """What two connections have in common that ask the same account in the same way; of the key only a hash."""
         paths = tuple(
             (name, endpoint.path, endpoint.query_path, endpoint.list_path)
             for name, endpoint in sorted(self.dialect.endpoints.items())
         )
         where = (self.dialect.name, self.base_url, self.dialect.prefix, paths)
-        return where, self.connect_timeout, self.read_timeout, self.credentials.secrets()
+        key = hashlib.sha256("\0".join(self.credentials.secrets()).encode()).hexdigest()
+        return where, self.connect_timeout, self.read_timeout, key
 
     @classmethod
     def build(
