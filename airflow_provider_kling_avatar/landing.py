@@ -23,7 +23,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     StorageError,
     TaskLostError,
 )
-from airflow_provider_kling_avatar.places import place_of, reader, sibling
+from airflow_provider_kling_avatar.storage import place_of, reader, sibling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
-    from airflow_provider_kling_avatar.kling.landing.fetch import Clip, Fetched
+    from airflow_provider_kling_avatar.kling.download.http import Clip, Fetched
     from airflow_provider_kling_avatar.kling.media.boxes import Reader
-    from airflow_provider_kling_avatar.kling.model import EndpointName, Video, VideoTask
-    from airflow_provider_kling_avatar.places import Place
+    from airflow_provider_kling_avatar.kling.models import EndpointName, Video, VideoTask
+    from airflow_provider_kling_avatar.storage import Place
 
 OnExisting = Literal["fail", "replace"]
 """What to do with another file at ``output_path``."""
 
 MAX_BYTES = 4 << 30
-"""Bytes of a clip at most; the same as in `kling.landing.fetch`, which is too heavy to import while Dags are parsed."""
+"""Bytes of a clip at most; the same as in `kling.download.http`, which is too heavy to import while Dags are parsed."""
 
 WATERMARKED = "watermarked"
 
@@ -205,8 +205,8 @@ class _Variant:
 
     def land(self) -> Landed:
         """Look at what is there; else fetch, check and publish."""
-        from airflow_provider_kling_avatar.kling.landing.fetch import Clip
-        from airflow_provider_kling_avatar.kling.landing.reach import Reach
+        from airflow_provider_kling_avatar.kling.download.http import Clip
+        from airflow_provider_kling_avatar.kling.download.ssrf import Reach
 
         config = self.hook.config
         begin = time.monotonic()
@@ -241,7 +241,7 @@ class _Variant:
 
         :raises OutputExistsError: it is another file, which must stay.
         """
-        from airflow_provider_kling_avatar.kling.landing.same import is_same
+        from airflow_provider_kling_avatar.kling.download.same import is_same
 
         size = self.place.size()
         if size is None:
@@ -283,7 +283,7 @@ class _Variant:
 
     def _described(self, read: Reader, size: int, sha256: str | None, *, was_there: bool) -> Landed:
         """Check that a file is a film, and describe it."""
-        from airflow_provider_kling_avatar.kling.landing.mp4 import check_film
+        from airflow_provider_kling_avatar.kling.media.mp4 import check_film
 
         expected = _video(self.task).duration
         film = check_film(read, size, expected)

@@ -1,50 +1,142 @@
-"""What OpenLineage is told of a clip. Needs its provider: imported only when that one asks."""
+"""
+Tells the rest of Airflow of a finished clip: asset events, hook lineage, metrics, OpenLineage.
+
+Nothing here ever fails a task: the clip is there and paid for.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-import attrs
-from airflow.providers.common.compat.openlineage.facet import Dataset, RunFacet
-from airflow.providers.openlineage.extractors import OperatorLineage
-
-from airflow_provider_kling_avatar.announcing import dataset_name, uri_of
+from airflow_provider_kling_avatar import metrics
+from airflow_provider_kling_avatar.kling.redact import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Sequence
 
-FACET = "kling_avatar"
+    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.openlineage.extractors import OperatorLineage
 
+    from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
+    from airflow_provider_kling_avatar.manifest import VideoManifest
 
-@attrs.define(kw_only=True)
-class KlingAvatarRunFacet(RunFacet):
-    """What a clip cost and how long it took. Amounts are decimal texts, spans are seconds."""
-
-    task_id: str | None = None
-    api: str | None = None
-    mode: str | None = None
-    estimated_cost: str | None = None
-    actual_cost: str | None = None
-    currency: str | None = None
-    units: str | None = None
-    duration: float | None = None
-    queued_seconds: float | None = None
-    rendering_seconds: float | None = None
-    landing_seconds: float | None = None
+SIGNED = ("video_url", "watermark_url")
+"""What of a manifest is a permission, and stays out of events."""
+_LONGEST = 2048
+_ACCOUNT_IS_PLACE = ("abfs", "abfss", "wasb", "wasbs")
 
 
-def lineage_of(facts: Mapping[str, Any], inputs: Iterable[str]) -> OperatorLineage[Any, Any]:
-    """Describe a clip by its manifest."""
-    names = [field.name for field in attrs.fields(KlingAvatarRunFacet) if not field.name.startswith("_")]
-    facet = KlingAvatarRunFacet(**{name: facts[name] for name in names if name in facts})
-    outputs = [uri for uri in (uri_of(facts.get("file")), uri_of(facts.get("watermark_file"))) if uri]
-    return OperatorLineage(
-        inputs=[_dataset(uri) for uri in inputs],
-        outputs=[_dataset(uri) for uri in outputs],
-        run_facets={FACET: facet},
-    )
+def announce(
+    context: Context, hook: KlingAvatarHook, manifest: VideoManifest, inputs: Sequence[object] = ()
+) -> None:
+    """
+    Tell of a finished clip: its metrics, the events of the task's outlets, hook lineage.
+
+    :param inputs: image and audio as they were given; what is no place, such as base64, is left out.
+    """
+    metrics.succeeded(manifest)
+    announce_file(context, hook, manifest["file"], manifest, inputs)
 
 
-def _dataset(uri: str) -> Dataset:
-    namespace, name = dataset_name(uri)
-    return Dataset(namespace=namespace, name=name)
+def announce_file(
+    context: Context,
+    hook: KlingAvatarHook,
+    file: str | None,
+    facts: Mapping[str, Any],
+    inputs: Sequence[object] = (),
+) -> None:
+    """
+    Tell assets and hook lineage of a file; metrics are left out.
+
+    :param facts: for the event's ``extra``; signed URLs in it are left out.
+    """
+    tellings: dict[str, Callable[[], None]] = {
+        "assets": lambda: _tell_assets(context, file, facts),
+        "hook lineage": lambda: _tell_lineage(hook, file, inputs),
+        "OpenLineage": lambda: _leave_for_openlineage(context, facts, inputs),
+    }
+    for what, tell in tellings.items():
+        try:
+            tell()
+        except Exception as error:  # noqa: BLE001  # the clip is there: nothing may fail the task now
+            hook.log.warning(
+                "%s could not be told of the clip: %s: %s", what, type(error).__name__, redact(error)
+            )
+
+
+def uri_of(place: object) -> str | None:
+    """Return the URI of a place without account and query; ``None`` for what is no place, such as base64."""
+    if isinstance(place, Mapping):  # a manifest, or another object that names a file
+        place = place.get("file")
+    if not isinstance(place, str) or not 0 < len(place.strip()) <= _LONGEST:
+        return None
+    place = place.strip()
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", place):
+        parts = urlsplit(place)
+        host = parts.netloc if parts.scheme in _ACCOUNT_IS_PLACE else parts.netloc.rpartition("@")[2]
+        return f"{parts.scheme}://{host}{parts.path}"
+    # A JPEG in base64 begins with a slash too, but has no full stop.
+    return f"file://{place}" if place.startswith("/") and PurePosixPath(place).suffix else None
+
+
+def dataset_name(uri: str) -> tuple[str, str]:
+    """Return an OpenLineage dataset's namespace and name."""
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        return "file", parts.path
+    return f"{parts.scheme}://{parts.netloc}", parts.path.lstrip("/") or "/"
+
+
+def _tell_assets(context: Context, file: str | None, facts: Mapping[str, Any]) -> None:
+    outlets = getattr(context.get("task"), "outlets", None)
+    events = context.get("outlet_events")
+    if not outlets or events is None:
+        return
+    from airflow.providers.common.compat.sdk import Asset, AssetAlias
+
+    extra = {name: value for name, value in facts.items() if name not in SIGNED}
+    for outlet in outlets:
+        if not isinstance(outlet, AssetAlias):
+            events[outlet].extra.update(extra)
+        elif uri := uri_of(file):
+            events[outlet].add(Asset(uri), extra=extra)
+
+
+def _tell_lineage(hook: KlingAvatarHook, file: str | None, inputs: Sequence[object]) -> None:
+    from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
+
+    collector = get_hook_lineage_collector()
+    for place in inputs:
+        if uri := uri_of(place):
+            collector.add_input_asset(context=hook, uri=uri)
+    if uri := uri_of(file):
+        collector.add_output_asset(context=hook, uri=uri)
+
+
+def _leave_for_openlineage(context: Context, facts: Mapping[str, Any], inputs: Sequence[object]) -> None:
+    task: object = context.get("task")
+    if isinstance(task, LineageMixin):
+        task.announced = {name: value for name, value in facts.items() if name not in SIGNED}
+        task.announced_inputs = [uri for uri in map(uri_of, inputs) if uri]
+
+
+class LineageMixin:
+    """What OpenLineage asks an operator for. Knows what `announce` left on it."""
+
+    announced: Mapping[str, Any] | None = None
+    announced_inputs: Sequence[str] = ()
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any] | None:  # noqa: ARG002
+        """Return inputs, the file, and what the clip cost and how long it took; ``None`` if there is no clip."""
+        if self.announced is None:
+            return None
+        try:
+            from airflow_provider_kling_avatar.openlineage_facets import lineage_of
+
+            return lineage_of(self.announced, self.announced_inputs)
+        except Exception:  # noqa: BLE001  # lineage is no reason to fail
+            return None

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from airflow_provider_kling_avatar.results import VideoManifest
+    from airflow_provider_kling_avatar.manifest import VideoManifest
 
 log = logging.getLogger(__name__)
 

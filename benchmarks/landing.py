@@ -93,7 +93,7 @@ def land(url: str, output_path: str, small: str) -> None:
     import airflow  # noqa: F401 - as on a worker
 
     from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
-    from airflow_provider_kling_avatar.kling.model import TaskState, Video, VideoTask
+    from airflow_provider_kling_avatar.kling.models import TaskState, Video, VideoTask
     from airflow_provider_kling_avatar.landing import Landing
     from benchmarks.loop_watch import MemoryWatch, processor_seconds
 

@@ -43,7 +43,7 @@ def make_picture(path: Path, *, pixels: tuple[int, int] = (4000, 3000), small: b
 def _ours(url: str) -> Callable[[Path], None]:
     del url  # in the connection
     from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
-    from airflow_provider_kling_avatar.kling.model import AvatarRequest
+    from airflow_provider_kling_avatar.kling.models import AvatarRequest
 
     hook = KlingAvatarHook("kling_bench")
 

@@ -23,17 +23,17 @@ from airflow_provider_kling_avatar.kling.errors import (
     TaskLostError,
     UnaskableSubmissionError,
 )
-from airflow_provider_kling_avatar.kling.model import AvatarRequest
-from airflow_provider_kling_avatar.kling.polling import Budget, Finished, Verdict, error_of
-from airflow_provider_kling_avatar.kling.preparation import Prepared, prepare
-from airflow_provider_kling_avatar.kling.waiting import wait_for_task
+from airflow_provider_kling_avatar.kling.models import AvatarRequest
+from airflow_provider_kling_avatar.kling.polling.decide import Budget, Finished, Verdict, error_of
+from airflow_provider_kling_avatar.kling.polling.wait import wait_for_task
+from airflow_provider_kling_avatar.kling.submission.request import Prepared, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chaos_fates import Fate, Schedule
 
-    from airflow_provider_kling_avatar.kling.recovery import OnUnknownSubmission
+    from airflow_provider_kling_avatar.kling.submission.recovery import OnUnknownSubmission
 
 T = TypeVar("T")
 

@@ -17,8 +17,8 @@ from chaos_clip import MAX_FAILED_POLLS, POLL_INTERVAL, TIMEOUT, WaitingEndedErr
 
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
 from airflow_provider_kling_avatar.kling.errors import KlingError
-from airflow_provider_kling_avatar.kling.submission import Submitter
-from airflow_provider_kling_avatar.kling.waiting import wait_for_task
+from airflow_provider_kling_avatar.kling.polling.wait import wait_for_task
+from airflow_provider_kling_avatar.kling.submission.submit import Submitter
 from airflow_provider_kling_avatar.operators.kling_avatar import KlingAvatarOperator
 from airflow_provider_kling_avatar.triggers.kling_avatar import KlingAvatarTrigger
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from chaos_clip import Clip, Try
 
-    from airflow_provider_kling_avatar.kling.model import VideoRequest
-    from airflow_provider_kling_avatar.kling.preparation import Prepared
+    from airflow_provider_kling_avatar.kling.models import VideoRequest
+    from airflow_provider_kling_avatar.kling.submission.request import Prepared
 
 FAIL = "__fail__"
 """What Airflow calls the method that a task is resumed at whose waiting it ended."""

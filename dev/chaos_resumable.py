@@ -14,8 +14,8 @@ import structlog
 from airflow.sdk import BaseOperator
 from airflow.sdk.bases.resumablejobmixin import ResumableJobMixin
 
-from airflow_provider_kling_avatar.kling.model import TaskState
-from airflow_provider_kling_avatar.kling.submission import submit_once
+from airflow_provider_kling_avatar.kling.models import TaskState
+from airflow_provider_kling_avatar.kling.submission.submit import submit_once
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from chaos_clip import StoreAwayError
 
 from airflow_provider_kling_avatar.kling.errors import StateUnavailableError
-from airflow_provider_kling_avatar.kling.identity import Work
-from airflow_provider_kling_avatar.kling.recovery import Policies, Try
-from airflow_provider_kling_avatar.kling.state import leave_mark
-from airflow_provider_kling_avatar.kling.submission import Submitter, submit_once
+from airflow_provider_kling_avatar.kling.submission.identity import Work
+from airflow_provider_kling_avatar.kling.submission.recovery import Policies, Try
+from airflow_provider_kling_avatar.kling.submission.state import leave_mark
+from airflow_provider_kling_avatar.kling.submission.submit import Submitter, submit_once
 
 if TYPE_CHECKING:
     from chaos_clip import Clip, Store

@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeAlias, overload
 from airflow.providers.common.compat.sdk import DecoratedOperator, determine_kwargs, task_decorator_factory
 
 from airflow_provider_kling_avatar.compat import own_xcom, round_of
+from airflow_provider_kling_avatar.completion import push
 from airflow_provider_kling_avatar.kling.errors import InvalidRequestError
-from airflow_provider_kling_avatar.memory import memory_of
+from airflow_provider_kling_avatar.masking import hide, reveal
 from airflow_provider_kling_avatar.operators.kling_avatar import AVATAR_FIELDS, KlingAvatarOperator
-from airflow_provider_kling_avatar.outcome import push
-from airflow_provider_kling_avatar.rendering import hide, reveal
+from airflow_provider_kling_avatar.state_store import memory_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, XComArg
 
     from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
-    from airflow_provider_kling_avatar.kling.state import Memory
-    from airflow_provider_kling_avatar.results import VideoManifest
-    from airflow_provider_kling_avatar.slots import Queueing
+    from airflow_provider_kling_avatar.kling.submission.state import Memory
+    from airflow_provider_kling_avatar.manifest import VideoManifest
+    from airflow_provider_kling_avatar.queueing import Queueing
 
 ANSWER_XCOM_KEY = "kling_answer"
 """Where a try leaves what the function answered, for itself after a deferral."""

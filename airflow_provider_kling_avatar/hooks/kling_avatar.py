@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_kling_avatar.kling.client import AsyncKlingClient, KlingClient
     from airflow_provider_kling_avatar.kling.config import KlingConfig
-    from airflow_provider_kling_avatar.kling.model import (
+    from airflow_provider_kling_avatar.kling.models import (
         AvatarRequest,
         EndpointName,
         ImageToVideoRequest,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         VideoRequest,
         VideoTask,
     )
-    from airflow_provider_kling_avatar.kling.preparation import Prepared
+    from airflow_provider_kling_avatar.kling.submission.request import Prepared
 
 
 class KlingAvatarHook(BaseHook):
@@ -186,7 +186,7 @@ class KlingAvatarHook(BaseHook):
         :raises InvalidRequestError: names the field, the rule and the remedy.
         :raises UnsupportedError: this API has no text-to-speech; the message names those that have.
         """
-        from airflow_provider_kling_avatar.kling.preparation import speech_body
+        from airflow_provider_kling_avatar.kling.submission.request import speech_body
 
         dialect = self.config.dialect
         body = speech_body(request, dialect)
@@ -205,8 +205,8 @@ class KlingAvatarHook(BaseHook):
         :param transcode_audio: re-encode a voice that is too large or of a format that is not taken.
         :raises InvalidRequestError: names the field, the rule and the remedy.
         """
-        from airflow_provider_kling_avatar.kling.landing.reach import Reach
-        from airflow_provider_kling_avatar.kling.preparation import prepare
+        from airflow_provider_kling_avatar.kling.download.ssrf import Reach
+        from airflow_provider_kling_avatar.kling.submission.request import prepare
 
         return prepare(
             request,
@@ -219,7 +219,7 @@ class KlingAvatarHook(BaseHook):
         )
 
     def _submit(self, request: VideoRequest, *, validate: bool) -> VideoTask:
-        from airflow_provider_kling_avatar.kling.submission import submit_once
+        from airflow_provider_kling_avatar.kling.submission.submit import submit_once
 
         return submit_once(self.get_conn(), self.prepare(request, validate=validate))
 

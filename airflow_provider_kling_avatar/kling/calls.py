@@ -12,15 +12,6 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from airflow_provider_kling_avatar.kling.dialects.answer import VENDOR_SAYS, Answer, asked_for, read_json
-from airflow_provider_kling_avatar.kling.dialects.codes import KLING_HAS_NO_SUCH_THING, KLING_REFUSES_A_VALUE
-from airflow_provider_kling_avatar.kling.dialects.envelope import (
-    read_created,
-    read_speech,
-    read_task,
-    read_task_list,
-)
-from airflow_provider_kling_avatar.kling.dialects.page import Page, read_page, says_again
 from airflow_provider_kling_avatar.kling.errors import (
     Accepted,
     ConnectionFailedError,
@@ -33,12 +24,24 @@ from airflow_provider_kling_avatar.kling.errors import (
     UnreadableAnswerError,
 )
 from airflow_provider_kling_avatar.kling.redact import public_url
+from airflow_provider_kling_avatar.kling.responses.error_codes import (
+    KLING_HAS_NO_SUCH_THING,
+    KLING_REFUSES_A_VALUE,
+)
+from airflow_provider_kling_avatar.kling.responses.errors import VENDOR_SAYS, Answer, asked_for, read_json
+from airflow_provider_kling_avatar.kling.responses.page import Page, read_page, says_again
+from airflow_provider_kling_avatar.kling.responses.tasks import (
+    read_created,
+    read_speech,
+    read_task,
+    read_task_list,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from airflow_provider_kling_avatar.kling.config import KlingConfig
-    from airflow_provider_kling_avatar.kling.model import EndpointName, Speech, VideoTask
+    from airflow_provider_kling_avatar.kling.models import EndpointName, Speech, VideoTask
 
 T = TypeVar("T")
 

@@ -29,7 +29,6 @@ from airflow_provider_kling_avatar.kling.calls import (
     missing_is_certain,
     route_is_right,
 )
-from airflow_provider_kling_avatar.kling.dialects.answer import Answer
 from airflow_provider_kling_avatar.kling.errors import (
     AuthenticationError,
     InvalidRequestError,
@@ -42,7 +41,8 @@ from airflow_provider_kling_avatar.kling.errors import (
     WrongRouteError,
     bare,
 )
-from airflow_provider_kling_avatar.kling.model import VideoTask
+from airflow_provider_kling_avatar.kling.models import VideoTask
+from airflow_provider_kling_avatar.kling.responses.errors import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,8 +54,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_kling_avatar.kling.auth import Credentials
     from airflow_provider_kling_avatar.kling.config import KlingConfig
-    from airflow_provider_kling_avatar.kling.dialects.page import Page
-    from airflow_provider_kling_avatar.kling.model import EndpointName, Speech
+    from airflow_provider_kling_avatar.kling.models import EndpointName, Speech
+    from airflow_provider_kling_avatar.kling.responses.page import Page
     from airflow_provider_kling_avatar.kling.transport import Session
 
 log = logging.getLogger(__name__)
@@ -523,7 +523,7 @@ def _written(body: Mapping[str, Any] | None) -> tuple[dict[str, str], bytes | No
     """Return what goes on the wire for a body, and the headers that say so."""
     if body is None:
         return {}, None
-    from airflow_provider_kling_avatar.kling.media.payload import to_json
+    from airflow_provider_kling_avatar.kling.media.encode import to_json
 
     try:
         return {"Content-Type": "application/json"}, to_json(body)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from airflow_provider_kling_avatar.kling.auth import BearerKey, Credentials, SignedKey
 from airflow_provider_kling_avatar.kling.dialects import DIALECTS, Dialect
 from airflow_provider_kling_avatar.kling.errors import ConfigurationError, bare
-from airflow_provider_kling_avatar.kling.money import PriceTable, decimal_of, list_prices, own_prices
+from airflow_provider_kling_avatar.kling.pricing import PriceTable, decimal_of, list_prices, own_prices
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping

@@ -1,7 +1,7 @@
 """
 What all Kling operators share: fields that render without being shown, and the one submission over all tries.
 
-Knows Airflow's context and how to wait for a free slot. How a clip is found again is decided in `kling.recovery`.
+Knows Airflow's context and how to wait for a free slot. `kling.submission` decides how a clip is found again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_kling_avatar import metrics
-from airflow_provider_kling_avatar.announcing import LineageMixin, uri_of
 from airflow_provider_kling_avatar.compat import (
     BaseOperator,
     is_asked_anew,
@@ -21,17 +20,18 @@ from airflow_provider_kling_avatar.compat import (
     own_xcom,
     round_of,
 )
+from airflow_provider_kling_avatar.completion import interval, push, push_link, seconds
 from airflow_provider_kling_avatar.exceptions import airflow_errors
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook, open_storage
 from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, KlingError
-from airflow_provider_kling_avatar.kling.identity import Work
-from airflow_provider_kling_avatar.kling.state import leave_mark, load, note_delivery
+from airflow_provider_kling_avatar.kling.submission.identity import Work
+from airflow_provider_kling_avatar.kling.submission.state import leave_mark, load, note_delivery
+from airflow_provider_kling_avatar.lineage import LineageMixin, uri_of
 from airflow_provider_kling_avatar.links.kling_avatar import LINK_XCOM_KEY, KlingTaskLink
-from airflow_provider_kling_avatar.memory import memory_of
-from airflow_provider_kling_avatar.outcome import interval, push, push_link, seconds
-from airflow_provider_kling_avatar.rendering import hide, reveal
-from airflow_provider_kling_avatar.scripts import EXTENSIONS, FIELDS, names_file, source_of, words_of
-from airflow_provider_kling_avatar.slots import DEFAULT_SLOT_TIMEOUT, Queueing, is_not_now, slot_trigger
+from airflow_provider_kling_avatar.masking import hide, reveal
+from airflow_provider_kling_avatar.queueing import DEFAULT_SLOT_TIMEOUT, Queueing, is_not_now, slot_trigger
+from airflow_provider_kling_avatar.state_store import memory_of
+from airflow_provider_kling_avatar.text_files import EXTENSIONS, FIELDS, names_file, source_of, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,21 +41,21 @@ if TYPE_CHECKING:
     import jinja2
     from airflow.providers.common.compat.sdk import Context, RetryPolicy
 
-    from airflow_provider_kling_avatar.kling.model import (
+    from airflow_provider_kling_avatar.cost_limits import Spending
+    from airflow_provider_kling_avatar.kling.models import (
         AvatarRequest,
         EndpointName,
         ImageToVideoRequest,
         VideoRequest,
     )
-    from airflow_provider_kling_avatar.kling.preparation import Prepared
-    from airflow_provider_kling_avatar.kling.recovery import (
+    from airflow_provider_kling_avatar.kling.submission.recovery import (
         OnChangedInput,
         OnRerun,
         OnUnknownSubmission,
     )
-    from airflow_provider_kling_avatar.kling.state import Memory
-    from airflow_provider_kling_avatar.kling.submission import Approval, Submission, Submitter
-    from airflow_provider_kling_avatar.spending import Spending
+    from airflow_provider_kling_avatar.kling.submission.request import Prepared
+    from airflow_provider_kling_avatar.kling.submission.state import Memory
+    from airflow_provider_kling_avatar.kling.submission.submit import Approval, Submission, Submitter
 
 SPEECH_XCOM_KEY = "kling_speech"
 """Where a try leaves the audio id of its text while it waits for a slot, so that it is not spoken again."""
@@ -269,7 +269,7 @@ class KlingSubmitOperator(KlingOperator):
         :raises KlingError: nothing was sent, or nobody can say whether the vendor took it.
         :raises TaskDeferred: the account is full.
         """
-        from airflow_provider_kling_avatar.spending import Spending, cap, declared_length
+        from airflow_provider_kling_avatar.cost_limits import Spending, cap, declared_length
 
         seconds("slot_timeout", self.slot_timeout)  # wrong ones are said before anything is paid
         interval(self.poll_interval)
@@ -368,9 +368,9 @@ class KlingSubmitOperator(KlingOperator):
         queueing: Queueing | None,
         spending: Spending,
     ) -> Submitter:
-        from airflow_provider_kling_avatar.kling.recovery import Policies, Try
-        from airflow_provider_kling_avatar.kling.submission import Submitter
-        from airflow_provider_kling_avatar.spending import told_estimate
+        from airflow_provider_kling_avatar.cost_limits import told_estimate
+        from airflow_provider_kling_avatar.kling.submission.recovery import Policies, Try
+        from airflow_provider_kling_avatar.kling.submission.submit import Submitter
 
         retries = self.retries or 0
         return Submitter(

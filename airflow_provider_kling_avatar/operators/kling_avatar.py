@@ -10,24 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow_provider_kling_avatar.compat import note_deferral, own_xcom, round_of
-from airflow_provider_kling_avatar.exceptions import airflow_errors
-from airflow_provider_kling_avatar.kling.errors import KlingError
-from airflow_provider_kling_avatar.kling.model import (
-    AvatarRequest,
-    ImageToVideoRequest,
-    SpeechRequest,
-)
-from airflow_provider_kling_avatar.kling.polling import Finished, Watch
-from airflow_provider_kling_avatar.kling.waiting import wait_for_task
-from airflow_provider_kling_avatar.memory import memory_of
-from airflow_provider_kling_avatar.operators.base import (
-    PAID_FOR_XCOM_KEY,
-    SUBMIT_REQUEST_XCOM_KEY,
-    KlingOperator,
-    KlingSubmitOperator,
-    work_of,
-)
-from airflow_provider_kling_avatar.outcome import (
+from airflow_provider_kling_avatar.completion import (
     DEFAULT_MAX_FAILED_POLLS,
     DEFAULT_TIMEOUT,
     Order,
@@ -43,7 +26,24 @@ from airflow_provider_kling_avatar.outcome import (
     tell_spans,
     trigger_for,
 )
-from airflow_provider_kling_avatar.slots import failed_for_want_of_slot
+from airflow_provider_kling_avatar.exceptions import airflow_errors
+from airflow_provider_kling_avatar.kling.errors import KlingError
+from airflow_provider_kling_avatar.kling.models import (
+    AvatarRequest,
+    ImageToVideoRequest,
+    SpeechRequest,
+)
+from airflow_provider_kling_avatar.kling.polling.decide import Finished, Watch
+from airflow_provider_kling_avatar.kling.polling.wait import wait_for_task
+from airflow_provider_kling_avatar.operators.base import (
+    PAID_FOR_XCOM_KEY,
+    SUBMIT_REQUEST_XCOM_KEY,
+    KlingOperator,
+    KlingSubmitOperator,
+    work_of,
+)
+from airflow_provider_kling_avatar.queueing import failed_for_want_of_slot
+from airflow_provider_kling_avatar.state_store import memory_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,16 +51,16 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_kling_avatar.cost_limits import Spending
     from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
-    from airflow_provider_kling_avatar.kling.model import EndpointName, VideoTask
-    from airflow_provider_kling_avatar.kling.polling import Budget
-    from airflow_provider_kling_avatar.kling.recovery import OnRerun
-    from airflow_provider_kling_avatar.kling.speaking import Speaker
-    from airflow_provider_kling_avatar.kling.submission import Approval
+    from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
+    from airflow_provider_kling_avatar.kling.polling.decide import Budget
+    from airflow_provider_kling_avatar.kling.submission.recovery import OnRerun
+    from airflow_provider_kling_avatar.kling.submission.speech import Speaker
+    from airflow_provider_kling_avatar.kling.submission.submit import Approval
     from airflow_provider_kling_avatar.landing import Landing, OnExisting
-    from airflow_provider_kling_avatar.results import VideoManifest
-    from airflow_provider_kling_avatar.slots import Queueing
-    from airflow_provider_kling_avatar.spending import Spending
+    from airflow_provider_kling_avatar.manifest import VideoManifest
+    from airflow_provider_kling_avatar.queueing import Queueing
 
 AVATAR_FIELDS = AvatarRequest.names()
 IMAGE_TO_VIDEO_FIELDS = ImageToVideoRequest.names()
@@ -270,7 +270,7 @@ class KlingTextToSpeechOperator(KlingOperator):
 
     def execute(self, context: Context) -> str:
         """Speak the text, or find what an earlier try spoke; return the audio id."""
-        from airflow_provider_kling_avatar.kling.speaking import length_problem
+        from airflow_provider_kling_avatar.kling.submission.speech import length_problem
 
         with airflow_errors():
             request = SpeechRequest.from_fields(**self.request_values())
@@ -304,7 +304,7 @@ class KlingTextToSpeechOperator(KlingOperator):
         return spoken.audio_id
 
     def _speaker(self, context: Context, hook: KlingAvatarHook) -> Speaker:
-        from airflow_provider_kling_avatar.kling.speaking import Speaker
+        from airflow_provider_kling_avatar.kling.submission.speech import Speaker
 
         work = work_of(context, self.kling_conn_id)
         return Speaker(
@@ -452,7 +452,7 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
         finished: Finished,
         task: VideoTask | None,
     ) -> VideoManifest:
-        from airflow_provider_kling_avatar.spending import told_estimate
+        from airflow_provider_kling_avatar.cost_limits import told_estimate
 
         # Of what was paid for, perhaps by an earlier try: by now the inputs may be others.
         paid_for = own_xcom(context, PAID_FOR_XCOM_KEY) or {"mode": self._mode(hook), **self._places()}

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kling_avatar import metrics
-from airflow_provider_kling_avatar.announcing import LineageMixin, announce_file
 from airflow_provider_kling_avatar.compat import BaseOperator, known_arguments
 from airflow_provider_kling_avatar.exceptions import airflow_errors, as_final
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
@@ -16,14 +15,15 @@ from airflow_provider_kling_avatar.kling.errors import (
     InvalidRequestError,
     TaskTimeoutError,
 )
-from airflow_provider_kling_avatar.kling.polling import Budget, Finished, Verdict, decide, error_of
+from airflow_provider_kling_avatar.kling.polling.decide import Budget, Finished, Verdict, decide, error_of
+from airflow_provider_kling_avatar.lineage import LineageMixin, announce_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.providers.common.compat.sdk import Context, RetryPolicy
 
-    from airflow_provider_kling_avatar.kling.model import EndpointName, VideoTask
+    from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
     from airflow_provider_kling_avatar.landing import OnExisting
 
 

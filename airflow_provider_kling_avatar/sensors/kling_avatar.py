@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kling_avatar import metrics
-from airflow_provider_kling_avatar.announcing import LineageMixin
 from airflow_provider_kling_avatar.compat import (
     AirflowFailException,
     AirflowSensorTimeout,
@@ -22,13 +21,7 @@ from airflow_provider_kling_avatar.compat import (
     known_arguments,
     note_deferral,
 )
-from airflow_provider_kling_avatar.exceptions import as_final
-from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
-from airflow_provider_kling_avatar.kling.errors import ConfigurationError, InvalidRequestError, KlingError
-from airflow_provider_kling_avatar.kling.pace import SINGLE_SECONDS
-from airflow_provider_kling_avatar.kling.polling import Finished, Verdict, Watch, error_of
-from airflow_provider_kling_avatar.links.kling_avatar import KlingTaskLink
-from airflow_provider_kling_avatar.outcome import (
+from airflow_provider_kling_avatar.completion import (
     DEFAULT_MAX_FAILED_POLLS,
     DEFAULT_TIMEOUT,
     Order,
@@ -42,6 +35,13 @@ from airflow_provider_kling_avatar.outcome import (
     tell_spans,
     trigger_for,
 )
+from airflow_provider_kling_avatar.exceptions import as_final
+from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
+from airflow_provider_kling_avatar.kling.errors import ConfigurationError, InvalidRequestError, KlingError
+from airflow_provider_kling_avatar.kling.polling.backoff import SINGLE_SECONDS
+from airflow_provider_kling_avatar.kling.polling.decide import Finished, Verdict, Watch, error_of
+from airflow_provider_kling_avatar.lineage import LineageMixin
+from airflow_provider_kling_avatar.links.kling_avatar import KlingTaskLink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,10 +49,10 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context, RetryPolicy
 
-    from airflow_provider_kling_avatar.kling.model import EndpointName, VideoTask
-    from airflow_provider_kling_avatar.kling.polling import Budget
+    from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
+    from airflow_provider_kling_avatar.kling.polling.decide import Budget
     from airflow_provider_kling_avatar.landing import Landing, OnExisting
-    from airflow_provider_kling_avatar.results import VideoManifest
+    from airflow_provider_kling_avatar.manifest import VideoManifest
 
 
 class KlingAvatarSensor(LineageMixin, BaseSensorOperator):

@@ -13,15 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kling_avatar.compat import SETTLE_SECONDS, BaseTrigger, TriggerEvent
 from airflow_provider_kling_avatar.kling.errors import KlingError
-from airflow_provider_kling_avatar.kling.pace import SINGLE_SECONDS, pause_after
-from airflow_provider_kling_avatar.kling.polling import HEARTBEAT_SECONDS, Budget, Finished, Watch, tenths
+from airflow_provider_kling_avatar.kling.polling.backoff import SINGLE_SECONDS, pause_after
+from airflow_provider_kling_avatar.kling.polling.decide import (
+    HEARTBEAT_SECONDS,
+    Budget,
+    Finished,
+    Watch,
+    tenths,
+)
 from airflow_provider_kling_avatar.triggers.accounts import account_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from airflow_provider_kling_avatar.kling.model import EndpointName, VideoTask
-    from airflow_provider_kling_avatar.kling.polling import Decision
+    from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
+    from airflow_provider_kling_avatar.kling.polling.decide import Decision
     from airflow_provider_kling_avatar.kling.watcher import Account, Seat
 
     Typical = Callable[[], float | None]

@@ -1,8 +1,8 @@
 """
 Waits in the triggerer for a free slot of a full account. Only lists tasks: nothing in here can create one or pay.
 
-All who wait for one account in one triggerer share a room (`kling.slots`), whose view is that of those who wait for
-clips of the same account (`kling.watcher`).
+All who wait for one account in one triggerer share a queue (`kling.polling.slot_queue`), whose view is that of those
+who wait for clips of the same account (`kling.watcher`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from airflow_provider_kling_avatar.triggers.accounts import account_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from airflow_provider_kling_avatar.kling.model import EndpointName
-    from airflow_provider_kling_avatar.kling.slots import Place, Room
+    from airflow_provider_kling_avatar.kling.models import EndpointName
+    from airflow_provider_kling_avatar.kling.polling.slot_queue import Place, Room
     from airflow_provider_kling_avatar.kling.watcher import Account
 
 ROOM, TIMEOUT = "room", "timeout"

@@ -24,7 +24,7 @@ import pytest
 from PIL import Image
 
 from airflow_provider_kling_avatar.kling.client import KlingClient
-from airflow_provider_kling_avatar.kling.submission import Submitter
+from airflow_provider_kling_avatar.kling.submission.submit import Submitter
 from airflow_provider_kling_avatar.simulator.server import SimulatorServer
 from airflow_provider_kling_avatar.simulator.settings import SimulatorSettings
 

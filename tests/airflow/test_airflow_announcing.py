@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import pytest
 
 from airflow_provider_kling_avatar import metrics
-from airflow_provider_kling_avatar.announcing import dataset_name, uri_of
 from airflow_provider_kling_avatar.kling import errors
+from airflow_provider_kling_avatar.lineage import dataset_name, uri_of
 from airflow_provider_kling_avatar.operators.kling_avatar import KlingAvatarOperator
 from airflow_provider_kling_avatar.sensors.kling_avatar import KlingAvatarSensor
 

@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import DAG, AirflowFailException
 
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
 from airflow_provider_kling_avatar.kling import errors
-from airflow_provider_kling_avatar.kling.model import AvatarRequest
+from airflow_provider_kling_avatar.kling.models import AvatarRequest
 from airflow_provider_kling_avatar.operators.kling_video_download import KlingVideoDownloadOperator
 
 

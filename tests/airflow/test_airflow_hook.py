@@ -16,7 +16,7 @@ from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook, op
 from airflow_provider_kling_avatar.kling import errors
 from airflow_provider_kling_avatar.kling.auth import BearerKey, SignedKey
 from airflow_provider_kling_avatar.kling.dialects import DIALECTS
-from airflow_provider_kling_avatar.kling.model import AvatarRequest, ImageToVideoRequest, SpeechRequest
+from airflow_provider_kling_avatar.kling.models import AvatarRequest, ImageToVideoRequest, SpeechRequest
 from airflow_provider_kling_avatar.simulator.settings import (
     DEFAULT_ACCESS_KEY,
     DEFAULT_SECRET_KEY,

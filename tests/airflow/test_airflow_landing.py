@@ -23,6 +23,7 @@ import s3_kit
 from airflow_provider_kling_avatar import landing as landing_module
 from airflow_provider_kling_avatar.exceptions import airflow_errors
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
+from airflow_provider_kling_avatar.kling.download.http import MAX_BYTES
 from airflow_provider_kling_avatar.kling.errors import (
     AuthenticationError,
     DamagedVideoError,
@@ -35,8 +36,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     OutputPathError,
     StorageError,
 )
-from airflow_provider_kling_avatar.kling.landing.fetch import MAX_BYTES
-from airflow_provider_kling_avatar.kling.model import AvatarRequest
+from airflow_provider_kling_avatar.kling.models import AvatarRequest
 from airflow_provider_kling_avatar.landing import Landing
 
 NUMBERS = itertools.count()
@@ -479,7 +479,7 @@ def test_no_right_to_write_is_a_permanent_error_that_names_the_path(tmp_path, ho
     def refuse(*arguments, **options):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("airflow_provider_kling_avatar.places.partial_file", refuse)
+    monkeypatch.setattr("airflow_provider_kling_avatar.storage.partial_file", refuse)
 
     with pytest.raises(OutputPathError, match=r"clip\.mp4: no right"):
         land(tmp_path / "clip.mp4", hook, clip)
@@ -495,7 +495,7 @@ def test_a_full_disk_leaves_nothing_and_may_pass(where, request, tmp_path, hook,
         with open("/dev/full", "w+b", buffering=0) as file:  # noqa: PTH123
             yield file, Path("/dev/full")
 
-    monkeypatch.setattr("airflow_provider_kling_avatar.places.partial_file", full)
+    monkeypatch.setattr("airflow_provider_kling_avatar.storage.partial_file", full)
 
     with pytest.raises(StorageError, match=r"output_path.*the disk is full") as raised:
         land(place, hook, clip)
@@ -577,7 +577,7 @@ def test_an_upload_that_fails_midway_leaves_no_object(bucket, hook, large_clip, 
 
 def test_a_storage_that_would_show_half_a_file_gets_it_beside_and_moved(bucket, hook, clip, monkeypatch):
     """Here S3 is taken for one of those whose uploads go through fsspec's file object."""
-    monkeypatch.setattr("airflow_provider_kling_avatar.places._parameters_of_put", lambda fs: None)
+    monkeypatch.setattr("airflow_provider_kling_avatar.storage._parameters_of_put", lambda fs: None)
 
     land(bucket.uri("clip.mp4"), hook, clip)
 
@@ -591,7 +591,7 @@ def test_what_failed_beside_is_taken_away_again(bucket, hook, clip, monkeypatch)
     async def refuse(self, *arguments, **options):
         raise ConnectionResetError("the line is dead")
 
-    monkeypatch.setattr("airflow_provider_kling_avatar.places._parameters_of_put", lambda fs: None)
+    monkeypatch.setattr("airflow_provider_kling_avatar.storage._parameters_of_put", lambda fs: None)
     monkeypatch.setattr(s3fs.S3FileSystem, "_cp_file", refuse)
 
     with pytest.raises(StorageError):
@@ -735,7 +735,7 @@ def test_a_storage_server_that_dies_leaves_an_error_that_passes(monkeypatch, hoo
 
 KILLED = """
     import sys, time
-    from airflow_provider_kling_avatar.kling.landing import fetch
+    from airflow_provider_kling_avatar.kling.download import http as fetch
     from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
     from airflow_provider_kling_avatar.landing import Landing
 

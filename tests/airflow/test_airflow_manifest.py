@@ -13,9 +13,9 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 from jsonschema import Draft202012Validator, ValidationError
 
 from airflow_provider_kling_avatar.kling import errors
-from airflow_provider_kling_avatar.kling.waiting import wait_for_task
+from airflow_provider_kling_avatar.kling.polling.wait import wait_for_task
+from airflow_provider_kling_avatar.manifest import MANIFEST_SCHEMA, VideoManifest, manifest_schema
 from airflow_provider_kling_avatar.operators.kling_avatar import KlingAvatarOperator
-from airflow_provider_kling_avatar.results import MANIFEST_SCHEMA, VideoManifest, manifest_schema
 from airflow_provider_kling_avatar.sensors.kling_avatar import KlingAvatarSensor
 from airflow_provider_kling_avatar.simulator.settings import DEFAULT_API_KEY
 

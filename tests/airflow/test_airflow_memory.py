@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_kling_avatar.kling import errors
-from airflow_provider_kling_avatar.kling.identity import Work
-from airflow_provider_kling_avatar.memory import FileMemory
+from airflow_provider_kling_avatar.kling.submission.identity import Work
 from airflow_provider_kling_avatar.operators.kling_avatar import KlingAvatarSubmitOperator
+from airflow_provider_kling_avatar.state_store import FileMemory
 
 WORK = Work("news", "clip", "manual__1", -1, "kling_avatar_default")
 

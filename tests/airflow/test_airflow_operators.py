@@ -18,14 +18,14 @@ from jsonschema import Draft202012Validator
 from airflow_provider_kling_avatar.exceptions import airflow_errors, as_final
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
 from airflow_provider_kling_avatar.kling import errors
-from airflow_provider_kling_avatar.kling.waiting import wait_for_task
+from airflow_provider_kling_avatar.kling.polling.wait import wait_for_task
+from airflow_provider_kling_avatar.manifest import manifest_schema
 from airflow_provider_kling_avatar.operators.kling_avatar import (
     KlingAvatarOperator,
     KlingAvatarSubmitOperator,
     KlingImageToVideoSubmitOperator,
     KlingTextToSpeechOperator,
 )
-from airflow_provider_kling_avatar.results import manifest_schema
 from airflow_provider_kling_avatar.triggers.kling_avatar import KlingAvatarTrigger
 
 AVATAR = "/v1/videos/avatar/image2video"

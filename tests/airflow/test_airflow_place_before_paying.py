@@ -11,17 +11,17 @@ import pytest
 import s3_kit
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
+from airflow_provider_kling_avatar.completion import collect
 from airflow_provider_kling_avatar.decorators.kling_avatar import KlingAvatarDecoratedOperator
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
 from airflow_provider_kling_avatar.kling import errors
-from airflow_provider_kling_avatar.kling.polling import Finished, Verdict
+from airflow_provider_kling_avatar.kling.polling.decide import Finished, Verdict
 from airflow_provider_kling_avatar.landing import Landing
 from airflow_provider_kling_avatar.operators.kling_avatar import (
     KlingAvatarOperator,
     KlingAvatarSubmitOperator,
 )
 from airflow_provider_kling_avatar.operators.kling_video_download import KlingVideoDownloadOperator
-from airflow_provider_kling_avatar.outcome import collect
 from airflow_provider_kling_avatar.sensors.kling_avatar import KlingAvatarSensor
 
 OTHER = b"a clip of somebody else"

@@ -16,7 +16,7 @@ try:
 except ImportError:
     from airflow.io.store import attach
 
-from airflow_provider_kling_avatar import slots
+from airflow_provider_kling_avatar import queueing as slots
 from airflow_provider_kling_avatar.kling import errors as e
 from airflow_provider_kling_avatar.operators.kling_avatar import (
     KlingAvatarOperator,

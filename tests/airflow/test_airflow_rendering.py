@@ -15,13 +15,13 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowException
 from airflow.serialization.helpers import serialize_template_field
 
+from airflow_provider_kling_avatar.masking import Hidden, hide, reveal
 from airflow_provider_kling_avatar.operators.kling_avatar import (
     KlingAvatarOperator,
     KlingAvatarSubmitOperator,
     KlingImageToVideoSubmitOperator,
     KlingTextToSpeechOperator,
 )
-from airflow_provider_kling_avatar.rendering import Hidden, hide, reveal
 from airflow_provider_kling_avatar.sensors.kling_avatar import KlingAvatarSensor
 
 OPERATORS = [

@@ -18,13 +18,13 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
 from airflow_provider_kling_avatar.kling import errors
-from airflow_provider_kling_avatar.kling.model import AvatarRequest, ImageToVideoRequest
+from airflow_provider_kling_avatar.kling.models import AvatarRequest, ImageToVideoRequest
+from airflow_provider_kling_avatar.manifest import manifest_schema
 from airflow_provider_kling_avatar.operators.kling_avatar import (
     KlingAvatarOperator,
     KlingAvatarSubmitOperator,
     KlingImageToVideoSubmitOperator,
 )
-from airflow_provider_kling_avatar.results import manifest_schema
 from airflow_provider_kling_avatar.sensors.kling_avatar import KlingAvatarSensor
 
 AIRFLOW_2 = airflow_version.startswith("2.")

@@ -12,11 +12,12 @@ from types import SimpleNamespace
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_kling_avatar import slots as operator_slots
+from airflow_provider_kling_avatar import queueing as operator_slots
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
-from airflow_provider_kling_avatar.kling import pace, slots
 from airflow_provider_kling_avatar.kling.errors import NoFreeSlotError
-from airflow_provider_kling_avatar.kling.model import AvatarRequest, ImageToVideoRequest
+from airflow_provider_kling_avatar.kling.models import AvatarRequest, ImageToVideoRequest
+from airflow_provider_kling_avatar.kling.polling import backoff as pace
+from airflow_provider_kling_avatar.kling.polling import slot_queue as slots
 from airflow_provider_kling_avatar.operators import base as operator_base
 from airflow_provider_kling_avatar.operators.kling_avatar import KlingAvatarSubmitOperator
 from airflow_provider_kling_avatar.simulator.settings import DEFAULT_API_KEY

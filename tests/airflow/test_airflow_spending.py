@@ -9,14 +9,14 @@ from decimal import Decimal
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
+from airflow_provider_kling_avatar.cost_limits import cost_of, told_estimate
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
 from airflow_provider_kling_avatar.kling.errors import CostLimitError, InvalidRequestError
-from airflow_provider_kling_avatar.kling.money import Cost
+from airflow_provider_kling_avatar.kling.pricing import Cost
 from airflow_provider_kling_avatar.operators.kling_avatar import (
     KlingAvatarSubmitOperator,
     KlingImageToVideoSubmitOperator,
 )
-from airflow_provider_kling_avatar.spending import cost_of, told_estimate
 
 NEWS = {"text": "Good evening and welcome to the news.", "voice_id": "reader_en_m-v1"}
 OWN = {"avatar.std": "0.05", "currency": "EUR"}
@@ -174,7 +174,7 @@ def test_a_refusal_leaves_no_trace_that_looks_like_a_clip(submit, make_context, 
 
 def test_the_row_that_does_not_fit_into_the_run_is_refused(submit, context, ledger, monkeypatch):
     siblings = [{"place": row, "amount": "0.14", "stage": "granted"} for row in (0, 1)]
-    monkeypatch.setattr("airflow_provider_kling_avatar.spending.xcoms_of_all_rows", lambda *_: siblings)
+    monkeypatch.setattr("airflow_provider_kling_avatar.cost_limits.xcoms_of_all_rows", lambda *_: siblings)
     context["ti"].map_index = 2
 
     with pytest.raises(CostLimitError, match=r"0\.28 of max_cost_per_run 0\.3 are spoken for"):

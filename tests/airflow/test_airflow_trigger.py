@@ -14,8 +14,8 @@ import warnings
 import pytest
 
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
-from airflow_provider_kling_avatar.kling import polling
-from airflow_provider_kling_avatar.kling.model import AvatarRequest, ImageToVideoRequest
+from airflow_provider_kling_avatar.kling.models import AvatarRequest, ImageToVideoRequest
+from airflow_provider_kling_avatar.kling.polling import decide as polling
 from airflow_provider_kling_avatar.kling.watcher.singles import Singles
 from airflow_provider_kling_avatar.simulator.settings import (
     DEFAULT_ACCESS_KEY,

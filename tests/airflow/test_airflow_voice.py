@@ -16,7 +16,7 @@ from airflow.serialization.helpers import serialize_template_field
 from moto.server import ThreadedMotoServer
 
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
-from airflow_provider_kling_avatar.kling.model import AvatarRequest
+from airflow_provider_kling_avatar.kling.models import AvatarRequest
 from airflow_provider_kling_avatar.operators.kling_avatar import (
     KlingAvatarOperator,
     KlingAvatarSubmitOperator,

@@ -18,7 +18,8 @@ from watcher_kit import (
     verdicts,
 )
 
-from airflow_provider_kling_avatar.kling import pace, polling
+from airflow_provider_kling_avatar.kling.polling import backoff as pace
+from airflow_provider_kling_avatar.kling.polling import decide as polling
 
 
 @pytest.fixture(autouse=True)

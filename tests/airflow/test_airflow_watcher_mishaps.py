@@ -19,7 +19,7 @@ from watcher_kit import (
     verdicts,
 )
 
-from airflow_provider_kling_avatar.kling import pace
+from airflow_provider_kling_avatar.kling.polling import backoff as pace
 
 
 @pytest.fixture(autouse=True)

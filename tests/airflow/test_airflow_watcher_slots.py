@@ -21,7 +21,8 @@ from watcher_kit import (
     verdicts,
 )
 
-from airflow_provider_kling_avatar.kling import pace, slots
+from airflow_provider_kling_avatar.kling.polling import backoff as pace
+from airflow_provider_kling_avatar.kling.polling import slot_queue as slots
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from watcher_kit import (
 )
 
 from airflow_provider_kling_avatar.hooks import kling_avatar
-from airflow_provider_kling_avatar.kling import pace
+from airflow_provider_kling_avatar.kling.polling import backoff as pace
 from airflow_provider_kling_avatar.simulator.server import SimulatorServer
 from airflow_provider_kling_avatar.simulator.settings import SimulatorSettings
 

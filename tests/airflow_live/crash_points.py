@@ -175,7 +175,7 @@ def arm_landing() -> None:
     """Put the points of the landing where they belong."""
     from aiobotocore.client import AioBaseClient
 
-    from airflow_provider_kling_avatar.kling.landing.fetch import _Transfer
+    from airflow_provider_kling_avatar.kling.download.http import _Transfer
     from airflow_provider_kling_avatar.landing import Landing
 
     def uploads(_: object, operation: str, *__: object) -> bool:

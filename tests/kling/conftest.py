@@ -14,8 +14,8 @@ from PIL import Image
 
 from airflow_provider_kling_avatar.kling.client import AsyncKlingClient, KlingClient
 from airflow_provider_kling_avatar.kling.config import KlingConfig
-from airflow_provider_kling_avatar.kling.model import AvatarRequest
-from airflow_provider_kling_avatar.kling.preparation import prepare
+from airflow_provider_kling_avatar.kling.models import AvatarRequest
+from airflow_provider_kling_avatar.kling.submission.request import prepare
 from airflow_provider_kling_avatar.simulator.server import SimulatorServer
 from airflow_provider_kling_avatar.simulator.settings import SimulatorSettings
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from airflow_provider_kling_avatar.kling.identity import Work
-from airflow_provider_kling_avatar.kling.recovery import Policies, Try
-from airflow_provider_kling_avatar.kling.state import leave_mark
-from airflow_provider_kling_avatar.kling.submission import Submitter
+from airflow_provider_kling_avatar.kling.submission.identity import Work
+from airflow_provider_kling_avatar.kling.submission.recovery import Policies, Try
+from airflow_provider_kling_avatar.kling.submission.state import leave_mark
+from airflow_provider_kling_avatar.kling.submission.submit import Submitter
 
 WORK = Work(dag_id="news", task_id="clip", run_id="manual__2026", map_index=-1, account="kling_default")
 

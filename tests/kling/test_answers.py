@@ -13,15 +13,15 @@ from rich.pretty import pretty_repr
 from airflow_provider_kling_avatar.kling import errors as e
 from airflow_provider_kling_avatar.kling.auth import SignedKey
 from airflow_provider_kling_avatar.kling.client import AsyncKlingClient, explain_connection
-from airflow_provider_kling_avatar.kling.dialects.answer import Answer, read_json
-from airflow_provider_kling_avatar.kling.dialects.envelope import (
+from airflow_provider_kling_avatar.kling.errors import Accepted
+from airflow_provider_kling_avatar.kling.models import TaskState, Video
+from airflow_provider_kling_avatar.kling.responses.errors import Answer, read_json
+from airflow_provider_kling_avatar.kling.responses.tasks import (
     STATES,
     read_speech,
     read_task,
     read_task_list,
 )
-from airflow_provider_kling_avatar.kling.errors import Accepted
-from airflow_provider_kling_avatar.kling.model import TaskState, Video
 from airflow_provider_kling_avatar.simulator.settings import DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY
 
 NO, MAYBE = Accepted.NO, Accepted.MAYBE

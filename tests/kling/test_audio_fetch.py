@@ -11,16 +11,16 @@ from fake_vendor import FakeVendor, Reply
 from network_kit import raw_server
 from requests import Response
 
+from airflow_provider_kling_avatar.kling.download.ssrf import Reach
 from airflow_provider_kling_avatar.kling.errors import (
     ConnectionFailedError,
     InvalidRequestError,
     LandingError,
     MediaError,
 )
-from airflow_provider_kling_avatar.kling.landing.reach import Reach
 from airflow_provider_kling_avatar.kling.media import fetch_url, sources
-from airflow_provider_kling_avatar.kling.model import AvatarRequest
-from airflow_provider_kling_avatar.kling.preparation import prepare
+from airflow_provider_kling_avatar.kling.models import AvatarRequest
+from airflow_provider_kling_avatar.kling.submission.request import prepare
 
 MIB = 2**20
 ELSEWHERE = Reach("https://api.example.com")

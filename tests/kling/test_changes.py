@@ -10,8 +10,8 @@ from desk import WORK, Notebook
 from fake_vendor import Reply
 
 from airflow_provider_kling_avatar.kling import errors as e
-from airflow_provider_kling_avatar.kling.model import TaskState
-from airflow_provider_kling_avatar.kling.state import load, note_delivery
+from airflow_provider_kling_avatar.kling.models import TaskState
+from airflow_provider_kling_avatar.kling.submission.state import load, note_delivery
 from airflow_provider_kling_avatar.simulator.server import SimulatorServer
 from airflow_provider_kling_avatar.simulator.settings import Account, SimulatorSettings
 

@@ -30,9 +30,9 @@ from chaos_fates import (
 from chaos_strategies import Naive, Ours
 
 from airflow_provider_kling_avatar.kling.errors import Accepted, KlingError
-from airflow_provider_kling_avatar.kling.recovery import Recovery
-from airflow_provider_kling_avatar.kling.state import Account
-from airflow_provider_kling_avatar.kling.submission import Submitter
+from airflow_provider_kling_avatar.kling.submission.recovery import Recovery
+from airflow_provider_kling_avatar.kling.submission.state import Account
+from airflow_provider_kling_avatar.kling.submission.submit import Submitter
 
 SEEDS = range(100)
 MEMORIES = pytest.mark.parametrize("remembers", [True, False], ids=["memory", "no memory"])

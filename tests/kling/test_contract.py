@@ -23,14 +23,14 @@ from airflow_provider_kling_avatar.kling.errors import (
     MediaError,
     UnsupportedError,
 )
-from airflow_provider_kling_avatar.kling.model import (
+from airflow_provider_kling_avatar.kling.models import (
     ENDPOINT_NAMES,
     AvatarRequest,
     ImageToVideoRequest,
     SpeechRequest,
     TaskState,
 )
-from airflow_provider_kling_avatar.kling.preparation import prepare, speech_body
+from airflow_provider_kling_avatar.kling.submission.request import prepare, speech_body
 
 FACE, VOICE, MASK = (
     "https://pictures.test/face.png",

@@ -8,15 +8,15 @@ import socket
 import pytest
 from film_server import FilmServer, film
 
+from airflow_provider_kling_avatar.kling.download.http import ATTEMPTS, Clip
+from airflow_provider_kling_avatar.kling.download.same import SMALL, is_same, pieces_of
+from airflow_provider_kling_avatar.kling.download.ssrf import Reach, is_public
 from airflow_provider_kling_avatar.kling.errors import (
     DamagedVideoError,
     DownloadError,
     ForbiddenAddressError,
     VideoTooLargeError,
 )
-from airflow_provider_kling_avatar.kling.landing.fetch import ATTEMPTS, Clip
-from airflow_provider_kling_avatar.kling.landing.reach import Reach, is_public
-from airflow_provider_kling_avatar.kling.landing.same import SMALL, is_same, pieces_of
 
 CONTENT = film(size=3_000_000)
 SECRET = "sig=S3CR3T"

@@ -9,7 +9,7 @@ from film_server import FTYP, box, film, index, long_box
 from PIL import Image
 
 from airflow_provider_kling_avatar.kling.errors import DamagedVideoError
-from airflow_provider_kling_avatar.kling.landing.mp4 import DURATION_TOLERANCE, check_film
+from airflow_provider_kling_avatar.kling.media.mp4 import DURATION_TOLERANCE, check_film
 from airflow_provider_kling_avatar.simulator.video import Film, render
 
 MDAT = box(b"mdat", bytes(500))

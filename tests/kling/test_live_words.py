@@ -9,11 +9,11 @@ from fake_vendor import Reply
 
 from airflow_provider_kling_avatar.kling import errors as e
 from airflow_provider_kling_avatar.kling.client import explain_connection
-from airflow_provider_kling_avatar.kling.dialects.answer import Answer
-from airflow_provider_kling_avatar.kling.dialects.envelope import read_speech, read_task
 from airflow_provider_kling_avatar.kling.errors import Accepted
-from airflow_provider_kling_avatar.kling.model import TaskState
-from airflow_provider_kling_avatar.kling.polling import Finished, Verdict, error_of
+from airflow_provider_kling_avatar.kling.models import TaskState
+from airflow_provider_kling_avatar.kling.polling.decide import Finished, Verdict, error_of
+from airflow_provider_kling_avatar.kling.responses.errors import Answer
+from airflow_provider_kling_avatar.kling.responses.tasks import read_speech, read_task
 
 NAME = "news-clip-0a1b-0"
 BODY = {"image": "https://pictures.test/face.png", "audio_id": "1", "mode": "std"}

@@ -8,8 +8,8 @@ import pytest
 import urllib3
 from film_server import FilmServer, film
 
-from airflow_provider_kling_avatar.kling.landing.fetch import Clip
-from airflow_provider_kling_avatar.kling.landing.reach import Reach
+from airflow_provider_kling_avatar.kling.download.http import Clip
+from airflow_provider_kling_avatar.kling.download.ssrf import Reach
 from airflow_provider_kling_avatar.kling.log_filter import hidden_links
 
 SECRET = "S3CR3T"

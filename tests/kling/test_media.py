@@ -25,8 +25,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from airflow_provider_kling_avatar.kling.dialects import DIALECTS
+from airflow_provider_kling_avatar.kling.download.ssrf import Reach
 from airflow_provider_kling_avatar.kling.errors import ConnectionFailedError, MediaError
-from airflow_provider_kling_avatar.kling.landing.reach import Reach
 from airflow_provider_kling_avatar.kling.media import (
     AudioInfo,
     ImageInfo,

@@ -10,10 +10,9 @@ import pytest
 
 from airflow_provider_kling_avatar.kling.config import KlingConfig
 from airflow_provider_kling_avatar.kling.dialects import DIALECTS
-from airflow_provider_kling_avatar.kling.dialects.deductions import Deducted, read_deductions
 from airflow_provider_kling_avatar.kling.errors import ConfigurationError
-from airflow_provider_kling_avatar.kling.model import TaskState, VideoTask
-from airflow_provider_kling_avatar.kling.money import (
+from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
+from airflow_provider_kling_avatar.kling.pricing import (
     Cost,
     PriceTable,
     actual_cost,
@@ -24,6 +23,7 @@ from airflow_provider_kling_avatar.kling.money import (
     measured,
     own_prices,
 )
+from airflow_provider_kling_avatar.kling.responses.deductions import Deducted, read_deductions
 
 D = Decimal
 

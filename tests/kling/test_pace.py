@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_kling_avatar.kling import pace
 from airflow_provider_kling_avatar.kling.errors import (
     ConnectionLostError,
     NotFoundError,
@@ -15,8 +14,14 @@ from airflow_provider_kling_avatar.kling.errors import (
     UnsupportedError,
     WrongRouteError,
 )
-from airflow_provider_kling_avatar.kling.model import TaskState, VideoTask
-from airflow_provider_kling_avatar.kling.pace import Listing, RenderTimes, pause_after, pause_until_ready
+from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
+from airflow_provider_kling_avatar.kling.polling import backoff as pace
+from airflow_provider_kling_avatar.kling.polling.backoff import (
+    Listing,
+    RenderTimes,
+    pause_after,
+    pause_until_ready,
+)
 
 NOW = 1_795_252_475.5
 

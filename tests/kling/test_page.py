@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from test_properties import JSON
 
 from airflow_provider_kling_avatar.kling import errors as e
-from airflow_provider_kling_avatar.kling.dialects.answer import Answer
-from airflow_provider_kling_avatar.kling.dialects.envelope import STATES, read_task, read_task_list
-from airflow_provider_kling_avatar.kling.dialects.page import (
+from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
+from airflow_provider_kling_avatar.kling.responses.errors import Answer
+from airflow_provider_kling_avatar.kling.responses.page import (
     OddPage,
     PlainPage,
     read_page,
     says_again,
     unfinished,
 )
-from airflow_provider_kling_avatar.kling.model import TaskState, VideoTask
+from airflow_provider_kling_avatar.kling.responses.tasks import STATES, read_task, read_task_list
 
 VIDEO = {"videos": [{"id": "v", "url": "https://cdn.test/clip.mp4", "duration": "5.1"}]}
 

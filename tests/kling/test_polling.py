@@ -20,8 +20,8 @@ from airflow_provider_kling_avatar.kling.errors import (
     TaskTimeoutError,
     UnavailableError,
 )
-from airflow_provider_kling_avatar.kling.model import TaskState, Video, VideoTask
-from airflow_provider_kling_avatar.kling.polling import (
+from airflow_provider_kling_avatar.kling.models import TaskState, Video, VideoTask
+from airflow_provider_kling_avatar.kling.polling.decide import (
     HEARTBEAT_SECONDS,
     Budget,
     Finished,
@@ -31,7 +31,7 @@ from airflow_provider_kling_avatar.kling.polling import (
     decide,
     error_of,
 )
-from airflow_provider_kling_avatar.kling.waiting import wait_for_task
+from airflow_provider_kling_avatar.kling.polling.wait import wait_for_task
 
 BUDGET = Budget(deadline=1000.0, poll_interval=10.0, max_failed_polls=3)
 

@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_kling_avatar.kling.auth import SignedKey
-from airflow_provider_kling_avatar.kling.dialects.answer import Answer, read_json
-from airflow_provider_kling_avatar.kling.dialects.envelope import read_speech, read_task, read_task_list
 from airflow_provider_kling_avatar.kling.errors import KlingError
-from airflow_provider_kling_avatar.kling.identity import Work, fingerprint
-from airflow_provider_kling_avatar.kling.model import Speech, VideoTask
+from airflow_provider_kling_avatar.kling.models import Speech, VideoTask
 from airflow_provider_kling_avatar.kling.redact import MAX_TEXT, public_url, redact, shown
+from airflow_provider_kling_avatar.kling.responses.errors import Answer, read_json
+from airflow_provider_kling_avatar.kling.responses.tasks import read_speech, read_task, read_task_list
+from airflow_provider_kling_avatar.kling.submission.identity import Work, fingerprint
 
 KEY, SIGNATURE, TOKEN = (
     "sk-0123456789abcdefghij",

@@ -8,8 +8,8 @@ import pytest
 from desk import WORK, Notebook
 
 from airflow_provider_kling_avatar.kling import errors as e
-from airflow_provider_kling_avatar.kling.model import TaskState
-from airflow_provider_kling_avatar.kling.recovery import (
+from airflow_provider_kling_avatar.kling.models import TaskState
+from airflow_provider_kling_avatar.kling.submission.recovery import (
     Attach,
     Collect,
     Policies,

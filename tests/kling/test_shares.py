@@ -10,9 +10,9 @@ from decimal import Decimal
 
 import pytest
 
-from airflow_provider_kling_avatar.kling import shares
+from airflow_provider_kling_avatar.kling import run_budget as shares
 from airflow_provider_kling_avatar.kling.errors import CostLimitError, CostUndecidedError
-from airflow_provider_kling_avatar.kling.shares import Share, claim
+from airflow_provider_kling_avatar.kling.run_budget import Share, claim
 
 D = Decimal
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_kling_avatar.kling.errors import KlingError
-from airflow_provider_kling_avatar.kling.model import TaskState, VideoTask
-from airflow_provider_kling_avatar.kling.slots import (
+from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
+from airflow_provider_kling_avatar.kling.polling.slot_queue import (
     BLIND_PAUSES,
     GRACE_SECONDS,
     PAGE_SIZE,

@@ -9,11 +9,11 @@ from desk import WORK, Desk
 from fake_vendor import Reply
 
 from airflow_provider_kling_avatar.kling import errors as e
-from airflow_provider_kling_avatar.kling.model import AvatarRequest, ImageToVideoRequest, TaskState
-from airflow_provider_kling_avatar.kling.preparation import prepare
-from airflow_provider_kling_avatar.kling.recovery import MAX_NUMBERS
-from airflow_provider_kling_avatar.kling.state import leave_mark
-from airflow_provider_kling_avatar.kling.submission import submit_once
+from airflow_provider_kling_avatar.kling.models import AvatarRequest, ImageToVideoRequest, TaskState
+from airflow_provider_kling_avatar.kling.submission.recovery import MAX_NUMBERS
+from airflow_provider_kling_avatar.kling.submission.request import prepare
+from airflow_provider_kling_avatar.kling.submission.state import leave_mark
+from airflow_provider_kling_avatar.kling.submission.submit import submit_once
 from airflow_provider_kling_avatar.simulator.server import SimulatorServer
 from airflow_provider_kling_avatar.simulator.settings import SimulatorSettings
 

@@ -15,11 +15,11 @@ from rich.traceback import Traceback
 from airflow_provider_kling_avatar.kling import errors as e
 from airflow_provider_kling_avatar.kling.auth import SignedKey
 from airflow_provider_kling_avatar.kling.client import AsyncKlingClient, KlingClient
-from airflow_provider_kling_avatar.kling.landing.fetch import Clip
-from airflow_provider_kling_avatar.kling.landing.reach import Reach
+from airflow_provider_kling_avatar.kling.download.http import Clip
+from airflow_provider_kling_avatar.kling.download.ssrf import Reach
 from airflow_provider_kling_avatar.kling.media import Payload
-from airflow_provider_kling_avatar.kling.model import AvatarRequest
-from airflow_provider_kling_avatar.kling.preparation import prepare
+from airflow_provider_kling_avatar.kling.models import AvatarRequest
+from airflow_provider_kling_avatar.kling.submission.request import prepare
 
 HERE = str(Path(__file__).parent)
 KEY = "sk-0123456789abcdefghij"

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from airflow_provider_kling_avatar.kling import errors as e
 from airflow_provider_kling_avatar.kling import media
 from airflow_provider_kling_avatar.kling.dialects import DIALECTS
-from airflow_provider_kling_avatar.kling.identity import fingerprint
-from airflow_provider_kling_avatar.kling.media import transcoding
-from airflow_provider_kling_avatar.kling.model import AvatarRequest
-from airflow_provider_kling_avatar.kling.preparation import prepare
-from airflow_provider_kling_avatar.kling.speaking import AUDIO_ID_SECONDS, check_age
+from airflow_provider_kling_avatar.kling.media import transcode as transcoding
+from airflow_provider_kling_avatar.kling.models import AvatarRequest
+from airflow_provider_kling_avatar.kling.submission.identity import fingerprint
+from airflow_provider_kling_avatar.kling.submission.request import prepare
+from airflow_provider_kling_avatar.kling.submission.speech import AUDIO_ID_SECONDS, check_age
 
 TEXT = {"audio": None, "text": "Good morning, here is the news of the day.", "voice_id": "oversea_male1"}
 SPEAKERS = ("kling", "cometapi", "relay")

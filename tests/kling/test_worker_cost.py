@@ -20,8 +20,8 @@ from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 from PIL import Image, ImageFile
 
 from airflow_provider_kling_avatar.kling.media import Payload, to_json
-from airflow_provider_kling_avatar.kling.model import AvatarRequest
-from airflow_provider_kling_avatar.kling.preparation import prepare
+from airflow_provider_kling_avatar.kling.models import AvatarRequest
+from airflow_provider_kling_avatar.kling.submission.request import prepare
 
 MIB = 2**20
 SOUND = "https://sounds.test/voice.mp3"
@@ -278,9 +278,9 @@ client = KlingClient(config)
 """
 ASK = "client.get_task('t-1')"
 SUBMIT = """
-from airflow_provider_kling_avatar.kling.model import AvatarRequest
-from airflow_provider_kling_avatar.kling.preparation import prepare
-from airflow_provider_kling_avatar.kling.submission import submit_once
+from airflow_provider_kling_avatar.kling.models import AvatarRequest
+from airflow_provider_kling_avatar.kling.submission.request import prepare
+from airflow_provider_kling_avatar.kling.submission.submit import submit_once
 
 request = AvatarRequest(image=sys.argv[2], audio="https://sounds.test/voice.mp3")
 submit_once(client, prepare(request, config.dialect))

@@ -22,7 +22,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     InvalidRequestError,
     UnsupportedError,
 )
-from airflow_provider_kling_avatar.kling.model import (
+from airflow_provider_kling_avatar.kling.models import (
     AnyRequest,
     AvatarRequest,
     EndpointName,

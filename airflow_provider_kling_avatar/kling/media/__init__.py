@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_kling_avatar.kling.errors import MediaError
 from airflow_provider_kling_avatar.kling.media.audio import measure_audio
-from airflow_provider_kling_avatar.kling.media.image import measure_image
-from airflow_provider_kling_avatar.kling.media.payload import (
+from airflow_provider_kling_avatar.kling.media.encode import (
     Payload,
     SignedUrl,
     Transcoded,
     digested,
     to_json,
 )
+from airflow_provider_kling_avatar.kling.media.image import measure_image
 from airflow_provider_kling_avatar.kling.media.rules import (
     AudioInfo,
     ImageInfo,
@@ -153,7 +153,7 @@ def _sound(
     transcode: bool,
 ) -> PreparedMedia:
     """Read a voice; re-encode it where that was asked for and is needed, offer it where it would help."""
-    from airflow_provider_kling_avatar.kling.media import transcoding
+    from airflow_provider_kling_avatar.kling.media import transcode as transcoding
 
     if not transcode:
         with transcoding.offered():

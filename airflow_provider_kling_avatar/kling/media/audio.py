@@ -18,8 +18,8 @@ from typing import Final, TypeAlias
 
 from airflow_provider_kling_avatar.kling.errors import MediaError
 from airflow_provider_kling_avatar.kling.media.boxes import BrokenBoxError, CutOffError, boxes, movie_seconds
-from airflow_provider_kling_avatar.kling.media.lookalikes import looks_like
 from airflow_provider_kling_avatar.kling.media.rules import AudioInfo
+from airflow_provider_kling_avatar.kling.media.sniff import looks_like
 
 _REMEDY = "save it as MP3, WAV, M4A or AAC"
 

@@ -32,7 +32,7 @@ from airflow_provider_kling_avatar.kling.redact import shown as _shown
 if TYPE_CHECKING:
     import requests
 
-    from airflow_provider_kling_avatar.kling.landing.reach import Reach
+    from airflow_provider_kling_avatar.kling.download.ssrf import Reach
 
 Opener: TypeAlias = Callable[[str], BinaryIO]
 """Opens a storage URI (``s3://``, ``gs://``) for reading; comes from the caller, who holds the credentials."""
@@ -239,7 +239,7 @@ def fetch_url(
     :raises MediaError: the URL is wrong, leads where it must not, or holds too large a file.
     :raises ConnectionFailedError: its host cannot be reached or has trouble: trying again may help.
     """
-    from airflow_provider_kling_avatar.kling.landing.reach import Reach, open_session, open_url
+    from airflow_provider_kling_avatar.kling.download.ssrf import Reach, open_session, open_url
 
     reach = reach or Reach("")
     headers = {"Accept-Encoding": "identity"}

@@ -12,7 +12,7 @@ from airflow_provider_kling_avatar.kling.watcher.board import Board
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.config import KlingConfig
-    from airflow_provider_kling_avatar.kling.model import EndpointName
+    from airflow_provider_kling_avatar.kling.models import EndpointName
 
 MOST_IN_FLIGHT = 100
 """Requests of one account at a time."""

@@ -13,18 +13,18 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from airflow_provider_kling_avatar.kling import pace
-from airflow_provider_kling_avatar.kling.dialects.page import is_thin
 from airflow_provider_kling_avatar.kling.errors import AuthenticationError, KlingError
-from airflow_provider_kling_avatar.kling.slots import Room
+from airflow_provider_kling_avatar.kling.polling import backoff as pace
+from airflow_provider_kling_avatar.kling.polling.slot_queue import Room
+from airflow_provider_kling_avatar.kling.responses.page import is_thin
 from airflow_provider_kling_avatar.kling.watcher.alarms import TURN, Alarms
 from airflow_provider_kling_avatar.kling.watcher.lister import Lister
 from airflow_provider_kling_avatar.kling.watcher.seats import Seat, Watched
 from airflow_provider_kling_avatar.kling.watcher.singles import Singles
 
 if TYPE_CHECKING:
-    from airflow_provider_kling_avatar.kling.model import EndpointName, VideoTask
-    from airflow_provider_kling_avatar.kling.slots import Place
+    from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
+    from airflow_provider_kling_avatar.kling.polling.slot_queue import Place
     from airflow_provider_kling_avatar.kling.watcher.account import Account
 
 log = logging.getLogger("airflow_provider_kling_avatar.kling.watcher")

@@ -13,9 +13,6 @@ import time
 from math import inf
 from typing import TYPE_CHECKING
 
-from airflow_provider_kling_avatar.kling import pace
-from airflow_provider_kling_avatar.kling.dialects.envelope import STATES
-from airflow_provider_kling_avatar.kling.dialects.page import unfinished
 from airflow_provider_kling_avatar.kling.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -23,13 +20,16 @@ from airflow_provider_kling_avatar.kling.errors import (
     KlingError,
     RateLimitedError,
 )
-from airflow_provider_kling_avatar.kling.model import TaskState
-from airflow_provider_kling_avatar.kling.slots import PAGE_SIZE
+from airflow_provider_kling_avatar.kling.models import TaskState
+from airflow_provider_kling_avatar.kling.polling import backoff as pace
+from airflow_provider_kling_avatar.kling.polling.slot_queue import PAGE_SIZE
+from airflow_provider_kling_avatar.kling.responses.page import unfinished
+from airflow_provider_kling_avatar.kling.responses.tasks import STATES
 from airflow_provider_kling_avatar.kling.watcher.alarms import TURN
 from airflow_provider_kling_avatar.kling.watcher.singles import LONGEST_QUIET_SECONDS, wait_for
 
 if TYPE_CHECKING:
-    from airflow_provider_kling_avatar.kling.dialects.page import Page
+    from airflow_provider_kling_avatar.kling.responses.page import Page
     from airflow_provider_kling_avatar.kling.watcher.board import Board
 
 log = logging.getLogger("airflow_provider_kling_avatar.kling.watcher")

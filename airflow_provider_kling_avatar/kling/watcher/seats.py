@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.errors import KlingError
-    from airflow_provider_kling_avatar.kling.model import VideoTask
+    from airflow_provider_kling_avatar.kling.models import VideoTask
     from airflow_provider_kling_avatar.kling.watcher.alarms import Alarms
     from airflow_provider_kling_avatar.kling.watcher.singles import Singles
 

@@ -16,10 +16,11 @@ from itertools import count
 from math import inf
 from typing import TYPE_CHECKING
 
-from airflow_provider_kling_avatar.kling import pace, polling
-from airflow_provider_kling_avatar.kling.dialects.page import is_thin
 from airflow_provider_kling_avatar.kling.errors import ConnectionLostError, KlingError, RateLimitedError
-from airflow_provider_kling_avatar.kling.model import VideoTask
+from airflow_provider_kling_avatar.kling.models import VideoTask
+from airflow_provider_kling_avatar.kling.polling import backoff as pace
+from airflow_provider_kling_avatar.kling.polling import decide as polling
+from airflow_provider_kling_avatar.kling.responses.page import is_thin
 from airflow_provider_kling_avatar.kling.watcher.alarms import TURN
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from airflow_provider_kling_avatar.kling.errors import CostLimitError, CostUndecidedError
-from airflow_provider_kling_avatar.kling.money import decimal_of, plain, shown
+from airflow_provider_kling_avatar.kling.pricing import decimal_of, plain, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -25,8 +25,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     UnaskableSubmissionError,
     UnknownSubmissionError,
 )
-from airflow_provider_kling_avatar.kling.preparation import speech_body
-from airflow_provider_kling_avatar.kling.recovery import (
+from airflow_provider_kling_avatar.kling.submission.recovery import (
     CANNOT_BE_ASKED,
     NAMESAKE,
     Attach,
@@ -37,22 +36,23 @@ from airflow_provider_kling_avatar.kling.recovery import (
     Submit,
     Try,
 )
-from airflow_provider_kling_avatar.kling.speaking import (
+from airflow_provider_kling_avatar.kling.submission.request import speech_body
+from airflow_provider_kling_avatar.kling.submission.speech import (
     Spoken,
     check_age,
     earlier_speech,
     length_problem,
     speak,
 )
-from airflow_provider_kling_avatar.kling.state import Memory, Record, load, save
+from airflow_provider_kling_avatar.kling.submission.state import Memory, Record, load, save
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from airflow_provider_kling_avatar.kling.client import KlingClient
-    from airflow_provider_kling_avatar.kling.identity import Work
-    from airflow_provider_kling_avatar.kling.model import VideoTask
-    from airflow_provider_kling_avatar.kling.preparation import Prepared
+    from airflow_provider_kling_avatar.kling.models import VideoTask
+    from airflow_provider_kling_avatar.kling.submission.identity import Work
+    from airflow_provider_kling_avatar.kling.submission.request import Prepared
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from airflow_provider_kling_avatar.kling.polling import tenths
+from airflow_provider_kling_avatar.kling.polling.decide import tenths
 
 if TYPE_CHECKING:
-    from airflow_provider_kling_avatar.kling.model import Video, VideoTask
-    from airflow_provider_kling_avatar.kling.polling import Finished
+    from airflow_provider_kling_avatar.kling.models import Video, VideoTask
+    from airflow_provider_kling_avatar.kling.polling.decide import Finished
     from airflow_provider_kling_avatar.landing import Landed
 
 MANIFEST_SCHEMA = "kling-avatar-manifest/1"

@@ -22,7 +22,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     TaskRejectedError,
     TaskTimeoutError,
 )
-from airflow_provider_kling_avatar.kling.model import TaskState, VideoTask
+from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable

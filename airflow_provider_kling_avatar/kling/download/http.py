@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 import urllib3
 
+from airflow_provider_kling_avatar.kling.download.ssrf import Reach, open_session, open_url
 from airflow_provider_kling_avatar.kling.errors import (
     DamagedVideoError,
     DownloadError,
     VideoTooLargeError,
     bare,
 )
-from airflow_provider_kling_avatar.kling.landing.reach import Reach, open_session, open_url
 from airflow_provider_kling_avatar.kling.redact import redact, shown
 
 if TYPE_CHECKING:

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, StateUnavailableError
-from airflow_provider_kling_avatar.kling.identity import fingerprint
-from airflow_provider_kling_avatar.kling.recovery import OnRerun, Policies
-from airflow_provider_kling_avatar.kling.state import Account
+from airflow_provider_kling_avatar.kling.submission.identity import fingerprint
+from airflow_provider_kling_avatar.kling.submission.recovery import OnRerun, Policies
+from airflow_provider_kling_avatar.kling.submission.state import Account
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.client import KlingClient
     from airflow_provider_kling_avatar.kling.dialects import Dialect
-    from airflow_provider_kling_avatar.kling.identity import Work
-    from airflow_provider_kling_avatar.kling.state import Memory, Record
+    from airflow_provider_kling_avatar.kling.submission.identity import Work
+    from airflow_provider_kling_avatar.kling.submission.state import Memory, Record
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from airflow_provider_kling_avatar.kling.dialects.answer import (
+from airflow_provider_kling_avatar.kling.errors import NotFoundError, RefusedError, UnreadableAnswerError
+from airflow_provider_kling_avatar.kling.models import Speech, TaskState, Video, VideoTask
+from airflow_provider_kling_avatar.kling.redact import redact
+from airflow_provider_kling_avatar.kling.responses.deductions import read_deductions
+from airflow_provider_kling_avatar.kling.responses.error_codes import (
+    KLING_CODES,
+    KLING_HAS_NO_SUCH_THING,
+    code_of_reason,
+)
+from airflow_provider_kling_avatar.kling.responses.errors import (
     OK_CODES,
     Answer,
     asked_for,
@@ -22,13 +31,7 @@ from airflow_provider_kling_avatar.kling.dialects.answer import (
     request_id_of,
     unreadable,
 )
-from airflow_provider_kling_avatar.kling.dialects.codes import (
-    KLING_CODES,
-    KLING_HAS_NO_SUCH_THING,
-    code_of_reason,
-)
-from airflow_provider_kling_avatar.kling.dialects.deductions import read_deductions
-from airflow_provider_kling_avatar.kling.dialects.values import (
+from airflow_provider_kling_avatar.kling.responses.values import (
     as_name,
     as_number,
     as_seconds,
@@ -39,14 +42,11 @@ from airflow_provider_kling_avatar.kling.dialects.values import (
     first,
     normal,
 )
-from airflow_provider_kling_avatar.kling.errors import NotFoundError, RefusedError, UnreadableAnswerError
-from airflow_provider_kling_avatar.kling.model import Speech, TaskState, Video, VideoTask
-from airflow_provider_kling_avatar.kling.redact import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from airflow_provider_kling_avatar.kling.dialects.values import Json
+    from airflow_provider_kling_avatar.kling.responses.values import Json
 
 T = TypeVar("T")
 

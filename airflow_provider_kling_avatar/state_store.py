@@ -1,7 +1,7 @@
 """
 Where a submission is noted down so that later tries find it: Airflow's task state store, or a file of the user's.
 
-Knows stores and what they raise. What is noted, and what follows from it, is decided in `kling.recovery`.
+Knows stores and what they raise. What is noted, and what follows from it, is decided in `kling.submission.recovery`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     StateUnavailableError,
 )
 from airflow_provider_kling_avatar.kling.redact import redact
-from airflow_provider_kling_avatar.places import LocalPlace, place_of
+from airflow_provider_kling_avatar.storage import LocalPlace, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_kling_avatar.compat import StateStore
-    from airflow_provider_kling_avatar.kling.identity import Work
-    from airflow_provider_kling_avatar.kling.state import Memory
+    from airflow_provider_kling_avatar.kling.submission.identity import Work
+    from airflow_provider_kling_avatar.kling.submission.state import Memory
 
 SUBMISSION_KEY = "kling_submission"
 """What a memory is of, unless told otherwise."""

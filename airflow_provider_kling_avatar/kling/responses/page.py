@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from airflow_provider_kling_avatar.kling.dialects.answer import Answer, read_json, unreadable
-from airflow_provider_kling_avatar.kling.dialects.envelope import STATES, read_record, record_id, rows_of
-from airflow_provider_kling_avatar.kling.dialects.values import as_seconds, as_url
-from airflow_provider_kling_avatar.kling.model import TaskState, Video, VideoTask
+from airflow_provider_kling_avatar.kling.models import TaskState, Video, VideoTask
+from airflow_provider_kling_avatar.kling.responses.errors import Answer, read_json, unreadable
+from airflow_provider_kling_avatar.kling.responses.tasks import STATES, read_record, record_id, rows_of
+from airflow_provider_kling_avatar.kling.responses.values import as_seconds, as_url
 
 if TYPE_CHECKING:
-    from airflow_provider_kling_avatar.kling.dialects.values import Json
+    from airflow_provider_kling_avatar.kling.responses.values import Json
 
 
 class Page(Protocol):

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_kling_avatar.kling import media
 from airflow_provider_kling_avatar.kling.dialects.base import ENDPOINT_OF
 from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, KlingError, MediaError, bare
-from airflow_provider_kling_avatar.kling.identity import fingerprint
-from airflow_provider_kling_avatar.kling.model import (
+from airflow_provider_kling_avatar.kling.models import (
     AvatarRequest,
     EndpointName,
     ImageToVideoRequest,
@@ -22,15 +21,16 @@ from airflow_provider_kling_avatar.kling.model import (
     VideoRequest,
     is_absent,
 )
-from airflow_provider_kling_avatar.kling.speaking import given_speech, length_problem
+from airflow_provider_kling_avatar.kling.submission.identity import fingerprint
+from airflow_provider_kling_avatar.kling.submission.speech import given_speech, length_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from airflow_provider_kling_avatar.kling.dialects import Dialect
-    from airflow_provider_kling_avatar.kling.identity import Fingerprint
-    from airflow_provider_kling_avatar.kling.landing.reach import Reach
-    from airflow_provider_kling_avatar.kling.speaking import Spoken
+    from airflow_provider_kling_avatar.kling.download.ssrf import Reach
+    from airflow_provider_kling_avatar.kling.submission.identity import Fingerprint
+    from airflow_provider_kling_avatar.kling.submission.speech import Spoken
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ import logging
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_provider_kling_avatar.kling.dialects.values import as_text, at, dicts
-from airflow_provider_kling_avatar.kling.money import decimal_of, plain
+from airflow_provider_kling_avatar.kling.pricing import decimal_of, plain
+from airflow_provider_kling_avatar.kling.responses.values import as_text, at, dicts
 
 if TYPE_CHECKING:
-    from airflow_provider_kling_avatar.kling.dialects.values import Json
+    from airflow_provider_kling_avatar.kling.responses.values import Json
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from airflow_provider_kling_avatar.kling.landing.fetch import Clip
+    from airflow_provider_kling_avatar.kling.download.http import Clip
     from airflow_provider_kling_avatar.kling.media.boxes import Reader
 
 SMALL: Final = 8 << 20

@@ -7,12 +7,12 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from airflow_provider_kling_avatar.kling.errors import KlingError
-from airflow_provider_kling_avatar.kling.polling import Budget, Finished, Watch
+from airflow_provider_kling_avatar.kling.polling.decide import Budget, Finished, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_kling_avatar.kling.model import VideoTask
+    from airflow_provider_kling_avatar.kling.models import VideoTask
 
 
 class Log(Protocol):

@@ -14,21 +14,6 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_kling_avatar.kling.dialects.codes import (
-    KLING_CODES,
-    KLING_HAS_NO_SUCH_THING,
-    KLING_REFUSES_A_VALUE,
-    SLUGS,
-    meaning_of,
-)
-from airflow_provider_kling_avatar.kling.dialects.values import (
-    as_name,
-    as_number,
-    as_text,
-    at,
-    first,
-    read_json_text,
-)
 from airflow_provider_kling_avatar.kling.errors import (
     Accepted,
     InvalidRequestError,
@@ -38,11 +23,26 @@ from airflow_provider_kling_avatar.kling.errors import (
     WrongRouteError,
 )
 from airflow_provider_kling_avatar.kling.redact import public_url, redact
+from airflow_provider_kling_avatar.kling.responses.error_codes import (
+    KLING_CODES,
+    KLING_HAS_NO_SUCH_THING,
+    KLING_REFUSES_A_VALUE,
+    SLUGS,
+    meaning_of,
+)
+from airflow_provider_kling_avatar.kling.responses.values import (
+    as_name,
+    as_number,
+    as_text,
+    at,
+    first,
+    read_json_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from airflow_provider_kling_avatar.kling.dialects.values import Json
+    from airflow_provider_kling_avatar.kling.responses.values import Json
 
 OK_CODES = frozenset({"", "0", "200", "success", "succeed", "ok", "none"})
 """What `code` says when all is well: 0 at Kling, "success" at new-api, 200 at others."""

@@ -20,7 +20,7 @@ from airflow_provider_kling_avatar.kling.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_provider_kling_avatar.kling.model import EndpointName, VideoTask
+    from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
 
 TABLE = Path(__file__).with_name("prices.json")
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from airflow_provider_kling_avatar.compat import ObjectStoragePath
+from airflow_provider_kling_avatar.kling.download.tempfiles import partial_file
 from airflow_provider_kling_avatar.kling.errors import KlingError, LandingError, OutputPathError, StorageError
-from airflow_provider_kling_avatar.kling.landing.partial import partial_file
 from airflow_provider_kling_avatar.kling.redact import redact, shown
 
 if TYPE_CHECKING:

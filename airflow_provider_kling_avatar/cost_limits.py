@@ -1,7 +1,7 @@
 """
 What a task may spend: the estimate before it pays, the limit of a clip, and that of all rows of a mapped task.
 
-Knows operators, connections and XCom. Prices are in `kling.money`, how rows share a budget in `kling.shares`.
+Knows operators, connections and XCom. Prices are in `kling.pricing`, how rows share a budget in `kling.run_budget`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kling_avatar.compat import own_xcom, xcoms_of_all_rows
 from airflow_provider_kling_avatar.kling.errors import CostLimitError, InvalidRequestError, KlingError
-from airflow_provider_kling_avatar.kling.model import AvatarRequest, ImageToVideoRequest
-from airflow_provider_kling_avatar.kling.money import (
+from airflow_provider_kling_avatar.kling.models import AvatarRequest, ImageToVideoRequest
+from airflow_provider_kling_avatar.kling.pricing import (
     MODES,
     Cost,
     Estimate,
@@ -27,7 +27,7 @@ from airflow_provider_kling_avatar.kling.money import (
     plain,
     shown,
 )
-from airflow_provider_kling_avatar.kling.shares import Share, claim
+from airflow_provider_kling_avatar.kling.run_budget import Share, claim
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_kling_avatar.kling.config import KlingConfig
     from airflow_provider_kling_avatar.kling.dialects import Dialect
-    from airflow_provider_kling_avatar.kling.model import VideoRequest, VideoTask
-    from airflow_provider_kling_avatar.kling.preparation import Prepared
+    from airflow_provider_kling_avatar.kling.models import VideoRequest, VideoTask
+    from airflow_provider_kling_avatar.kling.submission.request import Prepared
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def declared_length(request: VideoRequest, dialect: Dialect) -> tuple[VideoReque
 
 class Spending:
     """
-    Approves what a task is about to pay for; see `kling.submission.Approval`.
+    Approves what a task is about to pay for; see `kling.submission.submit.Approval`.
 
     :param context: of the running task.
     :param config: the account.
@@ -135,7 +135,7 @@ class Spending:
         Let the clip be paid for, with the estimate logged and pushed.
 
         :raises CostLimitError: it may cost more than it may, or nobody can say.
-        :raises CostUndecidedError: other rows do not decide; see `kling.shares`.
+        :raises CostUndecidedError: other rows do not decide; see `kling.run_budget`.
         """
         expected = self.estimate(spoken_seconds)
         self._check_known(expected)
@@ -221,8 +221,8 @@ class Spending:
     def _fetched(self, url: str) -> Length | None:
         """Measure audio that only the vendor was to fetch: with a limit, its length matters to us too."""
         from airflow_provider_kling_avatar.kling import media
-        from airflow_provider_kling_avatar.kling.landing.reach import Reach
-        from airflow_provider_kling_avatar.kling.preparation import LONGEST_AUDIO_DOWNLOAD_BYTES
+        from airflow_provider_kling_avatar.kling.download.ssrf import Reach
+        from airflow_provider_kling_avatar.kling.submission.request import LONGEST_AUDIO_DOWNLOAD_BYTES
 
         if not url.lower().startswith(("http://", "https://")):
             return None
@@ -289,7 +289,7 @@ class Spending:
 
 
 class _Rows:
-    """The rows of this mapped task in this run, as a `kling.shares.Board`."""
+    """The rows of this mapped task in this run, as a `kling.run_budget.Board`."""
 
     def __init__(self, context: Context) -> None:
         self.context = context

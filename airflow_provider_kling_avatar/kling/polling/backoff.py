@@ -19,7 +19,7 @@ from airflow_provider_kling_avatar.kling.errors import (
 )
 
 if TYPE_CHECKING:
-    from airflow_provider_kling_avatar.kling.model import VideoTask
+    from airflow_provider_kling_avatar.kling.models import VideoTask
 
 LIST_SECONDS = 1.8
 """Between two looks at the list, for whoever does not say otherwise: one request answers for up to 500 tasks."""

@@ -26,14 +26,14 @@ from airflow_provider_kling_avatar.kling.errors import (
     UnknownSubmissionError,
     WrongRouteError,
 )
-from airflow_provider_kling_avatar.kling.model import TaskState, VideoTask
-from airflow_provider_kling_avatar.kling.polling import Finished, Verdict, error_of
-from airflow_provider_kling_avatar.kling.state import Account, Memory, Record, load
+from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
+from airflow_provider_kling_avatar.kling.polling.decide import Finished, Verdict, error_of
+from airflow_provider_kling_avatar.kling.submission.state import Account, Memory, Record, load
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.client import KlingClient
-    from airflow_provider_kling_avatar.kling.identity import Work
-    from airflow_provider_kling_avatar.kling.preparation import Prepared
+    from airflow_provider_kling_avatar.kling.submission.identity import Work
+    from airflow_provider_kling_avatar.kling.submission.request import Prepared
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from airflow_provider_kling_avatar.kling.errors import StateUnavailableError
-from airflow_provider_kling_avatar.kling.identity import Fingerprint
+from airflow_provider_kling_avatar.kling.submission.identity import Fingerprint
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.config import KlingConfig
-    from airflow_provider_kling_avatar.kling.identity import Work
+    from airflow_provider_kling_avatar.kling.submission.identity import Work
 
 VERSION = 1
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from airflow_provider_kling_avatar.announcing import announce
 from airflow_provider_kling_avatar.kling.errors import (
     CLIP_IS_SAFE,
     InvalidRequestError,
@@ -23,21 +22,29 @@ from airflow_provider_kling_avatar.kling.errors import (
     LandingError,
     TaskLostError,
 )
-from airflow_provider_kling_avatar.kling.pace import SINGLE_SECONDS
-from airflow_provider_kling_avatar.kling.polling import Budget, Finished, Verdict, decide, error_of, say_spans
+from airflow_provider_kling_avatar.kling.polling.backoff import SINGLE_SECONDS
+from airflow_provider_kling_avatar.kling.polling.decide import (
+    Budget,
+    Finished,
+    Verdict,
+    decide,
+    error_of,
+    say_spans,
+)
+from airflow_provider_kling_avatar.lineage import announce
 from airflow_provider_kling_avatar.links.kling_avatar import LINK_XCOM_KEY
-from airflow_provider_kling_avatar.results import Costs, VideoManifest, video_manifest
+from airflow_provider_kling_avatar.manifest import Costs, VideoManifest, video_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_kling_avatar.cost_limits import Spending
     from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
-    from airflow_provider_kling_avatar.kling.model import EndpointName, VideoTask
-    from airflow_provider_kling_avatar.kling.waiting import Log
+    from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
+    from airflow_provider_kling_avatar.kling.polling.wait import Log
     from airflow_provider_kling_avatar.landing import Landing, OnExisting
-    from airflow_provider_kling_avatar.spending import Spending
     from airflow_provider_kling_avatar.triggers.kling_avatar import KlingAvatarTrigger
 
 DEFAULT_TIMEOUT = 7200.0
@@ -256,7 +263,7 @@ def before_sending(*, is_unsent: bool) -> Iterator[None]:
 @dataclass(slots=True)
 class PlaceThenSpending:
     """
-    Asked before anything is paid; see `kling.submission.Approval`. A clip that could not land is not ordered.
+    Asked before anything is paid; see `kling.submission.submit.Approval`. A clip that could not land is not ordered.
 
     :param landing: refuses a place that holds another file.
     :param spending: the limits of cost.
@@ -282,7 +289,7 @@ class PlaceThenSpending:
         """
         Let a clip be paid for that has a place.
 
-        :param spoken_seconds: see `kling.submission.Approval`.
+        :param spoken_seconds: see `kling.submission.submit.Approval`.
         :raises OutputExistsError: it has none.
         """
         with before_sending(is_unsent=self.is_unsent):
@@ -345,8 +352,8 @@ def collect(
 
 def _costs(hook: KlingAvatarHook, task: VideoTask, told: Mapping[str, Any] | None) -> Costs:
     """Return what a task was thought to cost, if that is known here, and what it did, as far as the vendor says."""
-    from airflow_provider_kling_avatar.kling.money import plain, shown
-    from airflow_provider_kling_avatar.spending import cost_of
+    from airflow_provider_kling_avatar.cost_limits import cost_of
+    from airflow_provider_kling_avatar.kling.pricing import plain, shown
 
     actual = cost_of(task, hook.config)
     if actual is not None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from airflow_provider_kling_avatar.kling.client import KlingClient
-    from airflow_provider_kling_avatar.kling.model import EndpointName, VideoTask
+    from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
 
 PAGE_SIZE = MAX_PAGE_SIZE
 """So many of the newest tasks are looked at, by whoever counts: two counts of different pages cannot be compared."""

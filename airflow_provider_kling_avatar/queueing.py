@@ -1,7 +1,7 @@
 """
 What a task does while the vendor takes no more: how long it waits, when it sends again, what it defers to.
 
-Waiting costs no retry. What room there is, is decided in `kling.slots`; here is what operators need of it.
+Waiting costs no retry. What room there is, is decided in `kling.polling.slot_queue`; here is what operators need of it.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
+from airflow_provider_kling_avatar.completion import BACKSTOP_SECONDS
 from airflow_provider_kling_avatar.kling.errors import (
     KlingError,
     NoFreeSlotError,
     RateLimitedError,
     TaskFailedError,
 )
-from airflow_provider_kling_avatar.kling.polling import HINT, HINT_SECONDS, NO_SLOT, hides_a_reason
-from airflow_provider_kling_avatar.outcome import BACKSTOP_SECONDS
+from airflow_provider_kling_avatar.kling.polling.decide import HINT, HINT_SECONDS, NO_SLOT, hides_a_reason
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
-    from airflow_provider_kling_avatar.kling.model import EndpointName
+    from airflow_provider_kling_avatar.kling.models import EndpointName
     from airflow_provider_kling_avatar.triggers.kling_slot import KlingSlotTrigger
 
 DEFAULT_SLOT_TIMEOUT = 86400.0
@@ -127,7 +127,7 @@ def slot_trigger(
     poll_interval: float | None,
 ) -> tuple[KlingSlotTrigger, timedelta]:
     """Return the trigger to defer to, and Airflow's own time-out behind the trigger's deadline."""
-    from airflow_provider_kling_avatar.kling.slots import count_in_flight
+    from airflow_provider_kling_avatar.kling.polling.slot_queue import count_in_flight
     from airflow_provider_kling_avatar.triggers.kling_slot import KlingSlotTrigger
 
     slow_down = isinstance(error, RateLimitedError)
