@@ -52,6 +52,7 @@ chaos: venv  ## Thousands of random faults and crashes; what others pay for the 
 lint: venv  ## Check style and types
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
+	.venv/bin/lint-imports
 	.venv/bin/mypy
 	.venv/bin/mypy dev
 

@@ -221,13 +221,12 @@ class Spending:
     def _fetched(self, url: str) -> Length | None:
         """Measure audio that only the vendor was to fetch: with a limit, its length matters to us too."""
         from airflow_provider_kling_avatar.kling import media
-        from airflow_provider_kling_avatar.kling.download.ssrf import Reach
         from airflow_provider_kling_avatar.kling.submission.request import LONGEST_AUDIO_DOWNLOAD_BYTES
 
         if not url.lower().startswith(("http://", "https://")):
             return None
         try:
-            data = media.fetch_url(url, max_bytes=LONGEST_AUDIO_DOWNLOAD_BYTES, reach=Reach.of(self.config))
+            data = media.fetch_url(url, max_bytes=LONGEST_AUDIO_DOWNLOAD_BYTES, reach=self.config.reach)
             return measured(media.measure_audio(data).seconds)
         except KlingError as error:
             self.not_measured = f" ({error.message})"

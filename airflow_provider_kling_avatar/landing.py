@@ -206,14 +206,13 @@ class _Variant:
     def land(self) -> Landed:
         """Look at what is there; else fetch, check and publish."""
         from airflow_provider_kling_avatar.kling.download.http import Clip
-        from airflow_provider_kling_avatar.kling.download.ssrf import Reach
 
         config = self.hook.config
         begin = time.monotonic()
         with Clip(
             self.link(self.task),
             refresh=self._new_link,
-            reach=Reach.of(config),
+            reach=config.reach,
             connect_timeout=config.connect_timeout,
             read_timeout=config.read_timeout,
             sleep=self.sleep,

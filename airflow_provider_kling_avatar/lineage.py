@@ -137,6 +137,9 @@ class LineageMixin:
         try:
             from airflow_provider_kling_avatar.openlineage_facets import lineage_of
 
-            return lineage_of(self.announced, self.announced_inputs)
+            files = [uri for name in ("file", "watermark_file") if (uri := uri_of(self.announced.get(name)))]
+            return lineage_of(
+                self.announced, map(dataset_name, self.announced_inputs), map(dataset_name, files)
+            )
         except Exception:  # noqa: BLE001  # lineage is no reason to fail
             return None

@@ -8,12 +8,12 @@ import attrs
 from airflow.providers.common.compat.openlineage.facet import Dataset, RunFacet
 from airflow.providers.openlineage.extractors import OperatorLineage
 
-from airflow_provider_kling_avatar.lineage import dataset_name, uri_of
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 FACET = "kling_avatar"
+Names = tuple[str, str]
+"""Namespace and name of an OpenLineage dataset."""
 
 
 @attrs.define(kw_only=True)
@@ -33,18 +33,19 @@ class KlingAvatarRunFacet(RunFacet):
     landing_seconds: float | None = None
 
 
-def lineage_of(facts: Mapping[str, Any], inputs: Iterable[str]) -> OperatorLineage[Any, Any]:
-    """Describe a clip by its manifest."""
+def lineage_of(
+    facts: Mapping[str, Any], inputs: Iterable[Names], outputs: Iterable[Names]
+) -> OperatorLineage[Any, Any]:
+    """
+    Describe a clip by its manifest.
+
+    :param inputs: namespace and name of each dataset that it was made from.
+    :param outputs: the same of each file.
+    """
     names = [field.name for field in attrs.fields(KlingAvatarRunFacet) if not field.name.startswith("_")]
     facet = KlingAvatarRunFacet(**{name: facts[name] for name in names if name in facts})
-    outputs = [uri for uri in (uri_of(facts.get("file")), uri_of(facts.get("watermark_file"))) if uri]
     return OperatorLineage(
-        inputs=[_dataset(uri) for uri in inputs],
-        outputs=[_dataset(uri) for uri in outputs],
+        inputs=[Dataset(namespace=namespace, name=name) for namespace, name in inputs],
+        outputs=[Dataset(namespace=namespace, name=name) for namespace, name in outputs],
         run_facets={FACET: facet},
     )
-
-
-def _dataset(uri: str) -> Dataset:
-    namespace, name = dataset_name(uri)
-    return Dataset(namespace=namespace, name=name)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from chaos_fates import Fate, Schedule
 
-    from airflow_provider_kling_avatar.kling.submission.recovery import OnUnknownSubmission
+    from airflow_provider_kling_avatar.kling.submission.state import OnUnknownSubmission
 
 T = TypeVar("T")
 

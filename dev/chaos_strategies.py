@@ -12,8 +12,7 @@ from chaos_clip import StoreAwayError
 
 from airflow_provider_kling_avatar.kling.errors import StateUnavailableError
 from airflow_provider_kling_avatar.kling.submission.identity import Work
-from airflow_provider_kling_avatar.kling.submission.recovery import Policies, Try
-from airflow_provider_kling_avatar.kling.submission.state import leave_mark
+from airflow_provider_kling_avatar.kling.submission.state import Policies, Try, leave_mark
 from airflow_provider_kling_avatar.kling.submission.submit import Submitter, submit_once
 
 if TYPE_CHECKING:

@@ -138,7 +138,8 @@ def ensure(folder: Path, airflow: str) -> Path:
     print(f"Creating {_shown(folder)} with Airflow {airflow} ...", flush=True)
     stamp.unlink(missing_ok=True)  # an interrupted installation must not pass for a complete one
     run("creating the environment", [python, "-m", "venv", "--clear", str(folder)])
-    what = ["--quiet", "--editable", ".[dev]", f"apache-airflow=={airflow}"]
+    extras = "dev,lint" if entry is NEWEST else "dev"
+    what = ["--quiet", "--editable", f".[{extras}]", f"apache-airflow=={airflow}"]
     if constraints_file(entry).exists():
         what += ["--constraint", str(constraints_file(entry))]
     try:

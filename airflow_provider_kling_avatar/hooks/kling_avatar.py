@@ -205,7 +205,6 @@ class KlingAvatarHook(BaseHook):
         :param transcode_audio: re-encode a voice that is too large or of a format that is not taken.
         :raises InvalidRequestError: names the field, the rule and the remedy.
         """
-        from airflow_provider_kling_avatar.kling.download.ssrf import Reach
         from airflow_provider_kling_avatar.kling.submission.request import prepare
 
         return prepare(
@@ -215,7 +214,7 @@ class KlingAvatarHook(BaseHook):
             signer=sign_storage,
             validate=validate,
             transcode_audio=transcode_audio,
-            reach=Reach.of(self.config),
+            reach=self.config.reach,
         )
 
     def _submit(self, request: VideoRequest, *, validate: bool) -> VideoTask:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
     from decimal import Decimal
 
+    from airflow_provider_kling_avatar.kling.download.ssrf import Reach
+
 EXTRAS: dict[str, str] = {
     "api": "which API the key is for",
     "path_prefix": "goes before every path, such as /kling",
@@ -74,6 +76,13 @@ class KlingConfig:
         where = (self.dialect.name, self.base_url, self.dialect.prefix, paths)
         key = hashlib.sha256("\0".join(self.credentials.secrets()).encode()).hexdigest()
         return where, self.connect_timeout, self.read_timeout, key
+
+    @property
+    def reach(self) -> Reach:
+        """Where the links may lead that workers follow for this account."""
+        from airflow_provider_kling_avatar.kling.download.ssrf import Reach
+
+        return Reach(self.base_url, private=self.allow_private_addresses)
 
     @classmethod
     def build(

@@ -48,13 +48,13 @@ if TYPE_CHECKING:
         ImageToVideoRequest,
         VideoRequest,
     )
-    from airflow_provider_kling_avatar.kling.submission.recovery import (
+    from airflow_provider_kling_avatar.kling.submission.request import Prepared
+    from airflow_provider_kling_avatar.kling.submission.state import (
+        Memory,
         OnChangedInput,
         OnRerun,
         OnUnknownSubmission,
     )
-    from airflow_provider_kling_avatar.kling.submission.request import Prepared
-    from airflow_provider_kling_avatar.kling.submission.state import Memory
     from airflow_provider_kling_avatar.kling.submission.submit import Approval, Submission, Submitter
 
 SPEECH_XCOM_KEY = "kling_speech"
@@ -369,7 +369,7 @@ class KlingSubmitOperator(KlingOperator):
         spending: Spending,
     ) -> Submitter:
         from airflow_provider_kling_avatar.cost_limits import told_estimate
-        from airflow_provider_kling_avatar.kling.submission.recovery import Policies, Try
+        from airflow_provider_kling_avatar.kling.submission.state import Policies, Try
         from airflow_provider_kling_avatar.kling.submission.submit import Submitter
 
         retries = self.retries or 0

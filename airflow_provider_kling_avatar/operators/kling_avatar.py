@@ -55,8 +55,8 @@ if TYPE_CHECKING:
     from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
     from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
     from airflow_provider_kling_avatar.kling.polling.decide import Budget
-    from airflow_provider_kling_avatar.kling.submission.recovery import OnRerun
     from airflow_provider_kling_avatar.kling.submission.speech import Speaker
+    from airflow_provider_kling_avatar.kling.submission.state import OnRerun
     from airflow_provider_kling_avatar.kling.submission.submit import Approval
     from airflow_provider_kling_avatar.landing import Landing, OnExisting
     from airflow_provider_kling_avatar.manifest import VideoManifest

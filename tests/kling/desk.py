@@ -6,8 +6,7 @@ import dataclasses
 import json
 
 from airflow_provider_kling_avatar.kling.submission.identity import Work
-from airflow_provider_kling_avatar.kling.submission.recovery import Policies, Try
-from airflow_provider_kling_avatar.kling.submission.state import leave_mark
+from airflow_provider_kling_avatar.kling.submission.state import Policies, Try, leave_mark
 from airflow_provider_kling_avatar.kling.submission.submit import Submitter
 
 WORK = Work(dag_id="news", task_id="clip", run_id="manual__2026", map_index=-1, account="kling_default")

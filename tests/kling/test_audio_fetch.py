@@ -48,7 +48,7 @@ def prepare_for(site, config_of, vendor):
     def build(host, path="/voice.wav", **extra):
         config = config_of(host, "generations", **extra)
         request = AvatarRequest(image="https://pictures.test/face.png", audio=site.url + path)
-        return prepare(request, config.dialect, reach=Reach.of(config))
+        return prepare(request, config.dialect, reach=config.reach)
 
     return build
 

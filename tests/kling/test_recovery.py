@@ -9,15 +9,8 @@ from desk import WORK, Notebook
 
 from airflow_provider_kling_avatar.kling import errors as e
 from airflow_provider_kling_avatar.kling.models import TaskState
-from airflow_provider_kling_avatar.kling.submission.recovery import (
-    Attach,
-    Collect,
-    Policies,
-    Recovery,
-    Stop,
-    Submit,
-    Try,
-)
+from airflow_provider_kling_avatar.kling.submission.recovery import Attach, Collect, Recovery, Stop, Submit
+from airflow_provider_kling_avatar.kling.submission.state import Policies, Try
 
 NAMED = ["kling", "kling-broadcast", "cometapi", "relay"]
 ALL = [*NAMED, "generations"]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from airflow_provider_kling_avatar.kling.dialects import cometapi, generations, kling, kling_broadcast, relay
-from airflow_provider_kling_avatar.kling.dialects.base import Dialect, Endpoint, Field
+from airflow_provider_kling_avatar.kling.dialects.base import DIALECTS, Dialect, Endpoint, Field
 
-DIALECTS: dict[str, Dialect] = {
-    module.DIALECT.name: module.DIALECT for module in (kling, kling_broadcast, cometapi, generations, relay)
-}
+DIALECTS.update(
+    (module.DIALECT.name, module.DIALECT) for module in (kling, kling_broadcast, cometapi, generations, relay)
+)
 
 __all__ = ["DIALECTS", "Dialect", "Endpoint", "Field"]

@@ -204,8 +204,6 @@ class Dialect:
         :param what: the thing asked for.
         :param able: tells which other dialects can do it.
         """
-        from airflow_provider_kling_avatar.kling.dialects import DIALECTS
-
         others = [name for name, other in DIALECTS.items() if name != self.name and able(other)]
         can = f"these can: {', '.join(others)}" if others else "no API this package knows can"
         return UnsupportedError(
@@ -366,6 +364,9 @@ class Dialect:
             overridden.schema(name)  # finds out now whether every limit names something and fits
         return overridden
 
+
+DIALECTS: dict[str, Dialect] = {}
+"""Every API by its name; filled by the package, so that a dialect can tell which others could do what it cannot."""
 
 _NOTHING = object()
 

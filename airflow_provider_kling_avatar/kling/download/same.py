@@ -12,8 +12,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_provider_kling_avatar.kling.download.http import Clip
-    from airflow_provider_kling_avatar.kling.media.boxes import Reader
+
 
 SMALL: Final = 8 << 20
 """Bytes. What is not larger is compared whole: a few requests for pieces would take as long."""
@@ -33,7 +35,7 @@ def pieces_of(size: int) -> list[tuple[int, int]]:
     return [(0, _EDGE), (size - _EDGE, size), *spread]
 
 
-def is_same(clip: Clip, read: Reader, size: int) -> bool | None:
+def is_same(clip: Clip, read: Callable[[int, int], bytes], size: int) -> bool | None:
     """
     Tell whether a file is this clip.
 

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping
 
-    from airflow_provider_kling_avatar.kling.config import KlingConfig
 
 REDIRECTS = 5
 
@@ -68,11 +67,6 @@ class Reach:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_own", _host_and_port(self.base_url))
-
-    @classmethod
-    def of(cls, config: KlingConfig) -> Reach:
-        """Return what the account's connection allows."""
-        return cls(config.base_url, private=config.allow_private_addresses)
 
     def allows(self, host: str, port: int | None, address: str) -> bool:
         """

@@ -12,7 +12,7 @@ import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, TypeAlias
 
 from airflow_provider_kling_avatar.kling.calls import MAX_PAGE_SIZE, route_is_right
 from airflow_provider_kling_avatar.kling.errors import (
@@ -28,7 +28,7 @@ from airflow_provider_kling_avatar.kling.errors import (
 )
 from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
 from airflow_provider_kling_avatar.kling.polling.decide import Finished, Verdict, error_of
-from airflow_provider_kling_avatar.kling.submission.state import Account, Memory, Record, load
+from airflow_provider_kling_avatar.kling.submission.state import Account, Memory, Policies, Record, Try, load
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.client import KlingClient
@@ -36,17 +36,6 @@ if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.submission.request import Prepared
 
 log = logging.getLogger(__name__)
-
-OnUnknownSubmission = Literal["fail", "resubmit"]
-OnChangedInput = Literal["keep", "submit_new", "fail"]
-OnRerun = Literal["reuse", "regenerate"]
-
-CHOICES = {
-    "on_unknown_submission": get_args(OnUnknownSubmission),
-    "on_changed_input": get_args(OnChangedInput),
-    "on_rerun": get_args(OnRerun),
-}
-"""The words each policy may have, the default first."""
 
 CANNOT_BE_ASKED = (InvalidRequestError, NotFoundError, RefusedError, WrongRouteError)
 """What a gateway answers that does not know tasks by our name: no trouble that passes."""
@@ -59,55 +48,6 @@ NAMESAKE = (
     "external_task_id"
 )
 """Logged with name and id."""
-
-
-@dataclass(frozen=True, slots=True)
-class Policies:
-    """
-    What the user wants where there is a choice.
-
-    :param on_unknown_submission: neither record nor vendor can tell whether an earlier try paid: ``fail``, or
-        ``resubmit`` and risk paying twice.
-    :param on_changed_input: the inputs differ from those of the clip that was submitted: with ``keep`` a retry goes on
-        with that clip, unless it was made from other media or on another account, and a clear makes another one;
-        ``submit_new`` pays for another clip at once; ``fail`` stops.
-    :param on_rerun: the task has succeeded and is run again: ``reuse`` its clip, or ``regenerate`` a new one.
-    """
-
-    on_unknown_submission: OnUnknownSubmission = "fail"
-    on_changed_input: OnChangedInput = "keep"
-    on_rerun: OnRerun = "reuse"
-
-    def __post_init__(self) -> None:
-        """
-        Refuse words that mean nothing: one that was misspelt must not decide about money.
-
-        :raises InvalidRequestError: names the words there are.
-        """
-        for name, words in CHOICES.items():
-            value = getattr(self, name)
-            if value not in words:
-                raise InvalidRequestError(
-                    f"{name} must be {' or '.join(map(repr, words))}, not {value!r}", field=name
-                )
-
-
-@dataclass(frozen=True, slots=True)
-class Try:
-    """
-    What is known of the try that is running.
-
-    :param first: no earlier try can have sent anything.
-    :param asked_anew: a schedule or a person asked for it (a first run, a clear); it is no mere retry: only then is a
-        clip paid for again that the vendor has rejected.
-    :param round: the same for a try and its retries, another one after each clear.
-    :param refused: the vendor has just refused this work for want of a slot, so nothing of it is open.
-    """
-
-    first: bool
-    asked_anew: bool = False
-    round: int = 0
-    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

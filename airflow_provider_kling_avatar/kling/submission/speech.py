@@ -18,8 +18,7 @@ import msgspec
 
 from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, StateUnavailableError
 from airflow_provider_kling_avatar.kling.submission.identity import fingerprint
-from airflow_provider_kling_avatar.kling.submission.recovery import OnRerun, Policies
-from airflow_provider_kling_avatar.kling.submission.state import Account
+from airflow_provider_kling_avatar.kling.submission.state import Account, OnRerun, Policies
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.client import KlingClient

@@ -1,5 +1,5 @@
 """
-What a later try has to know of the tries before it, as one typed, versioned record.
+What a try is told: of itself, of what the user wants, and of the tries before it, as one typed, versioned record.
 
 Knows the record and how it is written; stores that keep it know nothing of what is in it. What follows from it is
 decided in `recovery`.
@@ -7,11 +7,12 @@ decided in `recovery`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import msgspec
 
-from airflow_provider_kling_avatar.kling.errors import StateUnavailableError
+from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, StateUnavailableError
 from airflow_provider_kling_avatar.kling.submission.identity import Fingerprint
 
 if TYPE_CHECKING:
@@ -19,6 +20,67 @@ if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.submission.identity import Work
 
 VERSION = 1
+"""Of the record's shape."""
+
+OnUnknownSubmission = Literal["fail", "resubmit"]
+OnChangedInput = Literal["keep", "submit_new", "fail"]
+OnRerun = Literal["reuse", "regenerate"]
+
+CHOICES = {
+    "on_unknown_submission": get_args(OnUnknownSubmission),
+    "on_changed_input": get_args(OnChangedInput),
+    "on_rerun": get_args(OnRerun),
+}
+"""The words each policy may have, the default first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """
+    What the user wants where there is a choice.
+
+    :param on_unknown_submission: neither record nor vendor can tell whether an earlier try paid: ``fail``, or
+        ``resubmit`` and risk paying twice.
+    :param on_changed_input: the inputs differ from those of the clip that was submitted: with ``keep`` a retry goes on
+        with that clip, unless it was made from other media or on another account, and a clear makes another one;
+        ``submit_new`` pays for another clip at once; ``fail`` stops.
+    :param on_rerun: the task has succeeded and is run again: ``reuse`` its clip, or ``regenerate`` a new one.
+    """
+
+    on_unknown_submission: OnUnknownSubmission = "fail"
+    on_changed_input: OnChangedInput = "keep"
+    on_rerun: OnRerun = "reuse"
+
+    def __post_init__(self) -> None:
+        """
+        Refuse words that mean nothing: one that was misspelt must not decide about money.
+
+        :raises InvalidRequestError: names the words there are.
+        """
+        for name, words in CHOICES.items():
+            value = getattr(self, name)
+            if value not in words:
+                raise InvalidRequestError(
+                    f"{name} must be {' or '.join(map(repr, words))}, not {value!r}", field=name
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """
+    What is known of the try that is running.
+
+    :param first: no earlier try can have sent anything.
+    :param asked_anew: a schedule or a person asked for it (a first run, a clear); it is no mere retry: only then is a
+        clip paid for again that the vendor has rejected.
+    :param round: the same for a try and its retries, another one after each clear.
+    :param refused: the vendor has just refused this work for want of a slot, so nothing of it is open.
+    """
+
+    first: bool
+    asked_anew: bool = False
+    round: int = 0
+    refused: bool = False
 
 
 class Memory(Protocol):
@@ -68,7 +130,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     What is known of the submissions of one piece of work. Without `inputs` it is the mark of a first try: it began.
 
     :param version: of this shape.
-    :param round: the round of tries that wrote it; see `recovery.Try`.
+    :param round: the round of tries that wrote it; see `Try`.
     :param inputs: of the last submission, as `Fingerprint` writes itself.
     :param number: of the last submission.
     :param name: the vendor knows it by, where the API keeps one.

@@ -30,11 +30,9 @@ from airflow_provider_kling_avatar.kling.submission.recovery import (
     NAMESAKE,
     Attach,
     Collect,
-    Policies,
     Recovery,
     Stop,
     Submit,
-    Try,
 )
 from airflow_provider_kling_avatar.kling.submission.request import speech_body
 from airflow_provider_kling_avatar.kling.submission.speech import (
@@ -44,7 +42,7 @@ from airflow_provider_kling_avatar.kling.submission.speech import (
     length_problem,
     speak,
 )
-from airflow_provider_kling_avatar.kling.submission.state import Memory, Record, load, save
+from airflow_provider_kling_avatar.kling.submission.state import Memory, Policies, Record, Try, load, save
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
