@@ -68,7 +68,7 @@ __all__ = [
 DEFERRAL_XCOM_KEY = "kling_deferred_in_try"
 
 
-class StateStore(Protocol):
+class TaskStateStore(Protocol):
     """The part of Airflow's task state store that we use: it outlives a try, unlike XCom."""
 
     def get(self, key: str) -> Any:
@@ -133,9 +133,9 @@ def is_left_over(context: Context) -> bool:
     return bool(try_number > 1 if left is None else int(left) != try_number)
 
 
-def state_store(context: Context) -> StateStore | None:
+def state_store(context: Context) -> TaskStateStore | None:
     """Return the task's state store, or ``None`` before Airflow 3.3."""
-    store: StateStore | None = context.get("task_state_store")
+    store: TaskStateStore | None = context.get("task_state_store")
     return store
 
 

@@ -24,12 +24,12 @@ from airflow_provider_kling_avatar.kling.errors import (
 )
 from airflow_provider_kling_avatar.kling.polling.backoff import SINGLE_SECONDS
 from airflow_provider_kling_avatar.kling.polling.decide import (
-    Budget,
     Finished,
+    PollLimits,
     Verdict,
     decide,
     error_of,
-    say_spans,
+    say_durations,
 )
 from airflow_provider_kling_avatar.lineage import announce
 from airflow_provider_kling_avatar.links.kling_avatar import LINK_XCOM_KEY
@@ -95,10 +95,10 @@ def budget(
     render_timeout: float | timedelta | None = None,
     *,
     is_known: bool = True,
-) -> Budget:
-    """Return a budget that starts now; for ``is_known`` see `Budget`."""
+) -> PollLimits:
+    """Return a budget that starts now; for ``is_known`` see `PollLimits`."""
     now = time.time()
-    return Budget(
+    return PollLimits(
         deadline=now + seconds("timeout", timeout),
         poll_interval=interval(poll_interval) or SINGLE_SECONDS,
         max_failed_polls=max_failed_polls,
@@ -113,7 +113,7 @@ def trigger_for(
     task_id: str,
     endpoint: EndpointName,
     kling_conn_id: str,
-    limits: Budget,
+    limits: PollLimits,
     poll_interval: float | timedelta | None,
 ) -> tuple[KlingAvatarTrigger, timedelta]:
     """Return the trigger to defer to, and Airflow's own time-out behind the trigger's deadline."""
@@ -157,10 +157,12 @@ def read_event(event: dict[str, Any] | None) -> tuple[str, EndpointName, Finishe
     )
 
 
-def tell_spans(log: Log, task_id: str, finished: Finished) -> None:
+def log_durations(log: Log, task_id: str, finished: Finished) -> None:
     """Log how long the vendor took, as the trigger saw it: the triggerer's part of the log says nothing of it."""
     if finished.queued is not None and finished.rendering is not None:
-        log.info("task %s: %s, %s", task_id, finished.verdict, say_spans(finished.queued, finished.rendering))
+        log.info(
+            "task %s: %s, %s", task_id, finished.verdict, say_durations(finished.queued, finished.rendering)
+        )
 
 
 def look(hook: KlingAvatarHook, endpoint: EndpointName, task_id: str) -> VideoTask:
@@ -201,14 +203,14 @@ def look_once_more(
         if error.permanent:
             raise
         return finished, None
-    decision = decide(task, now=time.time(), budget=Budget(float("inf"), 1.0, 1))
+    decision = decide(task, now=time.time(), budget=PollLimits(float("inf"), 1.0, 1))
     if not isinstance(decision, Finished):
         return None if finished.verdict is Verdict.NOT_FOUND else finished, None
     return msgspec.structs.replace(decision, queued=finished.queued, rendering=finished.rendering), task
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ResultContext:
     """
     What whoever delivers a clip knows of how it was ordered, and where it shall go.
 
@@ -305,7 +307,7 @@ def collect(
     finished: Finished,
     task: VideoTask | None = None,
     *,
-    order: Order | None = None,
+    order: ResultContext | None = None,
 ) -> VideoManifest:
     """
     Land the clip of a task that was waited for, push its ``video_url`` and return its manifest.
@@ -324,7 +326,7 @@ def collect(
         raise TaskLostError(
             f"task {task_id} succeeded but the vendor gives no video URL: ask its support. {CLIP_IS_SAFE}"
         )
-    order = order or Order()
+    order = order or ResultContext()
     push(context, video_url=video.url)  # whatever becomes of the landing
     hook.log.info(
         "video ready: task %s%s, %s s, %s units deducted",

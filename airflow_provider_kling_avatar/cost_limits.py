@@ -49,7 +49,7 @@ DEFAULT_VIDEO_SECONDS = "5"
 """The vendor's default length of an image-to-video clip."""
 
 
-def cap(name: str, value: object) -> Decimal | None:
+def parse_limit(name: str, value: object) -> Decimal | None:
     """
     Read a limit of cost; ``None`` stands for no limit.
 
@@ -112,9 +112,9 @@ class Spending:
         self.request = request
         self.prepared = prepared
         self.declared = declared
-        own, common = cap("max_cost", max_cost), config.max_cost
+        own, common = parse_limit("max_cost", max_cost), config.max_cost
         self.max_cost = min((limit for limit in (own, common) if limit is not None), default=None)
-        self.max_cost_per_run = cap("max_cost_per_run", max_cost_per_run)
+        self.max_cost_per_run = parse_limit("max_cost_per_run", max_cost_per_run)
         self.not_measured = ""
         self.mode = self._mode()
 

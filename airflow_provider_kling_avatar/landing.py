@@ -23,7 +23,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     StorageError,
     TaskLostError,
 )
-from airflow_provider_kling_avatar.storage import place_of, reader, sibling
+from airflow_provider_kling_avatar.storage import file_at, reader, sibling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.download.http import Clip, Fetched
     from airflow_provider_kling_avatar.kling.media.boxes import Reader
     from airflow_provider_kling_avatar.kling.models import EndpointName, Video, VideoTask
-    from airflow_provider_kling_avatar.storage import Place
+    from airflow_provider_kling_avatar.storage import StoredFile
 
 OnExisting = Literal["fail", "replace"]
 """What to do with another file at ``output_path``."""
@@ -155,7 +155,7 @@ class Landing:
         links = [_plain_link, _watermarked_link][: 1 + self.watermarked]
         landed = []
         for (output_path, suffix), link in zip(self._paths(), links, strict=True):
-            place = place_of(output_path, f"{name}{suffix}")
+            place = file_at(output_path, f"{name}{suffix}")
             landed.append(_Variant(self, hook, endpoint, task, place, link, self._sleep).land())
         main = landed[0]
         return Landed(
@@ -168,9 +168,9 @@ class Landing:
             was_there=main.was_there,
         )
 
-    def _places(self) -> list[Place]:
+    def _places(self) -> list[StoredFile]:
         """Return the places of both variants, with a stand-in for the id of a task that is not known yet."""
-        return [place_of(path, f"<task_id>{suffix}") for path, suffix in self._paths()]
+        return [file_at(path, f"<task_id>{suffix}") for path, suffix in self._paths()]
 
     def _paths(self) -> list[tuple[str, str]]:
         """Return where each variant goes, and how its name ends in a folder."""
@@ -199,7 +199,7 @@ class _Variant:
     hook: KlingAvatarHook
     endpoint: EndpointName
     task: VideoTask
-    place: Place
+    place: StoredFile
     link: Callable[[VideoTask], str]
     sleep: Callable[[float], None]
 
@@ -296,7 +296,7 @@ class _Variant:
         )
 
 
-def _exists(place: Place, size: int | None, problem: str) -> OutputExistsError:
+def _exists(place: StoredFile, size: int | None, problem: str) -> OutputExistsError:
     """
     Return the error of a place that is taken.
 

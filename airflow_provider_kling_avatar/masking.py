@@ -40,7 +40,7 @@ class Hidden:
     __str__ = __repr__
 
 
-def hide(value: Any) -> Any:
+def mask(value: Any) -> Any:
     """
     Wrap what must not be shown: texts, bytes, and what holds them; the rest stays as it is.
 
@@ -52,21 +52,21 @@ def hide(value: Any) -> Any:
     if isinstance(value, bytes | bytearray | memoryview):
         return Hidden(value, f"<{len(value)} bytes, not shown>")
     if isinstance(value, dict):
-        hidden = {key: hide(entry) for key, entry in value.items()}
-        shown = ", ".join(f"{hide(key)!r}: {entry!r}" for key, entry in hidden.items())
+        hidden = {key: mask(entry) for key, entry in value.items()}
+        shown = ", ".join(f"{mask(key)!r}: {entry!r}" for key, entry in hidden.items())
         return hidden if _is_same(list(value)) else Hidden(value, f"{{{shown}}}")
     if type(value) in (list, tuple):
-        return type(value)(hide(entry) for entry in value)
+        return type(value)(mask(entry) for entry in value)
     if isinstance(value, list | tuple | set | frozenset):
         brackets = "{}" if isinstance(value, set | frozenset) else "()"
-        shown = ", ".join(repr(hide(entry)) for entry in value)
+        shown = ", ".join(repr(mask(entry)) for entry in value)
         return value if _is_same(list(value)) else Hidden(value, brackets[0] + shown + brackets[1])
     return value
 
 
 def _is_same(entries: list[Any]) -> bool:
-    """Tell whether there is nothing to hide in any of them."""
-    return repr(hide(entries)) == repr(entries)
+    """Tell whether there is nothing to mask in any of them."""
+    return repr(mask(entries)) == repr(entries)
 
 
 def _shown(text: str) -> str:
@@ -84,12 +84,12 @@ def _shown(text: str) -> str:
     return mask_links(text)
 
 
-def reveal(value: Any) -> Any:
+def unmask(value: Any) -> Any:
     """Return the real value, also inside lists, tuples (which become lists) and dicts."""
     if isinstance(value, Hidden):
         return value.value
     if isinstance(value, dict):
-        return {key: reveal(entry) for key, entry in value.items()}
+        return {key: unmask(entry) for key, entry in value.items()}
     if type(value) in (list, tuple):
-        return [reveal(entry) for entry in value]
+        return [unmask(entry) for entry in value]
     return value

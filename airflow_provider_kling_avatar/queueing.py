@@ -78,7 +78,7 @@ class Queueing:
         return cls(
             event.get("since") or now,
             event.get("deadline") or now,
-            event.get("verdict") != "room",
+            event.get("verdict") != "free_slot",
             hint_at=event.get("hint_at"),
         )
 

@@ -18,26 +18,26 @@ from airflow_provider_kling_avatar.kling.errors import (
     StateUnavailableError,
 )
 from airflow_provider_kling_avatar.kling.redact import redact
-from airflow_provider_kling_avatar.storage import LocalPlace, place_of
+from airflow_provider_kling_avatar.storage import LocalFile, file_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_kling_avatar.compat import StateStore
-    from airflow_provider_kling_avatar.kling.submission.identity import Work
-    from airflow_provider_kling_avatar.kling.submission.state import Memory
+    from airflow_provider_kling_avatar.compat import TaskStateStore
+    from airflow_provider_kling_avatar.kling.submission.identity import TaskIdentity
+    from airflow_provider_kling_avatar.kling.submission.state import StateStore
 
 SUBMISSION_KEY = "kling_submission"
-"""What a memory is of, unless told otherwise."""
+"""What a record is of, unless told otherwise."""
 ATTEMPTS = 3
 """How often a store is asked before it counts as unavailable."""
 
 T = TypeVar("T")
 
 
-class StateStoreMemory:
+class AirflowStateStore:
     """
     Airflow 3.3's task state store: survives retries and clears, goes with the Dag run.
 
@@ -45,11 +45,11 @@ class StateStoreMemory:
     :param key: what the record is of.
     """
 
-    def __init__(self, store: StateStore, key: str = SUBMISSION_KEY) -> None:
+    def __init__(self, store: TaskStateStore, key: str = SUBMISSION_KEY) -> None:
         self._store = store
         self._key = key
 
-    def recall(self) -> dict[str, Any]:
+    def load(self) -> dict[str, Any]:
         """Return the record, or an empty dict."""
         try:
             record = self._store.get(self._key)
@@ -57,7 +57,7 @@ class StateStoreMemory:
             raise _unavailable("read", "Airflow's task state store", error) from error
         return record if isinstance(record, dict) else {}
 
-    def remember(self, record: dict[str, Any]) -> None:
+    def save(self, record: dict[str, Any]) -> None:
         """Replace the record."""
         try:
             self._store.set(self._key, record)
@@ -65,7 +65,7 @@ class StateStoreMemory:
             raise _unavailable("written", "Airflow's task state store", error) from error
 
 
-class FileMemory:
+class FileStateStore:
     """
     One small JSON file per task instance, under a folder of the user's.
 
@@ -76,19 +76,19 @@ class FileMemory:
     :raises ConfigurationError: no file can be there.
     """
 
-    def __init__(self, folder: str, work: Work, key: str = SUBMISSION_KEY) -> None:
+    def __init__(self, folder: str, work: TaskIdentity, key: str = SUBMISSION_KEY) -> None:
         identity = "\0".join((work.dag_id, work.task_id, work.run_id, str(work.map_index)))
         digest = hashlib.sha256(identity.encode()).hexdigest()[:32]
         readable = re.sub(r"[^A-Za-z0-9]+", "-", f"{work.dag_id}-{work.task_id}").strip("-")[:60]
         suffix = "" if key == SUBMISSION_KEY else f".{key}"
         try:
-            self._place = place_of(
+            self._place = file_at(
                 f"{folder.rstrip('/')}/", f"{readable}-{digest}{suffix}.json", parameter="state_path"
             )
         except LandingError as error:
             raise ConfigurationError(error.finding) from error
 
-    def recall(self) -> dict[str, Any]:
+    def load(self) -> dict[str, Any]:
         """
         Return the record, or an empty dict if there is no file yet.
 
@@ -117,7 +117,7 @@ class FileMemory:
         return record
 
     def _check_folder(self) -> None:
-        if not isinstance(self._place, LocalPlace):
+        if not isinstance(self._place, LocalFile):
             return
         try:
             self._place.check_folder()
@@ -127,7 +127,7 @@ class FileMemory:
                 "let the user that runs the workers write there. Nothing new is sent without it"
             ) from error
 
-    def remember(self, record: dict[str, Any]) -> None:
+    def save(self, record: dict[str, Any]) -> None:
         """Replace the file, whole or not at all."""
         content = json.dumps(record, sort_keys=True).encode()
         try:
@@ -156,9 +156,9 @@ def _may_pass(error: BaseException) -> bool:
     )
 
 
-def memory_of(
-    context: Context, state_path: str | None, work: Work, key: str = SUBMISSION_KEY
-) -> Memory | None:
+def state_store_of(
+    context: Context, state_path: str | None, work: TaskIdentity, key: str = SUBMISSION_KEY
+) -> StateStore | None:
     """
     Return what outlives a try of this task; ``None`` where there is nothing.
 
@@ -166,9 +166,9 @@ def memory_of(
     :param key: what is remembered; each has a record of its own.
     """
     if state_path:
-        return FileMemory(state_path, work, key)
+        return FileStateStore(state_path, work, key)
     store = state_store(context)
-    return StateStoreMemory(store, key) if store is not None else None
+    return AirflowStateStore(store, key) if store is not None else None
 
 
 def _unavailable(what: str, where: str, error: Exception) -> StateUnavailableError:

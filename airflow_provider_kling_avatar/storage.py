@@ -65,7 +65,7 @@ _BAD_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "Req
 """Codes of S3's 403 that are no matter of rights: nothing can be written with such a key either, nor without any."""
 
 
-class Place(Protocol):
+class StoredFile(Protocol):
     """One file's place."""
 
     uri: str
@@ -100,7 +100,7 @@ class Place(Protocol):
         ...
 
 
-def place_of(path: str, file_name: str, *, parameter: str = "output_path") -> Place:
+def file_at(path: str, file_name: str, *, parameter: str = "output_path") -> StoredFile:
     """
     Return where a file belongs.
 
@@ -123,10 +123,10 @@ def place_of(path: str, file_name: str, *, parameter: str = "output_path") -> Pl
     if scheme in ("http", "https"):
         raise OutputPathError(f"{name} is a web address: a file cannot be put there")
     if scheme not in _LOCAL:
-        return StoragePlace(path + file_name if path.endswith("/") else path, parameter)
+        return StorageFile(path + file_name if path.endswith("/") else path, parameter)
     local = _local_path(path, name)
-    place = LocalPlace(local, parameter)
-    return LocalPlace(local / file_name, parameter) if path.endswith("/") or place.is_folder() else place
+    place = LocalFile(local, parameter)
+    return LocalFile(local / file_name, parameter) if path.endswith("/") or place.is_folder() else place
 
 
 def _local_path(path: str, name: str) -> Path:
@@ -151,9 +151,9 @@ def sibling(output_path: str, kind: str) -> str:
     """
     Return the path of a variant: ``clip.mp4`` becomes ``clip.watermarked.mp4``; a folder stays one.
 
-    :raises OutputPathError: see `place_of`.
+    :raises OutputPathError: see `file_at`.
     """
-    if place_of(output_path, _IN_A_FOLDER).uri.endswith(f"/{_IN_A_FOLDER}"):
+    if file_at(output_path, _IN_A_FOLDER).uri.endswith(f"/{_IN_A_FOLDER}"):
         return output_path
     folder, slash, name = output_path.rpartition("/")
     stem, dot, suffix = name.rpartition(".")
@@ -163,7 +163,7 @@ def sibling(output_path: str, kind: str) -> str:
 # ------------------------------------------------------------------------------------------ this machine
 
 
-class LocalPlace:
+class LocalFile:
     """
     A file of the machine that runs the task.
 
@@ -338,7 +338,7 @@ def reader(file: BinaryIO) -> Reader:
 # ------------------------------------------------------------------------------------------ storages
 
 
-class StoragePlace:
+class StorageFile:
     """
     A file in any storage that Airflow knows.
 

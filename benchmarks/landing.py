@@ -6,7 +6,7 @@ How fast a clip of 500 MB lands on disk beside ``curl -o`` into the same folder,
 The film comes from a server in a process of its own, which hands it to the kernel (``sendfile``) and so costs little.
 Each landing is a fresh process; rounds are interleaved, curl first and ours first by turns. Curl's time is its own
 ``time_total``, ours all of `Landing.land`: fetching, hashing, the check of the film, ``fsync`` and publishing, of which
-curl does the first only. Memory is the growth of the resident set at its peak, after a small clip was landed.
+curl does the first only. StateStore is the growth of the resident set at its peak, after a small clip was landed.
 
 Knows curl, our landing and a server of one film. It must not know what a landing does inside.
 """

@@ -38,9 +38,9 @@ PACKAGE = "airflow_provider_kling_avatar"
 Row = tuple[str, str]
 """Dialect and strategy: what a row of the table is about."""
 CHUNK = 250
-STRATEGIES = ("ours", "ours, no memory", "naive", "ResumableJobMixin")
-NEVER_BAD = ("ours", "ours, no memory")
-NAIVE_AND_OURS = ("ours", "ours, no memory", "naive")
+STRATEGIES = ("ours", "ours, no store", "naive", "ResumableJobMixin")
+NEVER_BAD = ("ours", "ours, no store")
+NAIVE_AND_OURS = ("ours", "ours, no store", "naive")
 ACCEPTING_SHARE = 10
 """One schedule in so many is also lived through where nothing is promised."""
 
@@ -121,7 +121,7 @@ def _is_aside(api: str, strategy: str) -> bool:
 
 
 def _strategies_for(api: str) -> tuple[str, ...]:
-    if api in CHANGING:  # without a memory nobody notices another account
+    if api in CHANGING:  # without a store nobody notices another account
         return ("ours", "naive")
     return NAIVE_AND_OURS if api in ACCEPTING else STRATEGIES
 

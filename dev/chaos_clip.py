@@ -24,7 +24,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     UnaskableSubmissionError,
 )
 from airflow_provider_kling_avatar.kling.models import AvatarRequest
-from airflow_provider_kling_avatar.kling.polling.decide import Budget, Finished, Verdict, error_of
+from airflow_provider_kling_avatar.kling.polling.decide import Finished, PollLimits, Verdict, error_of
 from airflow_provider_kling_avatar.kling.polling.wait import wait_for_task
 from airflow_provider_kling_avatar.kling.submission.request import Prepared, prepare
 
@@ -250,7 +250,7 @@ class Clip:
         :raises KlingError: the verdict was a bad one.
         """
         deferred = deferred and self.schedule.deferrable
-        budget = Budget(self.now() + TIMEOUT, POLL_INTERVAL, MAX_FAILED_POLLS)
+        budget = PollLimits(self.now() + TIMEOUT, POLL_INTERVAL, MAX_FAILED_POLLS)
         if deferred:
             self.step("deferring")
             finished = self.in_triggerer(lambda: self._wait(task_id, budget, attempts=1))
@@ -282,7 +282,7 @@ class Clip:
         if attempt.number == self._number:
             self.kept = resumption
 
-    def _wait(self, task_id: str, budget: Budget, *, attempts: int = 3) -> Finished:
+    def _wait(self, task_id: str, budget: PollLimits, *, attempts: int = 3) -> Finished:
         client = self.client(attempts=attempts)
         return wait_for_task(lambda: client.get_task(task_id), budget, self, clock=self.now, sleep=self.pause)
 

@@ -125,7 +125,7 @@ class Operator:
     """
 
     def __init__(self, *, remembers: bool) -> None:
-        self.name = "ours" if remembers else "ours, no memory"
+        self.name = "ours" if remembers else "ours, no store"
         self._remembers = remembers
         self._operator = ClipOperator(
             task_id="clip",
@@ -194,7 +194,7 @@ def _event_of(trigger: Any, clip: Clip) -> dict[str, Any]:
     if not isinstance(trigger, KlingAvatarTrigger):
         clip.in_triggerer(lambda: clip.pause(SLOT_SECONDS))  # how it finds a slot is another test's business
         kept = trigger.serialize()[1]
-        return {"verdict": "room"} | {name: kept[name] for name in ("endpoint", "deadline", "since")}
+        return {"verdict": "free_slot"} | {name: kept[name] for name in ("endpoint", "deadline", "since")}
     return clip.in_triggerer(lambda: _run_trigger(trigger, clip))
 
 

@@ -1,5 +1,5 @@
 """
-Who tries to get a clip made: this package with and without a memory, and what people write instead.
+Who tries to get a clip made: this package with and without a store, and what people write instead.
 
 Each strategy is what one try of an Airflow task does. Knows nothing of what goes wrong.
 """
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from chaos_clip import StoreAwayError
 
 from airflow_provider_kling_avatar.kling.errors import StateUnavailableError
-from airflow_provider_kling_avatar.kling.submission.identity import Work
+from airflow_provider_kling_avatar.kling.submission.identity import TaskIdentity
 from airflow_provider_kling_avatar.kling.submission.state import Policies, Try, leave_mark
 from airflow_provider_kling_avatar.kling.submission.submit import Submitter, submit_once
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from chaos_clip import Clip, Store
     from chaos_clip import Try as Attempt
 
-WORK = Work(
+WORK = TaskIdentity(
     dag_id="news", task_id="clip", run_id="scheduled__1", map_index=-1, account="kling_avatar_default"
 )
 
 
 class _Memory:
-    """A submission's memory in Airflow's state store."""
+    """A submission's store in Airflow's state store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def recall(self) -> dict[str, Any]:
+    def load(self) -> dict[str, Any]:
         """Return the record, or an empty one."""
         try:
             record: dict[str, Any] = self._store.get("kling_submission") or {}
@@ -38,7 +38,7 @@ class _Memory:
             raise StateUnavailableError("the state store cannot be read") from error
         return record
 
-    def remember(self, record: dict[str, Any]) -> None:
+    def save(self, record: dict[str, Any]) -> None:
         """Replace the record."""
         try:
             self._store.set("kling_submission", record)
@@ -55,21 +55,21 @@ class Ours:
     """
 
     def __init__(self, *, remembers: bool, submitter: type[Submitter] = Submitter) -> None:
-        self.name = f"Submitter{'' if remembers else ', no memory'}"
+        self.name = f"Submitter{'' if remembers else ', no store'}"
         self._remembers = remembers
         self._submitter = submitter
 
     def __call__(self, clip: Clip, attempt: Attempt) -> str:
         """Find the clip or submit it, then wait for it deferred."""
-        memory = _Memory(clip.store) if self._remembers else None
+        store = _Memory(clip.store) if self._remembers else None
         this_try = Try(attempt.number == 1, attempt.asked_anew, attempt.max_tries - clip.schedule.retries)
         if this_try.first:
-            leave_mark(memory, this_try.round)
+            leave_mark(store, this_try.round)
         submission = self._submitter(
             clip.client(),
             clip.prepared,
             WORK,
-            memory=memory,
+            store=store,
             this_try=this_try,
             policies=Policies(attempt.policy),
             sleep=clip.sleep,

@@ -42,10 +42,10 @@ def signals_held() -> Iterator[None]:
         return
     arrived: list[int] = []
 
-    def remember(signum: int, _frame: FrameType | None) -> None:
+    def save(signum: int, _frame: FrameType | None) -> None:
         arrived.append(signum)
 
-    previous = {signum: signal.signal(signum, remember) for signum in STOP_SIGNALS}
+    previous = {signum: signal.signal(signum, save) for signum in STOP_SIGNALS}
     try:
         yield
     finally:

@@ -20,15 +20,15 @@ from airflow.providers.common.compat.sdk import DecoratedOperator, determine_kwa
 from airflow_provider_kling_avatar.compat import own_xcom, round_of
 from airflow_provider_kling_avatar.completion import push
 from airflow_provider_kling_avatar.kling.errors import InvalidRequestError
-from airflow_provider_kling_avatar.masking import hide, reveal
+from airflow_provider_kling_avatar.masking import mask, unmask
 from airflow_provider_kling_avatar.operators.kling_avatar import AVATAR_FIELDS, KlingAvatarOperator
-from airflow_provider_kling_avatar.state_store import memory_of
+from airflow_provider_kling_avatar.state_store import state_store_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, XComArg
 
     from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
-    from airflow_provider_kling_avatar.kling.submission.state import Memory
+    from airflow_provider_kling_avatar.kling.submission.state import StateStore
     from airflow_provider_kling_avatar.manifest import VideoManifest
     from airflow_provider_kling_avatar.queueing import Queueing
 
@@ -36,7 +36,7 @@ ANSWER_XCOM_KEY = "kling_answer"
 """Where a try leaves what the function answered, for itself after a deferral."""
 SHOWN_XCOM_KEY = "kling_answer_shown"
 """Where it leaves what may be shown of an answer that may not be kept: enough to deliver the clip."""
-ANSWER_MEMORY_KEY = "kling_answer"
+ANSWER_STATE_KEY = "kling_answer"
 """Under which the answer is remembered for later tries."""
 MOST_CHARACTERS = 16_000
 """Of an answer, as JSON, that is kept."""
@@ -111,10 +111,10 @@ class KlingAvatarDecoratedOperator(DecoratedOperator, KlingAvatarOperator):
         """Note it beside the answer too: a clear with ``on_rerun="regenerate"`` asks the function again."""
         super().note_delivery(context)
         try:
-            memory = self._answers(context)
-            record = memory.recall() if memory else {}
-            if memory and record:
-                memory.remember({**record, "delivered_in": round_of(context, self.retries or 0)})
+            store = self._answers(context)
+            record = store.load() if store else {}
+            if store and record:
+                store.save({**record, "delivered_in": round_of(context, self.retries or 0)})
         except Exception as error:  # noqa: BLE001  # the clip is there: nothing may fail the task now
             self.log.warning("could not note down that the answer was used: %s", type(error).__name__)
 
@@ -127,8 +127,8 @@ class KlingAvatarDecoratedOperator(DecoratedOperator, KlingAvatarOperator):
         kept: dict[str, Any] | None = own_xcom(context, ANSWER_XCOM_KEY)
         if kept is not None:
             return kept
-        memory, arguments = self._answers(context), self._fingerprint()
-        record = memory.recall() if memory else {}
+        store, arguments = self._answers(context), self._fingerprint()
+        record = store.load() if store else {}
         if record.get("arguments") == arguments and self._is_wanted(context, record):
             self.log.info("the function was asked by an earlier try: going on with its answer")
             answer: dict[str, Any] = record["answer"]
@@ -145,8 +145,8 @@ class KlingAvatarDecoratedOperator(DecoratedOperator, KlingAvatarOperator):
             push(context, **{SHOWN_XCOM_KEY: shown})
             return answer
         push(context, **{ANSWER_XCOM_KEY: answer})
-        if memory:
-            memory.remember({"arguments": arguments, "answer": answer})
+        if store:
+            store.save({"arguments": arguments, "answer": answer})
         return answer
 
     def _is_wanted(self, context: Context, record: Mapping[str, Any]) -> bool:
@@ -159,22 +159,22 @@ class KlingAvatarDecoratedOperator(DecoratedOperator, KlingAvatarOperator):
 
         :raises InvalidRequestError: its answer is no request. Nothing was sent.
         """
-        arguments = reveal(list(self.op_args))
-        named: Mapping[str, Any] = ChainMap(reveal(dict(self.op_kwargs)), context)  # type: ignore[arg-type]
+        arguments = unmask(list(self.op_args))
+        named: Mapping[str, Any] = ChainMap(unmask(dict(self.op_kwargs)), context)  # type: ignore[arg-type]
         named = determine_kwargs(self.python_callable, arguments, named)
         return fields_of(self.python_callable(*arguments, **named), self.python_callable)
 
-    def _answers(self, context: Context) -> Memory | None:
-        return memory_of(context, self.state_path, self._work(context), key=ANSWER_MEMORY_KEY)
+    def _answers(self, context: Context) -> StateStore | None:
+        return state_store_of(context, self.state_path, self._work(context), key=ANSWER_STATE_KEY)
 
     def _fingerprint(self) -> str:
         """Return what stands for the function's arguments: others are another question."""
-        given = [reveal(list(self.op_args)), reveal(dict(self.op_kwargs))]
+        given = [unmask(list(self.op_args)), unmask(dict(self.op_kwargs))]
         return hashlib.sha256(_stable(given).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _stable(value: object) -> str:
-    """Write a value so that it reads the same in every process: no order of a set, no address in memory."""
+    """Write a value so that it reads the same in every process: no order of a set, no address of an object."""
     if value is None or isinstance(value, str | int | float | bool):
         return repr(value)
     if isinstance(value, Mapping):
@@ -196,7 +196,7 @@ def _may_be_kept(answer: dict[str, Any]) -> bool:
         text = json.dumps(answer)
     except (TypeError, ValueError):
         return False
-    return len(text) <= MOST_CHARACTERS and bool(hide(answer) == answer)
+    return len(text) <= MOST_CHARACTERS and bool(mask(answer) == answer)
 
 
 def fields_of(answer: object, function: Callable[..., Any]) -> dict[str, Any]:

@@ -24,13 +24,13 @@ from airflow_provider_kling_avatar.completion import interval, push, push_link, 
 from airflow_provider_kling_avatar.exceptions import airflow_errors
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook, open_storage
 from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, KlingError
-from airflow_provider_kling_avatar.kling.submission.identity import Work
+from airflow_provider_kling_avatar.kling.submission.identity import TaskIdentity
 from airflow_provider_kling_avatar.kling.submission.state import leave_mark, load, note_delivery
 from airflow_provider_kling_avatar.lineage import LineageMixin, uri_of
 from airflow_provider_kling_avatar.links.kling_avatar import LINK_XCOM_KEY, KlingTaskLink
-from airflow_provider_kling_avatar.masking import hide, reveal
+from airflow_provider_kling_avatar.masking import mask, unmask
 from airflow_provider_kling_avatar.queueing import DEFAULT_SLOT_TIMEOUT, Queueing, is_not_now, slot_trigger
-from airflow_provider_kling_avatar.state_store import memory_of
+from airflow_provider_kling_avatar.state_store import state_store_of
 from airflow_provider_kling_avatar.text_files import EXTENSIONS, FIELDS, names_file, source_of, words_of
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ if TYPE_CHECKING:
     )
     from airflow_provider_kling_avatar.kling.submission.request import Prepared
     from airflow_provider_kling_avatar.kling.submission.state import (
-        Memory,
         OnChangedInput,
         OnRerun,
         OnUnknownSubmission,
+        StateStore,
     )
     from airflow_provider_kling_avatar.kling.submission.submit import Approval, Submission, Submitter
 
@@ -75,11 +75,11 @@ other inputs: ``mode``, ``image``, ``audio`` (places, without what signs a link)
 """
 
 
-def work_of(context: Context, kling_conn_id: str) -> Work:
+def identity_of(context: Context, kling_conn_id: str) -> TaskIdentity:
     """Return what the running task instance is over all its tries."""
     ti = context["ti"]
     map_index = -1 if ti.map_index is None else ti.map_index
-    return Work(ti.dag_id, ti.task_id, ti.run_id, map_index, kling_conn_id)
+    return TaskIdentity(ti.dag_id, ti.task_id, ti.run_id, map_index, kling_conn_id)
 
 
 def _is_first(context: Context) -> bool:
@@ -128,8 +128,8 @@ class KlingOperator(LineageMixin, BaseOperator):
         """
         if isinstance(content, str) and content.endswith(EXTENSIONS):
             env = jinja_env or self.get_template_env()
-            return hide(self._render(env.from_string(content), context))
-        return hide(super().render_template(content, context, jinja_env, seen_oids))
+            return mask(self._render(env.from_string(content), context))
+        return mask(super().render_template(content, context, jinja_env, seen_oids))
 
     def resolve_template_files(self) -> None:
         """Leave files alone while the Dag is parsed: they are read when the task runs."""
@@ -166,7 +166,7 @@ class KlingOperator(LineageMixin, BaseOperator):
 
     def given(self, field: str) -> Any:
         """Return one of the request's fields as it rendered, without reading the file that it may name."""
-        return _given(reveal(getattr(self, field)))
+        return _given(unmask(getattr(self, field)))
 
     def hook(self) -> KlingAvatarHook:
         """Return a hook for this task's connection."""
@@ -269,12 +269,12 @@ class KlingSubmitOperator(KlingOperator):
         :raises KlingError: nothing was sent, or nobody can say whether the vendor took it.
         :raises TaskDeferred: the account is full.
         """
-        from airflow_provider_kling_avatar.cost_limits import Spending, cap, declared_length
+        from airflow_provider_kling_avatar.cost_limits import Spending, declared_length, parse_limit
 
         seconds("slot_timeout", self.slot_timeout)  # wrong ones are said before anything is paid
         interval(self.poll_interval)
         for name in ("max_cost", "max_cost_per_run"):
-            cap(name, getattr(self, name))
+            parse_limit(name, getattr(self, name))
         request: VideoRequest = self.request_class.from_fields(**self.request_values())
         request, declared = declared_length(request, hook.config.dialect)
         try:
@@ -377,7 +377,7 @@ class KlingSubmitOperator(KlingOperator):
             hook.get_conn(),
             prepared,
             self._work(context),
-            memory=self._memory(context),
+            store=self._state_store(context),
             this_try=Try(
                 first=_is_first(context) and queueing is None,
                 asked_anew=is_asked_anew(context, retries),
@@ -416,7 +416,7 @@ class KlingSubmitOperator(KlingOperator):
     def _tell_what_is_bought(self, context: Context) -> None:
         """Name the clip that an earlier try has paid for, when its inputs can no longer be read."""
         with suppress(KlingError):
-            if task_id := load(self._memory(context)).task_id:
+            if task_id := load(self._state_store(context)).task_id:
                 self.log.warning(
                     "an earlier try has paid for task %s; a KlingAvatarSensor fetches it by this id without the inputs",
                     task_id,
@@ -437,11 +437,11 @@ class KlingSubmitOperator(KlingOperator):
         left = own_xcom(context, QUEUEING_XCOM_KEY)
         return Queueing(left[1], left[2]) if left and left[0] == context["ti"].try_number else None
 
-    def _work(self, context: Context) -> Work:
-        return work_of(context, self.kling_conn_id)
+    def _work(self, context: Context) -> TaskIdentity:
+        return identity_of(context, self.kling_conn_id)
 
-    def _memory(self, context: Context) -> Memory | None:
-        return memory_of(context, self.state_path, self._work(context))
+    def _state_store(self, context: Context) -> StateStore | None:
+        return state_store_of(context, self.state_path, self._work(context))
 
     def _places(self) -> dict[str, str | None]:
         """Return where image and audio came from, without what signs a link."""
@@ -450,12 +450,12 @@ class KlingSubmitOperator(KlingOperator):
     def _leave_mark(self, context: Context) -> None:
         """Leave word of a first try before it does anything."""
         if _is_first(context):
-            leave_mark(self._memory(context), round_of(context, self.retries or 0))
+            leave_mark(self._state_store(context), round_of(context, self.retries or 0))
 
     def note_delivery(self, context: Context) -> None:
         """Note that the task has done its work, so that a clear after this is known as a wish for another run."""
         try:
-            note_delivery(self._memory(context), round_of(context, self.retries or 0))
+            note_delivery(self._state_store(context), round_of(context, self.retries or 0))
         except Exception as error:  # noqa: BLE001  # the clip is there: nothing may fail the task now
             self.log.warning("could not note down that the clip was delivered: %s", type(error).__name__)
 
@@ -471,7 +471,7 @@ class KlingSubmitOperator(KlingOperator):
 def _inputs_told(request: VideoRequest, audio_seconds: float | None) -> str:
     """Say what a clip is made from, without a payload or a permission in it."""
     told = [
-        f"{name} {hide(str(value))}" for name in ("image", "audio") if (value := getattr(request, name, None))
+        f"{name} {mask(str(value))}" for name in ("image", "audio") if (value := getattr(request, name, None))
     ]
     if text := getattr(request, "text", None):
         told.append(f"text of {len(text)} characters")

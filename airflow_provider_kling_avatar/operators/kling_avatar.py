@@ -13,17 +13,17 @@ from airflow_provider_kling_avatar.compat import note_deferral, own_xcom, round_
 from airflow_provider_kling_avatar.completion import (
     DEFAULT_MAX_FAILED_POLLS,
     DEFAULT_TIMEOUT,
-    Order,
     PlaceThenSpending,
+    ResultContext,
     before_sending,
     budget,
     collect,
     landing_of,
+    log_durations,
     look_once_more,
     push,
     push_link,
     read_event,
-    tell_spans,
     trigger_for,
 )
 from airflow_provider_kling_avatar.exceptions import airflow_errors
@@ -33,17 +33,17 @@ from airflow_provider_kling_avatar.kling.models import (
     ImageToVideoRequest,
     SpeechRequest,
 )
-from airflow_provider_kling_avatar.kling.polling.decide import Finished, Watch
+from airflow_provider_kling_avatar.kling.polling.decide import Finished, PollTracker
 from airflow_provider_kling_avatar.kling.polling.wait import wait_for_task
 from airflow_provider_kling_avatar.operators.base import (
     PAID_FOR_XCOM_KEY,
     SUBMIT_REQUEST_XCOM_KEY,
     KlingOperator,
     KlingSubmitOperator,
-    work_of,
+    identity_of,
 )
 from airflow_provider_kling_avatar.queueing import failed_for_want_of_slot
-from airflow_provider_kling_avatar.state_store import memory_of
+from airflow_provider_kling_avatar.state_store import state_store_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from airflow_provider_kling_avatar.cost_limits import Spending
     from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
     from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
-    from airflow_provider_kling_avatar.kling.polling.decide import Budget
+    from airflow_provider_kling_avatar.kling.polling.decide import PollLimits
     from airflow_provider_kling_avatar.kling.submission.speech import Speaker
     from airflow_provider_kling_avatar.kling.submission.state import OnRerun
     from airflow_provider_kling_avatar.kling.submission.submit import Approval
@@ -306,11 +306,11 @@ class KlingTextToSpeechOperator(KlingOperator):
     def _speaker(self, context: Context, hook: KlingAvatarHook) -> Speaker:
         from airflow_provider_kling_avatar.kling.submission.speech import Speaker
 
-        work = work_of(context, self.kling_conn_id)
+        work = identity_of(context, self.kling_conn_id)
         return Speaker(
             hook.get_conn(),
             work,
-            memory=memory_of(context, self.state_path, work),
+            store=state_store_of(context, self.state_path, work),
             round_number=round_of(context, self.retries or 0),
             on_rerun=self.on_rerun,
         )
@@ -385,7 +385,7 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
         landing = self._landing()
         return PlaceThenSpending(landing, spending, is_unsent=is_unsent) if landing else spending
 
-    def _limits(self) -> Budget:
+    def _limits(self) -> PollLimits:
         """Return a budget that starts now."""
         return budget(
             self.timeout,
@@ -396,17 +396,17 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
         )
 
     def _first_look(
-        self, hook: KlingAvatarHook, task_id: str, limits: Budget
+        self, hook: KlingAvatarHook, task_id: str, limits: PollLimits
     ) -> tuple[Finished | None, VideoTask | None]:
         try:
             task = hook.get_task(task_id, self.endpoint)
         except KlingError as error:
             self.log.info("first look failed, waiting all the same: %s", error)
             return None, None
-        decision = Watch(limits).look(task, now=time.time())
+        decision = PollTracker(limits).look(task, now=time.time())
         return (decision, task) if isinstance(decision, Finished) else (None, None)
 
-    def _defer(self, context: Context, task_id: str, limits: Budget) -> NoReturn:
+    def _defer(self, context: Context, task_id: str, limits: PollLimits) -> NoReturn:
         trigger, backstop = trigger_for(
             task_id, self.endpoint, self.kling_conn_id, limits, self.poll_interval
         )
@@ -419,7 +419,7 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
         """Resume after the trigger; return the result or raise what went wrong."""
         with airflow_errors():
             task_id, endpoint, finished = read_event(event)
-            tell_spans(self.log, task_id, finished)
+            log_durations(self.log, task_id, finished)
             self._task_id = task_id
             hook = self.hook()
             push_link(context, hook, endpoint, task_id)
@@ -456,7 +456,7 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
 
         # Of what was paid for, perhaps by an earlier try: by now the inputs may be others.
         paid_for = own_xcom(context, PAID_FOR_XCOM_KEY) or {"mode": self._mode(hook), **self._places()}
-        order = Order(
+        order = ResultContext(
             paid_for.get("mode"),
             own_xcom(context, SUBMIT_REQUEST_XCOM_KEY),
             self._landing(),

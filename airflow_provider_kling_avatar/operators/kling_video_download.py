@@ -15,7 +15,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     InvalidRequestError,
     TaskTimeoutError,
 )
-from airflow_provider_kling_avatar.kling.polling.decide import Budget, Finished, Verdict, decide, error_of
+from airflow_provider_kling_avatar.kling.polling.decide import Finished, PollLimits, Verdict, decide, error_of
 from airflow_provider_kling_avatar.lineage import LineageMixin, announce_file
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _finished(task: VideoTask) -> VideoTask:
     :raises TaskFailedError: the vendor failed it; asking again does not change that.
     :raises TaskTimeoutError: it is not ready yet.
     """
-    decision = decide(task, now=time.time(), budget=Budget(float("inf"), 1.0, 1))
+    decision = decide(task, now=time.time(), budget=PollLimits(float("inf"), 1.0, 1))
     if not isinstance(decision, Finished):
         raise TaskTimeoutError(
             f"task {task.task_id} is not ready yet (the vendor says {task.status!r}): wait for it with "

@@ -24,22 +24,22 @@ from airflow_provider_kling_avatar.compat import (
 from airflow_provider_kling_avatar.completion import (
     DEFAULT_MAX_FAILED_POLLS,
     DEFAULT_TIMEOUT,
-    Order,
+    ResultContext,
     budget,
     collect,
     landing_of,
+    log_durations,
     look,
     look_once_more,
     push_link,
     read_event,
-    tell_spans,
     trigger_for,
 )
 from airflow_provider_kling_avatar.exceptions import as_final
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
 from airflow_provider_kling_avatar.kling.errors import ConfigurationError, InvalidRequestError, KlingError
 from airflow_provider_kling_avatar.kling.polling.backoff import SINGLE_SECONDS
-from airflow_provider_kling_avatar.kling.polling.decide import Finished, Verdict, Watch, error_of
+from airflow_provider_kling_avatar.kling.polling.decide import Finished, PollTracker, Verdict, error_of
 from airflow_provider_kling_avatar.lineage import LineageMixin
 from airflow_provider_kling_avatar.links.kling_avatar import KlingTaskLink
 
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, RetryPolicy
 
     from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
-    from airflow_provider_kling_avatar.kling.polling.decide import Budget
+    from airflow_provider_kling_avatar.kling.polling.decide import PollLimits
     from airflow_provider_kling_avatar.landing import Landing, OnExisting
     from airflow_provider_kling_avatar.manifest import VideoManifest
 
@@ -63,7 +63,7 @@ class KlingAvatarSensor(LineageMixin, BaseSensorOperator):
     ``video_url`` is pushed under its own key too. Looks once before it defers.
 
     With ``soft_fail`` the task is skipped, not failed, when the vendor failed the clip, when time ran out, or when
-    the vendor could not be asked any more. A wrong key, connection or id always fails: skipping would hide it.
+    the vendor could not be asked any more. A wrong key, connection or id always fails: skipping would mask it.
 
     An id that the vendor does not know fails after three looks within 15 s, whatever the interval, unless the task
     was seen before. No retry follows: it is another account's, another endpoint's, or no id of a Kling task at all.
@@ -131,7 +131,7 @@ class KlingAvatarSensor(LineageMixin, BaseSensorOperator):
         self.render_timeout = render_timeout
         self.max_failed_polls = max_failed_polls
         self.poll_interval = poke_interval
-        self._watch: Watch | None = None
+        self._watch: PollTracker | None = None
 
     def execute(self, context: Context) -> Any:
         """Look once; then wait where ``deferrable`` and ``mode`` say."""
@@ -149,13 +149,13 @@ class KlingAvatarSensor(LineageMixin, BaseSensorOperator):
                 raise AssertionError("poke() makes the watch")  # says so to the type checker
             return self._defer(context, self.endpoint, self._given_id(), self._watch.budget)
 
-    def _defer(self, context: Context, endpoint: EndpointName, task_id: str, limits: Budget) -> Any:
+    def _defer(self, context: Context, endpoint: EndpointName, task_id: str, limits: PollLimits) -> Any:
         trigger, backstop = trigger_for(task_id, endpoint, self.kling_conn_id, limits, self.poll_interval)
         self.log.info("waiting for task %s in the triggerer, no worker is held", task_id)
         note_deferral(context)
         return self.defer(trigger=trigger, method_name="execute_complete", timeout=backstop)
 
-    def _limits(self, *, is_known: bool) -> Budget:
+    def _limits(self, *, is_known: bool) -> PollLimits:
         """Return a budget that starts now."""
         return budget(
             self.timeout,
@@ -180,7 +180,7 @@ class KlingAvatarSensor(LineageMixin, BaseSensorOperator):
             hook.get_conn()  # a wrong connection is said at once, not after max_failed_polls
             if landing := self._landing():
                 landing.check()
-            self._watch = Watch(self._limits(is_known=False))
+            self._watch = PollTracker(self._limits(is_known=False))
             push_link(context, hook, self.endpoint, task_id)
         while True:
             seen: VideoTask | KlingError
@@ -191,7 +191,7 @@ class KlingAvatarSensor(LineageMixin, BaseSensorOperator):
                     raise
                 seen = error
             decision = self._watch.look(seen, now=time.time())
-            for line in self._watch.story(seen, now=time.time()):
+            for line in self._watch.log_lines(seen, now=time.time()):
                 self.log.info("%s", line)
             if isinstance(decision, Finished):
                 break
@@ -205,7 +205,7 @@ class KlingAvatarSensor(LineageMixin, BaseSensorOperator):
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """Resume after the trigger; return the result or raise what went wrong."""
         task_id, endpoint, finished = read_event(event)
-        tell_spans(self.log, task_id, finished)
+        log_durations(self.log, task_id, finished)
         hook = KlingAvatarHook(self.kling_conn_id)
         push_link(context, hook, endpoint, task_id)
         last, task = look_once_more(hook, endpoint, task_id, finished)
@@ -267,7 +267,9 @@ class KlingAvatarSensor(LineageMixin, BaseSensorOperator):
             if finished.verdict is Verdict.FAILED:
                 raise as_final(error)  # asking again does not change it
             raise error
-        return collect(context, hook, endpoint, task_id, finished, task, order=Order(landing=self._landing()))
+        return collect(
+            context, hook, endpoint, task_id, finished, task, order=ResultContext(landing=self._landing())
+        )
 
     def _landing(self) -> Landing | None:
         return landing_of(self.output_path, self.on_existing, watermarked=self.watermarked)

@@ -16,9 +16,9 @@ from airflow_provider_kling_avatar.kling.errors import KlingError
 from airflow_provider_kling_avatar.kling.polling.backoff import SINGLE_SECONDS, pause_after
 from airflow_provider_kling_avatar.kling.polling.decide import (
     HEARTBEAT_SECONDS,
-    Budget,
     Finished,
-    Watch,
+    PollLimits,
+    PollTracker,
     tenths,
 )
 from airflow_provider_kling_avatar.triggers.accounts import account_of
@@ -102,9 +102,9 @@ class KlingAvatarTrigger(BaseTrigger):
         )
 
     @property
-    def budget(self) -> Budget:
+    def budget(self) -> PollLimits:
         """How long and how often to ask."""
-        return Budget(
+        return PollLimits(
             deadline=self.deadline,
             poll_interval=SINGLE_SECONDS if self.poll_interval is None else self.poll_interval,
             max_failed_polls=self.max_failed_polls,
@@ -119,7 +119,7 @@ class KlingAvatarTrigger(BaseTrigger):
         begin = time.time()
         # Thousands may have started together, and all be told of the same outage.
         heartbeat = HEARTBEAT_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311  # spreads load
-        watch = Watch(self.budget, told_at=begin, heartbeat=heartbeat)
+        watch = PollTracker(self.budget, told_at=begin, heartbeat=heartbeat)
         finished = await self._wait(watch)
         if (left := self._unsettled(begin)) > 0:
             await asyncio.sleep(left)
@@ -138,7 +138,7 @@ class KlingAvatarTrigger(BaseTrigger):
             "rendering": tenths(finished.rendering),
         }
 
-    async def _wait(self, watch: Watch) -> Finished:
+    async def _wait(self, watch: PollTracker) -> Finished:
         """Wait for a verdict, on whichever account the connection names by then."""
         has_limits = self.queue_deadline is not None or self.render_timeout is not None
         while True:
@@ -169,7 +169,7 @@ class KlingAvatarTrigger(BaseTrigger):
                 if finished is not None:
                     return finished
 
-    async def _follow(self, account: Account, seat: Seat, watch: Watch) -> Finished | None:
+    async def _follow(self, account: Account, seat: Seat, watch: PollTracker) -> Finished | None:
         """
         Wait for a verdict on one account.
 
@@ -194,14 +194,16 @@ class KlingAvatarTrigger(BaseTrigger):
                         return None
 
     def _decide(
-        self, watch: Watch, seen: VideoTask | KlingError, now: float, typical: Typical = lambda: None
+        self, watch: PollTracker, seen: VideoTask | KlingError, now: float, typical: Typical = lambda: None
     ) -> Decision:
         decision = watch.look(seen, now=now)
         self._tell(watch, seen, now, typical)
         return decision
 
-    def _tell(self, watch: Watch, seen: VideoTask | KlingError | None, now: float, typical: Typical) -> None:
-        for line in watch.story(seen, now=now, typical=typical):
+    def _tell(
+        self, watch: PollTracker, seen: VideoTask | KlingError | None, now: float, typical: Typical
+    ) -> None:
+        for line in watch.log_lines(seen, now=now, typical=typical):
             self.log.info("%s", line)
 
     def _unsettled(self, begin: float) -> float:

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from airflow_provider_kling_avatar.kling.models import EndpointName
-    from airflow_provider_kling_avatar.kling.polling.slot_queue import Place, Room
+    from airflow_provider_kling_avatar.kling.polling.slot_queue import SlotQueue, SlotTicket
     from airflow_provider_kling_avatar.kling.watcher import Account
 
-ROOM, TIMEOUT = "room", "timeout"
+FREE_SLOT, TIMEOUT = "free_slot", "timeout"
 """The verdicts of the event: submit now, or the deadline is over."""
 HEARTBEAT_SECONDS = 300.0
 """A log line at least so often, when nothing changes."""
@@ -93,7 +93,7 @@ class KlingSlotTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and yield one event: ``room`` or ``timeout``, and what the next deferral needs."""
+        """Wait, and yield one event: ``free_slot`` or ``timeout``, and what the next deferral needs."""
         settled = time.time() + SETTLE_SECONDS
         since = self.since or time.time()
         verdict = await self._wait(since, settled)
@@ -141,7 +141,7 @@ class KlingSlotTrigger(BaseTrigger):
         board = account.board(self.endpoint)
         woken = asyncio.Event()
         now = time.time()
-        place = board.room.enter(
+        ticket = board.slot_queue.enter(
             since=since,
             now=now,
             wake=woken.set,
@@ -149,30 +149,35 @@ class KlingSlotTrigger(BaseTrigger):
             not_before=max(self.not_before, settled) if self.deadline > settled else inf,
             slowed_down=self.not_before > now,
         )
-        board.enter(place, self.poll_interval)
+        board.enter(ticket, self.poll_interval)
         verdict = None
         try:
-            verdict = await self._until_let_go(account, board.room, place, woken, deadline)
+            verdict = await self._until_admitted(account, board.slot_queue, ticket, woken, deadline)
         finally:
-            if verdict != ROOM:  # late or cancelled: whatever it had been given is the next one's
-                board.room.leave(place)
-            board.exit(place)
+            if verdict != FREE_SLOT:  # late or cancelled: whatever it had been given is the next one's
+                board.slot_queue.leave(ticket)
+            board.exit(ticket)
             await account.leave()
         return verdict
 
-    async def _until_let_go(
-        self, account: Account, room: Room, place: Place, woken: asyncio.Event, deadline: float
+    async def _until_admitted(
+        self,
+        account: Account,
+        slot_queue: SlotQueue,
+        ticket: SlotTicket,
+        woken: asyncio.Event,
+        deadline: float,
     ) -> str | None:
         refused_at = account.refused_at
-        while not place.let_go:
+        while not ticket.is_admitted:
             left = deadline - time.time()
             if left <= 0:
                 return self._late()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(CHECK_SECONDS, left)):
                     await woken.wait()
-            if not place.let_go:
-                self._tell(room, place)
+            if not ticket.is_admitted:
+                self._tell(slot_queue, ticket)
             if account.refused_at > refused_at:  # the key may have been rotated
                 refused_at = account.refused_at
                 if await account_of(self.kling_conn_id, newer_than=refused_at) is not account:
@@ -180,10 +185,10 @@ class KlingSlotTrigger(BaseTrigger):
         self.log.info(
             "submitting again on a worker: %s",
             "it is time to try"
-            if place.blind or room.in_flight is None
-            else f"{room.in_flight} of {room.capacity} slots were taken at the last look",
+            if ticket.blind or slot_queue.in_flight is None
+            else f"{slot_queue.in_flight} of {slot_queue.capacity} slots were taken at the last look",
         )
-        return ROOM
+        return FREE_SLOT
 
     def _reason(self) -> str:
         pause = self.not_before - time.time()
@@ -196,14 +201,14 @@ class KlingSlotTrigger(BaseTrigger):
         self.log.info("no slot became free until the deadline")
         return TIMEOUT
 
-    def _tell(self, room: Room, place: Place) -> None:
+    def _tell(self, slot_queue: SlotQueue, ticket: SlotTicket) -> None:
         """Log what changed, and a sign of life now and then."""
-        self._tell_trouble(room.trouble)
+        self._tell_trouble(slot_queue.trouble)
         if time.time() - self._told_at >= HEARTBEAT_SECONDS:
             self._told_at = time.time()
             self.log.info(
                 "still waiting for a free slot, as number %d in line, for up to %.0f s more",
-                room.ahead_of(place) + 1,
+                slot_queue.ahead_of(ticket) + 1,
                 max(self.deadline - time.time(), 0),
             )
 

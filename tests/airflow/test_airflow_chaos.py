@@ -26,7 +26,7 @@ HAS_MIXIN = (
     find_spec("airflow.sdk") is not None and find_spec("airflow.sdk.bases.resumablejobmixin") is not None
 )
 """Airflow has ResumableJobMixin from 3.3 on."""
-MEMORIES = pytest.mark.parametrize("remembers", [True, False], ids=["memory", "no memory"])
+MEMORIES = pytest.mark.parametrize("remembers", [True, False], ids=["store", "no store"])
 PACKAGE = logging.getLogger("airflow_provider_kling_avatar")
 
 

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_kling_avatar.kling import errors
-from airflow_provider_kling_avatar.kling.submission.identity import Work
+from airflow_provider_kling_avatar.kling.submission.identity import TaskIdentity
 from airflow_provider_kling_avatar.operators.kling_avatar import KlingAvatarSubmitOperator
-from airflow_provider_kling_avatar.state_store import FileMemory
+from airflow_provider_kling_avatar.state_store import FileStateStore
 
-WORK = Work("news", "clip", "manual__1", -1, "kling_avatar_default")
+WORK = TaskIdentity("news", "clip", "manual__1", -1, "kling_avatar_default")
 
 
 @pytest.fixture
 def memory(tmp_path):
-    return FileMemory(str(tmp_path), WORK)
+    return FileStateStore(str(tmp_path), WORK)
 
 
 @pytest.fixture
@@ -28,11 +28,11 @@ def damaged(memory, tmp_path):
     """Leave something else in the place of a record; return what is said of it."""
 
     def read(content):
-        memory.remember({"task_id": "1"})
+        memory.save({"task_id": "1"})
         (file,) = tmp_path.iterdir()
         file.write_bytes(content)
         with pytest.raises(errors.StateUnavailableError) as caught:
-            memory.recall()
+            memory.load()
         return str(caught.value)
 
     return read
@@ -77,8 +77,8 @@ def test_a_note_survives_a_power_cut_and_two_workers_never_write_one_file(memory
     monkeypatch.setattr(os, "fsync", note_fsync)
     monkeypatch.setattr(Path, "replace", note_replace)
 
-    memory.remember({"task_id": "1"})
-    memory.remember({"task_id": "2"})
+    memory.save({"task_id": "1"})
+    memory.save({"task_id": "2"})
 
     assert steps == ["sync file", "rename", "sync folder"] * 2
     assert len(set(names)) == 2, "a process id is not enough: two machines may have the same"
@@ -87,14 +87,14 @@ def test_a_note_survives_a_power_cut_and_two_workers_never_write_one_file(memory
 
 
 def test_a_note_that_cannot_be_finished_leaves_the_old_one_and_nothing_else(memory, tmp_path, monkeypatch):
-    memory.remember({"task_id": "1"})
+    memory.save({"task_id": "1"})
 
     def full(handle):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(errors.StateUnavailableError, match="cannot be written"):
-        memory.remember({"task_id": "2"})
+        memory.save({"task_id": "2"})
 
     (file,) = tmp_path.iterdir()
     assert json.loads(file.read_text()) == {"task_id": "1"}
@@ -104,16 +104,16 @@ def test_a_note_that_fails_after_paying_does_not_say_that_nothing_was_sent(
     connect, sim, face, voice, context, tmp_path, caplog, monkeypatch
 ):
     """The intent is written down, then the disk is full: the clip is paid for by then."""
-    write = FileMemory.remember
+    write = FileStateStore.save
 
-    def remember(self, record):
+    def save(self, record):
         if "task_id" in record:
             monkeypatch.setattr(
                 os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left"))
             )
         write(self, record)
 
-    monkeypatch.setattr(FileMemory, "remember", remember)
+    monkeypatch.setattr(FileStateStore, "save", save)
     operator = KlingAvatarSubmitOperator(task_id="clip", image=face, audio=voice, state_path=str(tmp_path))
 
     with caplog.at_level(logging.WARNING, "airflow_provider_kling_avatar"):

@@ -544,7 +544,8 @@ def test_who_has_sent_something_in_this_try_does_not_say_that_nothing_was_sent(
 
     with pytest.raises(errors.OutputExistsError) as caught:
         operator.submit_again(
-            context, {"verdict": "room"} | {name: waited[name] for name in ("endpoint", "deadline", "since")}
+            context,
+            {"verdict": "free_slot"} | {name: waited[name] for name in ("endpoint", "deadline", "since")},
         )
 
     assert "Nothing was sent" not in str(caught.value)

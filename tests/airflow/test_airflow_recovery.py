@@ -80,7 +80,7 @@ def put_off(run, context, *more):
     return deferred.value.trigger.serialize()[1], deferred.value.timeout
 
 
-def room(arguments, verdict="room"):
+def room(arguments, verdict="free_slot"):
     return {"verdict": verdict} | {name: arguments[name] for name in ("endpoint", "deadline", "since")}
 
 

@@ -15,7 +15,7 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowException
 from airflow.serialization.helpers import serialize_template_field
 
-from airflow_provider_kling_avatar.masking import Hidden, hide, reveal
+from airflow_provider_kling_avatar.masking import Hidden, mask, unmask
 from airflow_provider_kling_avatar.operators.kling_avatar import (
     KlingAvatarOperator,
     KlingAvatarSubmitOperator,
@@ -101,10 +101,10 @@ def pulled(name):
     ],
 )
 def test_a_secret_is_shown_as_what_it_is_and_kept_as_it_was(secret):
-    wrapped = hide(secret)
+    wrapped = mask(secret)
 
     assert isinstance(wrapped, Hidden)
-    assert reveal(wrapped) == secret
+    assert unmask(wrapped) == secret
     for shown in (str(wrapped), repr(wrapped), f"{wrapped}", repr([wrapped])):
         assert len(shown) < 250
         for word in ("QUJDQUJD", "AAAAA", "iVBOR", "deadbeef", "AKIA", "abc%3D", "Signature=y", "hunter2"):
@@ -132,18 +132,18 @@ def test_a_secret_is_shown_as_what_it_is_and_kept_as_it_was(secret):
     ],
 )
 def test_what_is_no_secret_is_shown_as_it_is(harmless):
-    assert hide(harmless) is harmless
+    assert mask(harmless) is harmless
 
 
 def test_secrets_are_found_in_structures():
     value = {"masks": [{"mask": "A" * 300, "x": 1}], "pair": (SIGNED, "b")}
 
-    wrapped = hide(value)
+    wrapped = mask(value)
 
     assert "AAAA" not in str(wrapped)
     assert "deadbeef" not in str(wrapped)
-    assert hide(wrapped) == wrapped
-    assert reveal(wrapped) == {"masks": [{"mask": "A" * 300, "x": 1}], "pair": [SIGNED, "b"]}
+    assert mask(wrapped) == wrapped
+    assert unmask(wrapped) == {"masks": [{"mask": "A" * 300, "x": 1}], "pair": [SIGNED, "b"]}
     assert value["masks"][0]["mask"] == "A" * 300, "the author's own object is left alone"
 
 
@@ -175,22 +175,22 @@ RAW = b"\x89PNG" + b"AAAAAAAA" * 40
 )
 def test_secrets_are_found_in_whatever_holds_them_and_stay_what_they_were(value, shown):
     for outer in (value, [value], {"key": value}):
-        wrapped = hide(outer)
+        wrapped = mask(outer)
         assert "deadbeef" not in f"{wrapped}{serialize_template_field(wrapped, 'field')}"
         assert "AAAAA" not in f"{wrapped}{serialize_template_field(wrapped, 'field')}"
-        assert reveal(wrapped) == outer
-    assert str(hide(value)) == shown
-    assert reveal(hide(value)) is value
+        assert unmask(wrapped) == outer
+    assert str(mask(value)) == shown
+    assert unmask(mask(value)) is value
 
 
 @pytest.mark.parametrize("harmless", [{"a", "b"}, frozenset({1}), {1: "a", ("b", 2): "c"}, Pair("a", "b")])
 def test_what_holds_no_secret_stays_as_it_is(harmless):
-    assert hide(harmless) == harmless
-    assert type(hide(harmless)) is type(harmless)
+    assert mask(harmless) == harmless
+    assert type(mask(harmless)) is type(harmless)
 
 
 def test_a_hidden_value_can_be_copied_and_pickled():
-    wrapped = hide(SIGNED)
+    wrapped = mask(SIGNED)
 
     for twin in (copy.copy(wrapped), copy.deepcopy(wrapped), pickle.loads(pickle.dumps(wrapped))):
         assert (twin.value, str(twin)) == (SIGNED, str(wrapped))
@@ -439,6 +439,6 @@ def test_making_an_operator_reads_no_file_and_no_connection(no_connection):
     ],
 )
 def test_what_may_be_a_permission_in_an_address_is_not_shown(value, shown):
-    hidden = hide(value)
+    hidden = mask(value)
     assert str(hidden) == shown
-    assert reveal(hidden) == value
+    assert unmask(hidden) == value

@@ -159,7 +159,7 @@ async def test_it_waits_while_the_account_is_full_and_ends_when_a_clip_does(run_
     sim.advance(60)
 
     assert await waiting == [
-        {"verdict": "room", "endpoint": "avatar", "deadline": 2e9, "since": since, "hint_at": None}
+        {"verdict": "free_slot", "endpoint": "avatar", "deadline": 2e9, "since": since, "hint_at": None}
     ]
 
 
@@ -194,11 +194,11 @@ async def test_it_does_not_end_before_the_vendor_allows(sim):
 
     (payload,) = await payloads(wait(busy=1, not_before=begun + 0.3))
 
-    assert payload["verdict"] == "room"
+    assert payload["verdict"] == "free_slot"
     assert time.time() - begun >= 0.3
 
 
-@pytest.mark.parametrize(("deadline", "verdict"), [(2e9, "room"), (1.0, "timeout")])
+@pytest.mark.parametrize(("deadline", "verdict"), [(2e9, "free_slot"), (1.0, "timeout")])
 async def test_it_ends_no_sooner_than_airflow_can_bear(sim, monkeypatch, deadline, verdict):
     """A task whose trigger fires at once is failed by a scheduler that has not yet heard of its deferral."""
     monkeypatch.setattr(kling_slot, "SETTLE_SECONDS", 0.5)
@@ -235,7 +235,7 @@ async def test_endpoints_have_slots_of_their_own(run_clips, face, sim):
 
     (payload,) = await payloads(wait(busy=1))
 
-    assert payload["verdict"] == "room", "no avatar runs"
+    assert payload["verdict"] == "free_slot", "no avatar runs"
     assert not waiting.done()
     sim.advance(60)
     assert (await waiting)[0]["endpoint"] == "image_to_video"
@@ -250,7 +250,7 @@ async def test_connections_have_slots_of_their_own(run_clips, sim, monkeypatch, 
 
     (payload,) = await payloads(wait(busy=1, kling_conn_id="other"))
 
-    assert payload["verdict"] == "room"
+    assert payload["verdict"] == "free_slot"
     assert not waiting.done()
     await end(waiting)
 
@@ -356,7 +356,7 @@ async def test_a_cancelled_waiter_makes_way_for_the_next(run_clips, sim):
     await end(first)
     sim.advance(60)
 
-    assert (await second)[0]["verdict"] == "room"
+    assert (await second)[0]["verdict"] == "free_slot"
 
 
 async def test_a_slot_given_to_one_that_is_cancelled_goes_to_the_next(run_clips, sim):
@@ -364,12 +364,12 @@ async def test_a_slot_given_to_one_that_is_cancelled_goes_to_the_next(run_clips,
     run_clips(1)
     first, second = begin(1, busy=1), begin(2, busy=1)
     await until(lambda: len(looks(sim)) >= 2)
-    room = (await account_of("kling_avatar_default")).board("avatar").room
+    room = (await account_of("kling_avatar_default")).board("avatar").slot_queue
     saw = room.saw
 
     def see_and_cancel(*seen, now):
         saw(*seen, now=now)
-        room.let_go(now)
+        room.admit(now)
         if room.in_flight == 0:
             first.cancel()
 
@@ -379,7 +379,7 @@ async def test_a_slot_given_to_one_that_is_cancelled_goes_to_the_next(run_clips,
     payload = (await asyncio.wait_for(second, 10))[0]
 
     assert first.cancelled()
-    assert payload["verdict"] == "room"
+    assert payload["verdict"] == "free_slot"
 
 
 @pytest.mark.parametrize(
@@ -402,7 +402,7 @@ async def test_a_look_that_fails_is_made_again(run_clips, sim, fault, no_tries):
     assert not waiting.done()
     sim.advance(60)
 
-    assert (await waiting)[0]["verdict"] == "room"
+    assert (await waiting)[0]["verdict"] == "free_slot"
 
 
 async def test_a_list_that_never_answers_well_lets_one_try_now_and_then(run_clips, sim, quick_tries):
@@ -410,9 +410,9 @@ async def test_a_list_that_never_answers_well_lets_one_try_now_and_then(run_clip
     sim.fault(kind="http_error", method="GET", times=0)
     first, second = begin(1, busy=1), begin(2, busy=1)
 
-    assert (await first)[0]["verdict"] == "room"
+    assert (await first)[0]["verdict"] == "free_slot"
     assert not second.done(), "one at a time"
-    assert (await second)[0]["verdict"] == "room"
+    assert (await second)[0]["verdict"] == "free_slot"
     sim.clear_faults()
 
 
@@ -422,10 +422,10 @@ async def test_an_api_without_a_list_lets_one_try_now_and_then(sim, connect, qui
 
     first, second = begin(1), begin(2)
 
-    assert (await first)[0]["verdict"] == "room"
+    assert (await first)[0]["verdict"] == "free_slot"
     assert time.time() - begun >= 0.09
     assert not second.done()
-    assert (await second)[0]["verdict"] == "room"
+    assert (await second)[0]["verdict"] == "free_slot"
     assert looks(sim) == []
 
 
@@ -437,7 +437,7 @@ async def test_a_missing_connection_is_waited_for(sim, monkeypatch, connect, no_
 
     connect()
 
-    assert (await asyncio.wait_for(waiting, 10))[0]["verdict"] == "room"
+    assert (await asyncio.wait_for(waiting, 10))[0]["verdict"] == "free_slot"
 
 
 async def test_a_rotated_key_is_read_from_the_connection_anew(sim, connect, no_tries):
@@ -446,7 +446,7 @@ async def test_a_rotated_key_is_read_from_the_connection_anew(sim, connect, no_t
     await until(lambda: len([look for look in looks(sim) if look.status == 401]) >= 2)
     connect()
 
-    assert (await asyncio.wait_for(waiting, 10))[0]["verdict"] == "room"
+    assert (await asyncio.wait_for(waiting, 10))[0]["verdict"] == "free_slot"
 
 
 async def test_the_last_one_to_leave_closes_the_session(run_clips, sim, sessions):
@@ -683,6 +683,6 @@ def test_nothing_blocks_the_loop_even_in_a_triggerer_that_has_loaded_nothing_yet
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
     print(f"longest step on the loop: {report['longest'] * 1000:.1f} ms")  # noqa: T201  # shown with -s
-    assert report["events"] == [["room"]] * 50
+    assert report["events"] == [["free_slot"]] * 50
     assert report["opened"] == []
     assert report["longest"] < 0.05

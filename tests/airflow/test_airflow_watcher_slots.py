@@ -56,7 +56,7 @@ async def test_clips_and_slots_are_seen_in_one_list(sim, monkeypatch):
     assert (len(sessions), lookups) == (1, [CONN_ID])
     sim.advance(2000)
     assert await verdicts(clips) == ["succeeded"] * 5
-    assert await verdicts(queue[:5]) == ["room"] * 5
+    assert await verdicts(queue[:5]) == ["free_slot"] * 5
     await end(*queue)
 
 

@@ -133,7 +133,7 @@ def ask_async(config_of):
 
 @pytest.fixture
 def desk(sim, client_of, face, voice):
-    def build(api="kling", *, memory=False, relay=None, **changes):
+    def build(api="kling", *, store=False, relay=None, **changes):
         prefix = {"path_prefix": f"/relay/{relay}/kling"} if relay else {}
         if api == "relay" and not relay:
             prefix = {"path_prefix": "/relay/kling"}
@@ -143,6 +143,6 @@ def desk(sim, client_of, face, voice):
         picture = face if dialect.accepts_files("avatar", "image") else "https://pictures.test/face.png"
         fields = {"image": picture, "audio": sound, "audio_duration_seconds": 12} | changes
         request = AvatarRequest(**{name: value for name, value in fields.items() if value is not None})
-        return Desk(sim, client, prepare(request, dialect), Notebook() if memory else None)
+        return Desk(sim, client, prepare(request, dialect), Notebook() if store else None)
 
     return build

@@ -5,23 +5,25 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from airflow_provider_kling_avatar.kling.submission.identity import Work
+from airflow_provider_kling_avatar.kling.submission.identity import TaskIdentity
 from airflow_provider_kling_avatar.kling.submission.state import Policies, Try, leave_mark
 from airflow_provider_kling_avatar.kling.submission.submit import Submitter
 
-WORK = Work(dag_id="news", task_id="clip", run_id="manual__2026", map_index=-1, account="kling_default")
+WORK = TaskIdentity(
+    dag_id="news", task_id="clip", run_id="manual__2026", map_index=-1, account="kling_default"
+)
 
 
 class Notebook:
-    """A memory that outlives a try."""
+    """A store that outlives a try."""
 
     def __init__(self):
         self.pages = []
 
-    def recall(self):
+    def load(self):
         return json.loads(self.pages[-1]) if self.pages else {}
 
-    def remember(self, record):
+    def save(self, record):
         self.pages.append(json.dumps(record))
 
 
@@ -32,7 +34,7 @@ class Desk:
     sim: object
     client: object
     prepared: object
-    memory: Notebook | None = None
+    store: Notebook | None = None
     naps: list = dataclasses.field(default_factory=list)
 
     def try_it(
@@ -41,12 +43,12 @@ class Desk:
         """Make one try; ``more``: policies, or further arguments of a `Submitter`."""
         policies = {name: more.pop(name) for name in ("on_changed_input", "on_rerun") if name in more}
         if first:
-            leave_mark(self.memory, round_number)
+            leave_mark(self.store, round_number)
         return Submitter(
             self.client,
             self.prepared,
             work,
-            memory=self.memory,
+            store=self.store,
             this_try=Try(first, first or anew, round_number, refused),
             policies=Policies(policy, **policies),
             sleep=self.naps.append,

@@ -36,11 +36,11 @@ LINKS = {  # of one file, signed now and signed later, in ways that are no unmis
 
 @pytest.fixture
 def again(desk):
-    """Return a desk for the same work as another one's, with its memory and other fields."""
+    """Return a desk for the same work as another one's, with its store and other fields."""
 
     def build(here, **fields):
         other = desk(here.client.config.dialect.name, **fields)
-        other.memory = here.memory
+        other.store = here.store
         return other
 
     return build
@@ -53,7 +53,7 @@ def again(desk):
 @pytest.mark.parametrize("link", LINKS.values(), ids=LINKS)
 @pytest.mark.parametrize("api", ALL)
 def test_a_link_that_is_signed_anew_is_never_paid_again_by_a_retry(desk, again, api, link, state):
-    first = desk(api, memory=True, image=link.format("a1", "b1"))
+    first = desk(api, store=True, image=link.format("a1", "b1"))
     done = first.try_it(first=True)
     first.sim.advance(60 if state == "ready" else 0)
     assert again(first, image=link.format("a2", "b2")).try_it().task.task_id == done.task.task_id
@@ -63,7 +63,7 @@ def test_a_link_that_is_signed_anew_is_never_paid_again_by_a_retry(desk, again, 
 @pytest.mark.parametrize("api", TAKE_PROMPTS)
 def test_a_prompt_that_differs_from_try_to_try_is_never_paid_again_by_a_retry(desk, again, api, caplog):
     caplog.set_level("INFO")
-    first = desk(api, memory=True, prompt="It is 10:00.")
+    first = desk(api, store=True, prompt="It is 10:00.")
     done = first.try_it(first=True, paid_for=lambda: {"mode": "std"})
     kept = again(first, prompt="It is 10:05.").try_it(paid_for=lambda: {"mode": "other"})
     assert (kept.task.task_id, kept.is_new) == (done.task.task_id, False)
@@ -75,7 +75,7 @@ def test_a_prompt_that_differs_from_try_to_try_is_never_paid_again_by_a_retry(de
 @pytest.mark.parametrize("api", UNIQUE)
 def test_a_text_of_a_language_model_is_spoken_and_filmed_once(desk, again, api):
     text = {"audio": None, "voice_id": "reader_en_m-v1"}
-    first = desk(api, memory=True, text="Good evening and welcome to the news of today.", **text)
+    first = desk(api, store=True, text="Good evening and welcome to the news of today.", **text)
     done = first.try_it(first=True)
     other = again(first, text="Hello, and welcome to tonight's edition of the news.", **text)
     assert other.try_it().task.task_id == done.task.task_id
@@ -84,7 +84,7 @@ def test_a_text_of_a_language_model_is_spoken_and_filmed_once(desk, again, api):
 
 @pytest.mark.parametrize("api", ALL)
 def test_other_media_stop_a_retry_while_the_clip_of_the_old_ones_is_there(desk, again, api):
-    first = desk(api, memory=True)
+    first = desk(api, store=True)
     done = first.try_it(first=True)
     with pytest.raises(e.ChangedInputError, match=done.task.task_id) as caught:
         again(first, image=OTHER_FACE).try_it()
@@ -95,7 +95,7 @@ def test_other_media_stop_a_retry_while_the_clip_of_the_old_ones_is_there(desk, 
 @pytest.mark.parametrize("fields", [{"prompt": "nod"}, {"image": OTHER_FACE}])
 @pytest.mark.parametrize("api", TAKE_PROMPTS)
 def test_a_clip_that_failed_is_made_anew_from_the_new_inputs(desk, again, api, fields):
-    first = desk(api, memory=True)
+    first = desk(api, store=True)
     first.sim.fault(kind="fail_task", reason="Failure to pass the risk control system")
     first.try_it(first=True)
     first.sim.advance(60)
@@ -108,7 +108,7 @@ def test_a_clip_that_failed_is_made_anew_from_the_new_inputs(desk, again, api, f
 @pytest.mark.parametrize("fields", [{"prompt": "nod"}, {"image": OTHER_FACE}])
 @pytest.mark.parametrize("api", TAKE_PROMPTS)
 def test_a_clear_takes_the_new_inputs_and_its_retries_keep_to_them(desk, again, api, fields):
-    first = desk(api, memory=True)
+    first = desk(api, store=True)
     old = first.try_it(first=True)
     cleared = again(first, **fields)
     new = cleared.try_it(anew=True, round_number=1)
@@ -120,7 +120,7 @@ def test_a_clear_takes_the_new_inputs_and_its_retries_keep_to_them(desk, again, 
 
 
 def test_a_clip_that_a_clear_went_on_with_is_kept_by_the_retries_of_that_clear(desk, again):
-    first = desk(memory=True)
+    first = desk(store=True)
     done = first.try_it(first=True)
     assert first.try_it(anew=True, round_number=1).task.task_id == done.task.task_id
     assert again(first, prompt="nod").try_it(round_number=1).task.task_id == done.task.task_id
@@ -130,13 +130,13 @@ def test_a_clip_that_a_clear_went_on_with_is_kept_by_the_retries_of_that_clear(d
 @pytest.mark.parametrize("fault", ["drop_before", "drop_after"])
 @pytest.mark.parametrize("api", UNIQUE)
 def test_where_a_name_is_taken_once_new_inputs_go_out_under_the_noted_name(desk, again, api, fault):
-    first = desk(api, memory=True)
+    first = desk(api, store=True)
     first.sim.fault(kind=fault, method="POST", times=2)
     first.sim.fault(kind="http_error", method="GET", times=0)
     with pytest.raises(e.UnknownSubmissionError):
         first.try_it(first=True)
     first.sim.clear_faults()
-    noted = load(first.memory).name
+    noted = load(first.store).name
     kept = again(first, prompt="nod").try_it()
     assert kept.external_task_id == noted
     assert kept.is_new is (fault == "drop_before")
@@ -146,13 +146,13 @@ def test_where_a_name_is_taken_once_new_inputs_go_out_under_the_noted_name(desk,
 @pytest.mark.parametrize("taken", [True, False])
 @pytest.mark.parametrize("api", UNIQUE)
 def test_what_went_out_under_the_noted_name_is_asked_for_by_that_name(desk, again, monkeypatch, api, taken):
-    first = desk(api, memory=True)
+    first = desk(api, store=True)
     first.sim.fault(kind="drop_before", method="POST", times=2)
     first.sim.fault(kind="http_error", method="GET", times=0)
     with pytest.raises(e.UnknownSubmissionError):
         first.try_it(first=True)
     first.sim.clear_faults()
-    noted = load(first.memory).name
+    noted = load(first.store).name
     second, submit = again(first, prompt="nod"), first.client.submit
 
     def die(*arguments):
@@ -172,7 +172,7 @@ def test_what_went_out_under_the_noted_name_is_asked_for_by_that_name(desk, agai
 def test_what_went_out_under_the_noted_name_is_not_handed_to_whoever_restores_the_old_inputs(
     desk, again, own
 ):
-    first = desk(memory=True, prompt="smile", external_task_id=own)
+    first = desk(store=True, prompt="smile", external_task_id=own)
     first.sim.fault(kind="drop_before", method="POST", times=2)
     first.sim.fault(kind="http_error", method="GET", times=0)
     with pytest.raises(e.UnknownSubmissionError):
@@ -185,7 +185,7 @@ def test_what_went_out_under_the_noted_name_is_not_handed_to_whoever_restores_th
 
 
 def test_where_a_name_may_be_taken_twice_a_submission_of_unknown_end_is_not_replaced_unasked(desk, again):
-    first = desk("relay", memory=True)
+    first = desk("relay", store=True)
     first.sim.fault(kind="drop_before", method="POST")
     with pytest.raises(e.UnknownSubmissionError):
         first.try_it(first=True)
@@ -198,7 +198,7 @@ def test_where_a_name_may_be_taken_twice_a_submission_of_unknown_end_is_not_repl
 
 def test_a_speech_of_the_old_text_is_never_put_into_a_clip_of_the_new_one(desk, again):
     text = {"audio": None, "voice_id": "reader_en_m-v1"}
-    first = desk(memory=True, text="Good evening and welcome to the news of today.", **text)
+    first = desk(store=True, text="Good evening and welcome to the news of today.", **text)
     first.sim.fault(kind="drop_before", method="POST", path="/v1/videos", times=2)
     first.sim.fault(kind="http_error", method="GET", times=0)
     with pytest.raises(e.UnknownSubmissionError):
@@ -219,21 +219,21 @@ OTHER_NAMES = [("evening-1", "evening-2"), (None, "evening-2"), ("evening-1", No
 @pytest.mark.parametrize("names", OTHER_NAMES, ids=str)
 @pytest.mark.parametrize("api", NAMED)
 def test_a_clip_of_unknown_end_is_found_though_the_users_name_for_it_differs_by_now(desk, again, api, names):
-    first = desk(api, memory=True, external_task_id=names[0])
+    first = desk(api, store=True, external_task_id=names[0])
     first.sim.fault(kind="drop_after", method="POST")
     first.sim.fault(kind="http_error", method="GET", times=0)
     with pytest.raises(e.UnknownSubmissionError):
         first.try_it(first=True)
     first.sim.clear_faults()
     first.sim.advance(60)  # some answers leave the name out until the task has ended
-    noted = load(first.memory).name
+    noted = load(first.store).name
     found = again(first, external_task_id=names[1]).try_it()
     assert (found.external_task_id, found.is_new) == (noted, False)
     assert len(first.paid()) == 1
 
 
 def test_a_name_that_is_taken_and_shows_nothing_is_left_for_one_of_the_users(vendor, client_of, desk, again):
-    first = desk(memory=True)
+    first = desk(store=True)
     first.client = client_of(vendor.url)
     gone = Reply({"code": 1203, "message": "task not found"}, 404)
     taken = Reply({"code": 1201, "message": "External_task_id already exists"}, 400)
@@ -249,7 +249,7 @@ def test_a_name_that_is_taken_and_shows_nothing_is_left_for_one_of_the_users(ven
 
 @pytest.mark.parametrize(("policy", "clear"), [("keep", True), ("fail", False)])
 def test_the_error_names_only_what_helps(desk, again, policy, clear):
-    first = desk(memory=True)
+    first = desk(store=True)
     first.try_it(first=True)
     with pytest.raises(e.ChangedInputError, match="submit_new") as caught:
         again(first, image=OTHER_FACE).try_it(on_changed_input=policy)
@@ -285,7 +285,7 @@ def test_a_name_that_begins_like_ours_is_not_ours(desk, again):
 def test_a_memory_that_holds_no_mark_is_no_proof_that_nothing_was_paid(desk, policy):
     here = desk("generations")
     here.try_it(first=True)
-    here.memory = Notebook()  # a state_path was added, or points elsewhere now, or Airflow is newer
+    here.store = Notebook()  # a state_path was added, or points elsewhere now, or Airflow is newer
     if policy == "fail":
         with pytest.raises(e.UnaskableSubmissionError, match=r"no mark.*resubmit"):
             here.try_it()
@@ -295,20 +295,20 @@ def test_a_memory_that_holds_no_mark_is_no_proof_that_nothing_was_paid(desk, pol
 
 
 def test_a_first_try_leaves_its_mark_and_keeps_what_is_there(desk):
-    here = desk("generations", memory=True)
+    here = desk("generations", store=True)
     done = here.try_it(first=True)
-    assert load(here.memory).task_id == done.task.task_id
+    assert load(here.store).task_id == done.task.task_id
     assert here.try_it(first=True).task.task_id == done.task.task_id, "handed out twice by a broker"
     assert len(here.paid()) == 1
 
 
 def test_a_mark_cannot_be_left_in_a_store_that_is_down(desk):
-    here = desk("generations", memory=True)
+    here = desk("generations", store=True)
 
     def down(_record):
         raise e.StateUnavailableError("the store is down")
 
-    here.memory.remember = down
+    here.store.save = down
     with pytest.raises(e.StateUnavailableError):
         here.try_it(first=True)
     assert here.methods() == []
@@ -316,8 +316,8 @@ def test_a_mark_cannot_be_left_in_a_store_that_is_down(desk):
 
 @pytest.mark.parametrize("record", [{"version": 2}, {"inputs": "x"}, {"version": 1, "number": "one"}])
 def test_a_record_that_cannot_be_understood_stops_the_try(desk, record):
-    here = desk(memory=True)
-    here.memory.remember(record)
+    here = desk(store=True)
+    here.store.save(record)
     with pytest.raises(e.StateUnavailableError):
         here.try_it()
     assert here.methods() == []
@@ -348,7 +348,7 @@ def on(here, client_of, url, password="sk-simulator"):
 @pytest.mark.parametrize("policy", ["keep", "fail"])
 @pytest.mark.parametrize("api", ALL)
 def test_a_retry_never_pays_on_another_host(desk, two_accounts, client_of, api, policy):
-    here = desk(api, memory=True)
+    here = desk(api, store=True)
     done = here.try_it(first=True)
     on(here, client_of, two_accounts.url)
     with pytest.raises(e.ChangedInputError, match=done.task.task_id):
@@ -358,7 +358,7 @@ def test_a_retry_never_pays_on_another_host(desk, two_accounts, client_of, api, 
 
 @pytest.mark.parametrize("api", ALL)
 def test_a_clear_or_the_users_word_takes_the_other_host(desk, two_accounts, client_of, api):
-    here = desk(api, memory=True)
+    here = desk(api, store=True)
     here.try_it(first=True)
     on(here, client_of, two_accounts.url)
     assert here.try_it(anew=True, round_number=1).is_new
@@ -370,7 +370,7 @@ def test_a_clear_or_the_users_word_takes_the_other_host(desk, two_accounts, clie
 def test_a_key_that_was_rotated_is_the_same_account_where_the_clip_is_still_shown(
     desk, two_accounts, client_of, api
 ):
-    here = on(desk(api, memory=True), client_of, two_accounts.url)
+    here = on(desk(api, store=True), client_of, two_accounts.url)
     done = here.try_it(first=True)
     rotated = "sk-rotated-0123456789"
     requests.post(f"{two_accounts.url}/simulator/key", json={"api_key": rotated}, timeout=10)
@@ -382,7 +382,7 @@ def test_a_key_that_was_rotated_is_the_same_account_where_the_clip_is_still_show
 @pytest.mark.parametrize("policy", ["keep", "fail", "submit_new"])
 @pytest.mark.parametrize("api", ALL)
 def test_another_key_that_does_not_know_the_clip_is_a_doubt(desk, two_accounts, client_of, api, policy):
-    here = on(desk(api, memory=True), client_of, two_accounts.url)
+    here = on(desk(api, store=True), client_of, two_accounts.url)
     here.try_it(first=True)
     on(here, client_of, two_accounts.url, OTHERS.api_key)
     with pytest.raises(e.KlingError) as caught:
@@ -394,7 +394,7 @@ def test_another_key_that_does_not_know_the_clip_is_a_doubt(desk, two_accounts, 
 
 @pytest.mark.parametrize("api", ALL)
 def test_a_submission_of_unknown_end_is_not_repeated_with_another_key(desk, two_accounts, client_of, api):
-    here = on(desk(api, memory=True), client_of, two_accounts.url)
+    here = on(desk(api, store=True), client_of, two_accounts.url)
     two_accounts.fault(kind="drop_after", method="POST")
     two_accounts.fault(kind="http_error", method="GET", times=0)
     with pytest.raises(e.UnknownSubmissionError):
@@ -408,7 +408,7 @@ def test_a_submission_of_unknown_end_is_not_repeated_with_another_key(desk, two_
 
 @pytest.mark.parametrize("api", ALL)
 def test_a_living_clip_that_the_account_does_not_know_is_a_doubt_in_a_mere_retry(desk, api):
-    here = desk(api, memory=True)
+    here = desk(api, store=True)
     done = here.try_it(first=True)
     here.sim.state.store.forget_tasks()
     with pytest.raises(e.UnknownSubmissionError, match=done.task.task_id):
@@ -419,7 +419,7 @@ def test_a_living_clip_that_the_account_does_not_know_is_a_doubt_in_a_mere_retry
 
 @pytest.mark.parametrize("api", NAMED)
 def test_a_clear_makes_a_clip_anew_that_the_vendor_no_longer_has(desk, api):
-    here = desk(api, memory=True)
+    here = desk(api, store=True)
     here.try_it(first=True)
     here.sim.state.store.forget_tasks()
     assert here.try_it(anew=True, round_number=1).is_new
@@ -427,7 +427,7 @@ def test_a_clear_makes_a_clip_anew_that_the_vendor_no_longer_has(desk, api):
 
 def test_a_speech_is_not_handed_to_another_account(desk, two_accounts, client_of):
     text = {"audio": None, "voice_id": "reader_en_m-v1", "text": "Good evening and welcome to the news."}
-    here = on(desk(memory=True, **text), client_of, two_accounts.url)
+    here = on(desk(store=True, **text), client_of, two_accounts.url)
     two_accounts.fault(kind="error_code", method="POST", path="/v1/videos", code=1102, status=429)
     with pytest.raises(e.AccountError):
         here.try_it(first=True)
@@ -437,10 +437,10 @@ def test_a_speech_is_not_handed_to_another_account(desk, two_accounts, client_of
 
 
 def test_no_key_is_in_the_record(desk):
-    here = desk(memory=True)
+    here = desk(store=True)
     here.try_it(first=True)
-    assert "sk-simulator" not in str(here.memory.pages)
-    assert len(load(here.memory).account.key) == 12
+    assert "sk-simulator" not in str(here.store.pages)
+    assert len(load(here.store).account.key) == 12
 
 
 # ------------------------------------------------------------------ a run that is made again under its id
@@ -468,9 +468,9 @@ def test_a_run_that_was_deleted_and_made_again_gets_its_old_clip(desk, client_of
 def test_such_a_run_takes_the_new_inputs_where_a_folder_remembers_what_the_old_one_delivered(
     desk, again, fields
 ):
-    first = desk(memory=True)
+    first = desk(store=True)
     first.try_it(first=True)
-    note_delivery(first.memory, 0)
+    note_delivery(first.store, 0)
     new = again(first, **fields)
     assert new.try_it(first=True).is_new
     assert new.try_it().is_new is False

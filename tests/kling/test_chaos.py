@@ -35,7 +35,7 @@ from airflow_provider_kling_avatar.kling.submission.state import Account
 from airflow_provider_kling_avatar.kling.submission.submit import Submitter
 
 SEEDS = range(100)
-MEMORIES = pytest.mark.parametrize("remembers", [True, False], ids=["memory", "no memory"])
+MEMORIES = pytest.mark.parametrize("remembers", [True, False], ids=["store", "no store"])
 PACKAGE = logging.getLogger("airflow_provider_kling_avatar")
 
 

@@ -23,17 +23,17 @@ from airflow_provider_kling_avatar.kling.errors import (
 from airflow_provider_kling_avatar.kling.models import TaskState, Video, VideoTask
 from airflow_provider_kling_avatar.kling.polling.decide import (
     HEARTBEAT_SECONDS,
-    Budget,
     Finished,
+    PollLimits,
+    PollTracker,
     Verdict,
     Wait,
-    Watch,
     decide,
     error_of,
 )
 from airflow_provider_kling_avatar.kling.polling.wait import wait_for_task
 
-BUDGET = Budget(deadline=1000.0, poll_interval=10.0, max_failed_polls=3)
+BUDGET = PollLimits(deadline=1000.0, poll_interval=10.0, max_failed_polls=3)
 
 
 def task(state, status="", **more):
@@ -206,7 +206,7 @@ def test_only_our_own_errors_are_taken_for_looks(wait):
 
 # ------------------------------------------------------------------------ no such task
 
-STRANGE = Budget(deadline=1e6, poll_interval=600.0, max_failed_polls=2, is_known=False)
+STRANGE = PollLimits(deadline=1e6, poll_interval=600.0, max_failed_polls=2, is_known=False)
 NOT_THERE = {
     "Kling's live words": NotFoundError("Task not found by id/external id: t-1", code=1201, http_status=400),
     "Kling's documented code": NotFoundError("no such thing", code=1203, http_status=404),
@@ -337,7 +337,7 @@ def test_after_ten_minutes_of_refusals_without_a_reason_the_log_says_once_that_t
     wait, code
 ):
     world = World(RateLimitedError("busy", code=code))
-    budget = Budget(deadline=3000.0, poll_interval=10.0, max_failed_polls=3)
+    budget = PollLimits(deadline=3000.0, poll_interval=10.0, max_failed_polls=3)
     assert wait(world, msgspec.structs.replace(budget, deadline=590.0)).verdict is Verdict.TIMEOUT
     assert hints(world) == []
     world = World(RateLimitedError("busy", code=code))
@@ -349,14 +349,14 @@ def test_after_ten_minutes_of_refusals_without_a_reason_the_log_says_once_that_t
 
 def test_kling_itself_says_what_it_means(wait):
     world = World(RateLimitedError("slow down", code=1302, http_status=429))
-    wait(world, Budget(deadline=3000.0, poll_interval=10.0, max_failed_polls=3))
+    wait(world, PollLimits(deadline=3000.0, poll_interval=10.0, max_failed_polls=3))
     assert hints(world) == []
 
 
 def test_only_refusals_in_a_row_let_an_account_seem_empty(wait):
     for other in (RUNNING, DOWN, RateLimitedError("slow down", code=1302)):
         world = World(*([NO_REASON] * 50 + [other]) * 6, DONE)
-        wait(world, Budget(deadline=1e5, poll_interval=10.0, max_failed_polls=3))
+        wait(world, PollLimits(deadline=1e5, poll_interval=10.0, max_failed_polls=3))
         assert hints(world) == []
 
 
@@ -378,7 +378,7 @@ ERRORS = st.builds(
     st.none() | st.floats(0, 86400),
 )
 BUDGETS = st.builds(
-    Budget,
+    PollLimits,
     deadline=st.floats(0, 2e9),
     poll_interval=st.floats(0.1, 600),
     max_failed_polls=st.integers(1, 100),
@@ -416,7 +416,7 @@ def test_no_decision_waits_past_the_deadline(seen, now, budget, failed, not_foun
 )
 def test_waiting_always_ends_and_never_late(looks, start, length, interval, failures):
     world = World(*looks, now=start)
-    budget = Budget(start + length, interval, failures)
+    budget = PollLimits(start + length, interval, failures)
     finished = wait_for_task(world.look, budget, world, clock=lambda: world.now, sleep=world.sleep)
     assert isinstance(finished, Finished)
     assert world.looks[-1] <= budget.deadline
@@ -426,13 +426,13 @@ def test_waiting_always_ends_and_never_late(looks, start, length, interval, fail
 
 @given(st.lists(TASKS | ERRORS, max_size=30), BUDGETS)
 def test_a_watch_counts_as_decide_does(looks, budget):
-    watch, failed, not_found, now = Watch(budget), 0, 0, 0.0
+    watch, failed, not_found, now = PollTracker(budget), 0, 0, 0.0
     for seen in looks:
         decision = decide(seen, now=now, budget=budget, failed_polls=failed, not_found=not_found)
         if isinstance(seen, VideoTask):
             budget = msgspec.structs.replace(budget, is_known=True)
         assert plain(watch.look(seen, now=now)) == decision
-        watch.story(seen, now=now)
+        watch.log_lines(seen, now=now)
         if isinstance(decision, Finished):
             return
         failed, not_found = decision.failed_polls, decision.not_found
@@ -443,7 +443,7 @@ def test_a_watch_counts_as_decide_does(looks, budget):
 # ------------------------------------------------------------------ two kinds of waiting
 
 
-SPLIT = Budget(deadline=1000.0, poll_interval=10.0, max_failed_polls=3, queue_deadline=100.0, since=0.0)
+SPLIT = PollLimits(deadline=1000.0, poll_interval=10.0, max_failed_polls=3, queue_deadline=100.0, since=0.0)
 
 
 def test_a_task_that_the_vendor_does_not_begin_in_time_is_given_up_earlier():
@@ -459,7 +459,7 @@ def test_a_task_that_the_vendor_does_not_begin_in_time_is_given_up_earlier():
 
 
 def test_a_task_that_is_rendered_too_long_is_given_up_however_long_it_was_queued():
-    watch = Watch(Budget(1e9, 10.0, 3, render_timeout=60.0, since=0.0))
+    watch = PollTracker(PollLimits(1e9, 10.0, 3, render_timeout=60.0, since=0.0))
     watch.look(QUEUED, now=5000.0)
     assert watch.look(RUNNING, now=6000.0) == Wait(10.0, 0, deadline=6060.0)
     assert watch.look(DOWN, now=6055.0) == Wait(5.0, 1, deadline=6060.0)
@@ -475,7 +475,7 @@ def test_without_a_limit_of_its_own_the_queue_has_the_whole_time():
 
 
 def test_a_timeout_tells_how_long_the_task_was_queued_and_how_long_rendered():
-    watch = Watch(SPLIT)
+    watch = PollTracker(SPLIT)
     for now in (0.0, 20.0, 40.0):
         watch.look(QUEUED, now=now)
     for now in (60.0, 500.0):
@@ -488,46 +488,46 @@ def test_a_timeout_tells_how_long_the_task_was_queued_and_how_long_rendered():
 
 
 def test_a_task_that_never_began_was_queued_all_the_time():
-    watch = Watch(SPLIT)
+    watch = PollTracker(SPLIT)
     assert watch.look(QUEUED, now=100.0).reason == "100 s in the vendor's queue, 0 s rendering"
 
 
 def test_a_triggerer_that_takes_over_in_the_middle_believes_the_vendors_own_times():
     running = task(TaskState.RUNNING, "processing", created_at=5000.0, updated_at=5030.0)
-    watch = Watch(SPLIT)
+    watch = PollTracker(SPLIT)
     watch.look(running, now=400.0)
     assert watch.look(running, now=1000.0).reason == "30 s in the vendor's queue, 970 s rendering"
     odd = task(TaskState.RUNNING, "processing", created_at=5000.0, updated_at=9000.0)
-    watch = Watch(SPLIT)
+    watch = PollTracker(SPLIT)
     watch.look(odd, now=400.0)
     assert watch.times(400.0) == "400 s in the vendor's queue, 0 s rendering", "never more than has passed"
 
 
 def test_the_story_ends_with_both_times_if_it_was_seen_to_wait():
-    watch = Watch(SPLIT)
+    watch = PollTracker(SPLIT)
     lines = []
     for now, seen in ((0.0, QUEUED), (20.0, RUNNING), (80.0, DONE)):
         watch.look(seen, now=now)
-        lines += watch.story(seen, now=now)
+        lines += watch.log_lines(seen, now=now)
     assert lines[0].endswith("submitted, waiting for up to 100 s more")
     assert lines[1].endswith("processing after 20 s, waiting for up to 980 s more")
     assert lines[2].endswith("succeed, 20 s in the vendor's queue, 60 s rendering")
-    already = Watch(SPLIT)
+    already = PollTracker(SPLIT)
     already.look(DONE, now=5.0)
-    assert [*already.story(DONE, now=5.0)] == ["task t-1: succeed"]
+    assert [*already.log_lines(DONE, now=5.0)] == ["task t-1: succeed"]
 
 
 def test_the_story_says_what_is_expected_where_the_accounts_clips_are_known():
-    watch = Watch(SPLIT)
+    watch = PollTracker(SPLIT)
     watch.look(RUNNING, now=20.0)
 
-    assert [*watch.story(RUNNING, now=20.0, typical=lambda: 61.7)] == [
+    assert [*watch.log_lines(RUNNING, now=20.0, typical=lambda: 61.7)] == [
         "task t-1: processing after 20 s, about 62 s expected, waiting for up to 980 s more"
     ]
 
 
 def test_the_verdict_carries_both_times():
-    watch = Watch(SPLIT)
+    watch = PollTracker(SPLIT)
     watch.look(QUEUED, now=0.0)
     watch.look(RUNNING, now=20.0)
 
@@ -540,30 +540,32 @@ def test_the_verdict_carries_both_times():
 
 
 def test_between_two_workers_the_story_is_of_what_happens_in_between():
-    watch = Watch(SPLIT, told_at=0.0)
+    watch = PollTracker(SPLIT, told_at=0.0)
     lines = []
     for now, seen in ((0.0, QUEUED), (20.0, RUNNING), (30.0, RUNNING), (50.0, DONE)):
         watch.look(seen, now=now)
-        lines += watch.story(seen, now=now)
+        lines += watch.log_lines(seen, now=now)
 
     assert lines == ["task t-1: processing after 20 s, waiting for up to 980 s more"]
-    assert watch.spans(50.0) == (20.0, 30.0)
+    assert watch.durations(50.0) == (20.0, 30.0)
 
 
 def test_a_bad_end_is_told_in_the_triggerer_too():
-    watch = Watch(SPLIT, told_at=0.0)
+    watch = PollTracker(SPLIT, told_at=0.0)
     watch.look(RUNNING, now=0.0)
     failed = task(TaskState.FAILED, "failed")
 
-    assert [*watch.story(RUNNING, now=0.0)] == []
-    assert [*watch.story(failed, now=20.0)] == ["task t-1: failed, 0 s in the vendor's queue, 20 s rendering"]
+    assert [*watch.log_lines(RUNNING, now=0.0)] == []
+    assert [*watch.log_lines(failed, now=20.0)] == [
+        "task t-1: failed, 0 s in the vendor's queue, 20 s rendering"
+    ]
 
 
 def test_who_hears_nothing_wakes_for_a_sign_of_life_and_for_the_deadline():
-    watch = Watch(SPLIT, told_at=100.0)
+    watch = PollTracker(SPLIT, told_at=100.0)
 
     assert watch.wake_at(130.0) == 100.0 + HEARTBEAT_SECONDS
-    assert [*watch.story(None, now=100.0 + HEARTBEAT_SECONDS)] == [], "nobody knows anything yet"
+    assert [*watch.log_lines(None, now=100.0 + HEARTBEAT_SECONDS)] == [], "nobody knows anything yet"
     assert watch.wake_at(170.0) == 100.0 + 2 * HEARTBEAT_SECONDS
     watch.look(QUEUED, now=99.0)
     assert watch.wake_at(99.0) == SPLIT.queue_deadline

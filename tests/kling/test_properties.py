@@ -17,7 +17,7 @@ from airflow_provider_kling_avatar.kling.models import Speech, VideoTask
 from airflow_provider_kling_avatar.kling.redact import MAX_TEXT, public_url, redact, shown
 from airflow_provider_kling_avatar.kling.responses.errors import Answer, read_json
 from airflow_provider_kling_avatar.kling.responses.tasks import read_speech, read_task, read_task_list
-from airflow_provider_kling_avatar.kling.submission.identity import Work, fingerprint
+from airflow_provider_kling_avatar.kling.submission.identity import TaskIdentity, fingerprint
 
 KEY, SIGNATURE, TOKEN = (
     "sk-0123456789abcdefghij",
@@ -290,7 +290,9 @@ def test_an_address_is_shown_without_what_opens_it(url):
 PART = st.text(max_size=12) | st.sampled_from(
     ["", "a", "a-b", "0", "1", "1:a", "\0", "a\0", "-1", "日本", ":", "3:abc"]
 )
-WORKS = st.builds(Work, dag_id=PART, task_id=PART, run_id=PART, map_index=st.integers(-1, 99), account=PART)
+WORKS = st.builds(
+    TaskIdentity, dag_id=PART, task_id=PART, run_id=PART, map_index=st.integers(-1, 99), account=PART
+)
 
 
 PRINT, OTHER_PRINT = fingerprint({"image": "f"}, ("image",)), fingerprint({"image": "1f"}, ("image",))
@@ -302,7 +304,7 @@ PRINTS = st.builds(
 @given(WORKS, PRINTS, st.integers(0, 999))
 def test_a_name_is_the_same_for_the_same_work_and_fits_everywhere(work, print_, number):
     name = work.name(print_, number)
-    again = Work(work.dag_id, work.task_id, work.run_id, work.map_index, work.account)
+    again = TaskIdentity(work.dag_id, work.task_id, work.run_id, work.map_index, work.account)
     assert name == again.name(print_, number)
     assert len(name) <= 60
     assert re.fullmatch(r"[A-Za-z0-9-]+", name, re.ASCII)
@@ -310,10 +312,12 @@ def test_a_name_is_the_same_for_the_same_work_and_fits_everywhere(work, print_, 
 
 
 @given(WORKS, WORKS, PRINTS, PRINTS, st.integers(0, 9), st.integers(0, 9))
-@example(Work("a", "b", "c", -1, "d"), Work("a-b", "", "c", -1, "d"), PRINT, PRINT, 0, 0)
-@example(Work("a", "1:b", "c", -1, "d"), Work("a\x001", "b", "c", -1, "d"), PRINT, PRINT, 0, 0)
-@example(Work("a", "b", "c1", 1, "d"), Work("a", "b", "c", 11, "d"), PRINT, PRINT, 0, 0)
-@example(Work("a", "b", "c", 1, "d"), Work("a", "b", "c", 1, "d1"), OTHER_PRINT, PRINT, 0, 0)
+@example(TaskIdentity("a", "b", "c", -1, "d"), TaskIdentity("a-b", "", "c", -1, "d"), PRINT, PRINT, 0, 0)
+@example(
+    TaskIdentity("a", "1:b", "c", -1, "d"), TaskIdentity("a\x001", "b", "c", -1, "d"), PRINT, PRINT, 0, 0
+)
+@example(TaskIdentity("a", "b", "c1", 1, "d"), TaskIdentity("a", "b", "c", 11, "d"), PRINT, PRINT, 0, 0)
+@example(TaskIdentity("a", "b", "c", 1, "d"), TaskIdentity("a", "b", "c", 1, "d1"), OTHER_PRINT, PRINT, 0, 0)
 def test_names_differ_as_soon_as_any_part_does(one, other, print_one, print_other, number, number_other):
     same = (one, print_one, number) == (other, print_other, number_other)
     assert (one.name(print_one, number) == other.name(print_other, number_other)) is same
@@ -321,13 +325,15 @@ def test_names_differ_as_soon_as_any_part_does(one, other, print_one, print_othe
 
 def test_no_join_of_parts_looks_like_another():
     parts = ["", "a", "b", "ab", "1:a", "a\0", "\0001:b", "a\x001:b"]
-    names = {Work(dag, task, run, -1, "c").name(PRINT) for dag in parts for task in parts for run in parts}
+    names = {
+        TaskIdentity(dag, task, run, -1, "c").name(PRINT) for dag in parts for task in parts for run in parts
+    }
     assert len(names) == len(parts) ** 3
 
 
 def test_the_name_of_a_known_piece_of_work_never_changes():
     # A change here would make a retry after an upgrade pay again.
-    work = Work("news", "clip", "scheduled__2026-11-21", 3, "kling_default")
+    work = TaskIdentity("news", "clip", "scheduled__2026-11-21", 3, "kling_default")
     print_ = fingerprint(GOLDEN_BODY, ("image", "audio_id"), "avatar")
     assert work.name(print_, 2) == GOLDEN_NAME
     assert str(print_) == GOLDEN_PRINT

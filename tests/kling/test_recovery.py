@@ -20,13 +20,13 @@ REGENERATE = {"on_rerun": "regenerate"}
 
 def step(here, this_try=RETRY, **policies):
     return Recovery(
-        here.client, here.prepared, WORK, memory=here.memory, this_try=this_try, policies=Policies(**policies)
+        here.client, here.prepared, WORK, store=here.store, this_try=this_try, policies=Policies(**policies)
     ).next_step()
 
 
 def name_of(here, number):
     """Return the name under which a submission of these inputs goes out."""
-    return Recovery(here.client, here.prepared, WORK, memory=None, this_try=RETRY, policies=Policies()).name(
+    return Recovery(here.client, here.prepared, WORK, store=None, this_try=RETRY, policies=Policies()).name(
         number
     )
 
@@ -34,19 +34,19 @@ def name_of(here, number):
 class Unreadable(Notebook):
     """A store that is down."""
 
-    def recall(self):
+    def load(self):
         raise e.StateUnavailableError("the store is down")
 
 
 # ------------------------------------------------------------------ one function, four answers
 
 
-@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("store", [False, True])
 @pytest.mark.parametrize("api", NAMED)
 def test_it_attaches_while_the_clip_is_made_collects_when_it_is_there_and_submits_after_a_failure(
-    desk, api, memory
+    desk, api, store
 ):
-    here = desk(api, memory=memory)
+    here = desk(api, store=store)
     assert step(here) == Submit(0, name_of(here, 0))
     done = here.try_it(first=True)
     attach = step(here)
@@ -59,10 +59,10 @@ def test_it_attaches_while_the_clip_is_made_collects_when_it_is_there_and_submit
     assert len(here.paid()) == 1
 
 
-@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("store", [False, True])
 @pytest.mark.parametrize("api", NAMED)
-def test_after_a_failure_it_submits_the_next_number(desk, api, memory):
-    here = desk(api, memory=memory)
+def test_after_a_failure_it_submits_the_next_number(desk, api, store):
+    here = desk(api, store=store)
     here.sim.fault(kind="fail_task", reason="render node lost")
     here.try_it(first=True)
     here.sim.advance(60)
@@ -71,7 +71,7 @@ def test_after_a_failure_it_submits_the_next_number(desk, api, memory):
 
 @pytest.mark.parametrize("api", ALL)
 def test_a_vendor_that_cannot_be_asked_is_a_reason_to_stop(desk, api):
-    here = desk(api, memory=True)
+    here = desk(api, store=True)
     here.try_it(first=True)
     here.sim.fault(kind="http_error", method="GET", times=0)
     stop = step(here, on_unknown_submission="resubmit")
@@ -83,7 +83,7 @@ def test_a_vendor_that_cannot_be_asked_is_a_reason_to_stop(desk, api):
 @pytest.mark.parametrize("api", ALL)
 def test_a_memory_that_cannot_be_read_is_a_reason_to_stop_even_at_first(desk, api):
     here = desk(api)
-    here.memory = Unreadable()
+    here.store = Unreadable()
     for this_try in (RETRY, Try(first=True, asked_anew=True)):
         stop = step(here, this_try)
         assert isinstance(stop, Stop)
@@ -92,12 +92,12 @@ def test_a_memory_that_cannot_be_read_is_a_reason_to_stop_even_at_first(desk, ap
 
 
 def test_a_memory_that_cannot_be_written_stops_before_anything_is_paid(desk):
-    here = desk(memory=True)
+    here = desk(store=True)
 
     def broken(_record):
         raise e.StateUnavailableError("the store is full")
 
-    here.memory.remember = broken
+    here.store.save = broken
     with pytest.raises(e.StateUnavailableError):
         here.try_it(first=True)
     assert here.methods() == []
@@ -105,15 +105,15 @@ def test_a_memory_that_cannot_be_written_stops_before_anything_is_paid(desk):
 
 @pytest.mark.parametrize("api", ALL)
 def test_a_clip_that_is_paid_is_not_lost_because_its_id_could_not_be_noted(desk, api, caplog):
-    here = desk(api, memory=True)
-    written = here.memory.remember
+    here = desk(api, store=True)
+    written = here.store.save
 
     def fails_after_the_first(record):
-        if here.memory.recall().get("inputs"):
+        if here.store.load().get("inputs"):
             raise e.StateUnavailableError("the store went down")
         written(record)
 
-    here.memory.remember = fails_after_the_first
+    here.store.save = fails_after_the_first
     done = here.try_it(first=True)
     assert done.task.task_id == here.paid()[0]["task_id"]
     assert done.task.task_id in caplog.text
@@ -124,7 +124,7 @@ def test_a_clip_that_is_paid_is_not_lost_because_its_id_could_not_be_noted(desk,
 
 @pytest.mark.parametrize("api", ALL)
 def test_a_proxys_bare_404_for_a_remembered_clip_is_asked_again_by_the_next_try(desk, api):
-    here = desk(api, memory=True)
+    here = desk(api, store=True)
     done = here.try_it(first=True)
     here.sim.fault(kind="http_error", status=404, method="GET", times=0)
     stop = step(here)
@@ -164,9 +164,9 @@ def test_a_name_that_is_taken_but_shown_late_is_asked_for_again_by_the_next_try(
     assert len(here.paid()) == 1
 
 
-@pytest.mark.parametrize("memory", [False, True])
-def test_a_name_that_is_taken_where_nothing_is_shown_is_never_stepped_over_for_it_was_paid(desk, memory):
-    here = desk("relay", relay="v3", memory=memory)
+@pytest.mark.parametrize("store", [False, True])
+def test_a_name_that_is_taken_where_nothing_is_shown_is_never_stepped_over_for_it_was_paid(desk, store):
+    here = desk("relay", relay="v3", store=store)
     here.sim.fault(kind="drop_after", method="POST")
     with pytest.raises(e.UnknownSubmissionError):
         here.try_it(first=True)
@@ -186,13 +186,13 @@ SUBMIT_NEW = {"on_changed_input": "submit_new"}
 def changed(here, desk, **fields):
     """Return a desk for the same work with other inputs."""
     other = desk(here.client.config.dialect.name, **fields)
-    other.memory = here.memory
+    other.store = here.store
     return other
 
 
 @pytest.mark.parametrize("api", ["kling", "generations"])
 def test_changed_inputs_make_a_new_clip_in_a_retry_where_the_user_wants_it(desk, api):
-    first = desk(api, memory=True)
+    first = desk(api, store=True)
     first.try_it(first=True)
     second = changed(first, desk, mode="pro")
     assert step(second, **SUBMIT_NEW) == Submit(0, name_of(second, 0))
@@ -201,10 +201,10 @@ def test_changed_inputs_make_a_new_clip_in_a_retry_where_the_user_wants_it(desk,
 
 @pytest.mark.parametrize("api", ["kling", "generations"])
 def test_changed_inputs_stop_the_try_where_the_user_wants_to_know(desk, api):
-    first = desk(api, memory=True)
+    first = desk(api, store=True)
     done = first.try_it(first=True)
     second = desk(api, mode="pro")
-    second.memory = first.memory
+    second.store = first.store
     stop = step(second, on_changed_input="fail")
     assert isinstance(stop, Stop)
     assert isinstance(stop.error, e.ChangedInputError)
@@ -222,14 +222,14 @@ def test_changed_inputs_cannot_be_noticed_without_a_memory_and_that_is_said_befo
 
 
 def test_inputs_that_are_changed_back_are_not_paid_again_unasked(desk):
-    one = desk("generations", memory=True)
+    one = desk("generations", store=True)
     one.try_it(first=True)
     other = changed(one, desk, mode="pro")
     other.try_it(**SUBMIT_NEW)
     stop = step(one, **SUBMIT_NEW)
     assert isinstance(stop, Stop)
     assert isinstance(stop.error, e.UnaskableSubmissionError)
-    named = desk(memory=True)
+    named = desk(store=True)
     first = named.try_it(first=True)
     changed(named, desk, mode="pro").try_it(**SUBMIT_NEW)
     assert named.try_it(**SUBMIT_NEW).task.task_id == first.task.task_id
@@ -237,8 +237,8 @@ def test_inputs_that_are_changed_back_are_not_paid_again_unasked(desk):
 
 def test_changed_inputs_under_the_users_own_name_get_the_next_number_and_not_the_old_clip(desk):
     own = {"external_task_id": "evening-news"}
-    first, second = desk(memory=True, **own), desk(mode="pro", **own)
-    second.memory = first.memory
+    first, second = desk(store=True, **own), desk(mode="pro", **own)
+    second.store = first.store
     assert first.try_it(first=True).external_task_id == "evening-news"
     new = second.try_it(**SUBMIT_NEW)
     assert (new.is_new, new.external_task_id) == (True, "evening-news-again-1")
@@ -250,8 +250,8 @@ def test_changed_inputs_under_the_users_own_name_get_the_next_number_and_not_the
 
 def test_a_users_own_name_skips_the_numbers_of_other_inputs_after_a_failure(desk):
     own = {"external_task_id": "evening-news"}
-    first, second = desk(memory=True, **own), desk(mode="pro", **own)
-    second.memory = first.memory
+    first, second = desk(store=True, **own), desk(mode="pro", **own)
+    second.store = first.store
     first.sim.fault(kind="fail_task", reason="render node lost")
     first.try_it(first=True)
     second.try_it(**SUBMIT_NEW)
@@ -262,20 +262,20 @@ def test_a_users_own_name_skips_the_numbers_of_other_inputs_after_a_failure(desk
 
 @pytest.mark.parametrize("api", ["kling", "generations"])
 def test_another_connection_is_a_changed_input(desk, api):
-    here = desk(api, memory=True)
+    here = desk(api, store=True)
     here.try_it(first=True)
     other = dataclasses.replace(WORK, account="another_account")
     policies = Policies(on_changed_input="fail")
     stop = Recovery(
-        here.client, here.prepared, other, memory=here.memory, this_try=RETRY, policies=policies
+        here.client, here.prepared, other, store=here.store, this_try=RETRY, policies=policies
     ).next_step()
     assert isinstance(stop, Stop)
     assert isinstance(stop.error, e.ChangedInputError)
 
 
 def test_inputs_that_the_vendor_refused_may_be_corrected(desk):
-    wrong, right = desk(memory=True), desk(mode="pro")
-    right.memory = wrong.memory
+    wrong, right = desk(store=True), desk(mode="pro")
+    right.store = wrong.store
     wrong.sim.fault(kind="error_code", code=1201, method="POST", message="no such thing")
     with pytest.raises(e.InvalidRequestError):
         wrong.try_it(first=True)
@@ -284,8 +284,8 @@ def test_inputs_that_the_vendor_refused_may_be_corrected(desk):
 
 def test_a_clip_is_not_forgotten_because_the_next_one_was_refused(desk):
     own = {"external_task_id": "evening-news"}
-    first, second = desk(memory=True, **own), desk(mode="pro", **own)
-    second.memory = first.memory
+    first, second = desk(store=True, **own), desk(mode="pro", **own)
+    second.store = first.store
     first.try_it(first=True)
     note_delivery(first)
     first.sim.fault(kind="error_code", code=1102, method="POST")
@@ -298,28 +298,28 @@ def test_a_clip_is_not_forgotten_because_the_next_one_was_refused(desk):
 def test_a_clip_found_by_name_is_noted_for_later(desk):
     here = desk()
     done = here.try_it(first=True)
-    here.memory = Notebook()
+    here.store = Notebook()
     here.try_it()
-    assert here.memory.recall()["task_id"] == done.task.task_id
+    assert here.store.load()["task_id"] == done.task.task_id
 
 
 # ------------------------------------------------------------------ lists that do not tell
 
 
-@pytest.mark.parametrize("memory", [False, True])
-def test_a_list_that_is_longer_than_it_is_searched_is_no_proof(desk, memory, monkeypatch):
+@pytest.mark.parametrize("store", [False, True])
+def test_a_list_that_is_longer_than_it_is_searched_is_no_proof(desk, store, monkeypatch):
     monkeypatch.setattr("airflow_provider_kling_avatar.kling.client.PAGES_SEARCHED", 2)
     monkeypatch.setattr("airflow_provider_kling_avatar.kling.client.MAX_PAGE_SIZE", 2)
-    here = desk("kling-broadcast", memory=memory)
+    here = desk("kling-broadcast", store=store)
     here.sim.fault(kind="drop_after", method="POST")
     here.sim.fault(kind="http_error", method="GET", times=0)
     with pytest.raises(e.UnknownSubmissionError):
         here.try_it(first=True)
     here.sim.clear_faults()
-    kept, here.memory = here.memory, None
+    kept, here.store = here.store, None
     for number in range(5):
         here.try_it(first=True, work=dataclasses.replace(WORK, run_id=f"other {number}"))
-    here.memory = kept
+    here.store = kept
     stop = step(here)
     assert isinstance(stop, Stop)
     assert isinstance(stop.error, e.UnaskableSubmissionError)
@@ -339,8 +339,8 @@ def test_a_list_without_any_names_is_no_proof(desk, vendor, client_of):
 
 
 def note_delivery(here, this_round=0):
-    if here.memory:
-        here.memory.remember({**here.memory.recall(), "delivered_in": this_round})
+    if here.store:
+        here.store.save({**here.store.load(), "delivered_in": this_round})
 
 
 def delivered(here, **more):
@@ -351,19 +351,19 @@ def delivered(here, **more):
     return done
 
 
-@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("store", [False, True])
 @pytest.mark.parametrize("api", NAMED)
-def test_a_cleared_task_gives_the_same_clip_by_default(desk, api, memory):
-    here = desk(api, memory=memory)
+def test_a_cleared_task_gives_the_same_clip_by_default(desk, api, store):
+    here = desk(api, store=store)
     done = delivered(here, first=True)
     again = here.try_it(anew=True, round_number=1)
     assert again.task.task_id == done.task.task_id
     assert len(here.paid()) == 1
 
 
-@pytest.mark.parametrize(("api", "memory"), [*((api, False) for api in NAMED), *((api, True) for api in ALL)])
-def test_where_wanted_each_clear_makes_one_new_clip_and_its_retries_none(desk, api, memory):
-    here = desk(api, memory=memory)
+@pytest.mark.parametrize(("api", "store"), [*((api, False) for api in NAMED), *((api, True) for api in ALL)])
+def test_where_wanted_each_clear_makes_one_new_clip_and_its_retries_none(desk, api, store):
+    here = desk(api, store=store)
     ids = [delivered(here, first=True, **REGENERATE).task.task_id]
     for clear in (1, 2):
         ids.append(here.try_it(anew=True, round_number=clear, **REGENERATE).task.task_id)
@@ -377,33 +377,33 @@ def test_where_wanted_each_clear_makes_one_new_clip_and_its_retries_none(desk, a
 
 @pytest.mark.parametrize("api", ALL)
 def test_a_clear_whose_first_try_died_before_paying_is_made_good_by_its_retry(desk, api):
-    here = desk(api, memory=True)
+    here = desk(api, store=True)
     delivered(here, first=True, **REGENERATE)
     retry_of_the_clear = here.try_it(round_number=1, **REGENERATE)
     assert retry_of_the_clear.is_new
     assert len(here.paid()) == 2
 
 
-@pytest.mark.parametrize("memory", [False, True])
-def test_a_clear_while_the_clip_is_made_or_before_it_was_delivered_goes_on_with_it(desk, memory):
-    here = desk(memory=memory)
+@pytest.mark.parametrize("store", [False, True])
+def test_a_clear_while_the_clip_is_made_or_before_it_was_delivered_goes_on_with_it(desk, store):
+    here = desk(store=store)
     done = here.try_it(first=True, **REGENERATE)
     assert here.try_it(anew=True, round_number=1, **REGENERATE).task.task_id == done.task.task_id
-    if memory:
+    if store:
         here.sim.advance(60)
         assert here.try_it(anew=True, round_number=1, **REGENERATE).task.task_id == done.task.task_id
     assert len(here.paid()) == 1
 
 
 def test_a_try_that_airflow_adds_by_itself_after_success_is_no_wish_for_a_new_clip(desk):
-    for memory in (False, True):
-        here = desk(memory=memory, prompt=f"memory {memory}")
+    for store in (False, True):
+        here = desk(store=store, prompt=f"store {store}")
         done = delivered(here, first=True, **REGENERATE)
         assert here.try_it(**REGENERATE).task.task_id == done.task.task_id
 
 
 def test_a_clip_that_a_clear_delivered_is_not_made_again_by_the_retries_of_that_clear(desk):
-    here = desk(memory=True)
+    here = desk(store=True)
     done = here.try_it(first=True, **REGENERATE)  # this round's tries all time out
     here.sim.advance(60)
     assert here.try_it(anew=True, round_number=3, **REGENERATE).task.task_id == done.task.task_id
@@ -414,7 +414,7 @@ def test_a_clip_that_a_clear_delivered_is_not_made_again_by_the_retries_of_that_
 
 @pytest.mark.parametrize("api", ALL)
 def test_what_was_delivered_and_is_gone_at_the_vendor_is_not_bought_again_unasked(desk, api):
-    here = desk(api, memory=True)
+    here = desk(api, store=True)
     delivered(here, first=True)
     here.sim.state.store.forget_tasks()
     stop = step(here, Try(first=False, asked_anew=True, round=1))
@@ -427,7 +427,7 @@ def test_what_was_delivered_and_is_gone_at_the_vendor_is_not_bought_again_unaske
 
 
 def test_the_same_clip_is_given_after_a_regenerated_one_too(desk):
-    here = desk(memory=True)
+    here = desk(store=True)
     delivered(here, first=True, **REGENERATE)
     second = delivered(here, anew=True, round_number=1, **REGENERATE)
     assert here.try_it(anew=True, round_number=5).task.task_id == second.task.task_id
@@ -436,10 +436,10 @@ def test_the_same_clip_is_given_after_a_regenerated_one_too(desk):
 # ------------------------------------------------------------------ after "no free slot"
 
 
-@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("store", [False, True])
 @pytest.mark.parametrize("api", ALL)
-def test_what_was_just_refused_for_want_of_a_slot_may_be_sent_again(desk, api, memory):
-    here = desk(api, memory=memory)
+def test_what_was_just_refused_for_want_of_a_slot_may_be_sent_again(desk, api, store):
+    here = desk(api, store=store)
     here.sim.fault(kind="error_code", code=1303, status=429, method="POST")
     with pytest.raises(e.NoFreeSlotError):
         here.try_it(first=True)
@@ -447,10 +447,10 @@ def test_what_was_just_refused_for_want_of_a_slot_may_be_sent_again(desk, api, m
     assert len(here.paid()) == 1
 
 
-@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("store", [False, True])
 @pytest.mark.parametrize("api", NAMED)
-def test_a_clip_that_was_taken_and_then_failed_for_want_of_a_slot_is_made_anew(desk, api, memory):
-    here = desk(api, memory=memory)
+def test_a_clip_that_was_taken_and_then_failed_for_want_of_a_slot_is_made_anew(desk, api, store):
+    here = desk(api, store=store)
     here.sim.fault(kind="fail_task", reason="parallel task over resource pack limit")
     here.try_it(first=True)
     here.sim.advance(60)

@@ -15,7 +15,7 @@ from airflow_provider_kling_avatar.kling.polling.slot_queue import (
     GRACE_SECONDS,
     PAGE_SIZE,
     SIGHTED_PAUSES,
-    Room,
+    SlotQueue,
     count_in_flight,
     tasks_in_flight,
 )
@@ -34,28 +34,28 @@ class Queue:
     """A room with a clock of its own, and the names of those who were let go, in order."""
 
     def __init__(self):
-        self.room = Room(spread=lambda: 1.0)
+        self.slot_queue = SlotQueue(spread=lambda: 1.0)
         self.now = NOW
         self.gone: list[float] = []
         self.places = {}
 
     def enter(self, since, *, busy=5, **more):
-        self.places[since] = self.room.enter(
+        self.places[since] = self.slot_queue.enter(
             since=since, now=self.now, busy=busy, wake=lambda: self.gone.append(since), **more
         )
         return self.places[since]
 
     def look(self, seen):
         if isinstance(seen, KlingError):
-            self.room.saw_nothing(str(seen))
+            self.slot_queue.saw_nothing(str(seen))
         else:
-            self.room.saw(tasks_in_flight(seen), [task.task_id for task in seen], now=self.now)
-        self.room.let_go(self.now)
+            self.slot_queue.saw(tasks_in_flight(seen), [task.task_id for task in seen], now=self.now)
+        self.slot_queue.admit(self.now)
         return self.gone
 
     def later(self, seconds):
         self.now += seconds
-        self.room.let_go(self.now)
+        self.slot_queue.admit(self.now)
         return self.gone
 
 
@@ -166,7 +166,7 @@ def test_the_largest_number_that_ran_at_a_refusal_is_the_capacity(queue):
     queue.enter(4, busy=None)
 
     assert queue.look(tasks(4)) == [1]
-    assert queue.room.capacity == 5
+    assert queue.slot_queue.capacity == 5
 
 
 def test_more_running_than_ever_means_that_the_account_has_grown_so_one_tries_at_once(queue):
@@ -175,7 +175,7 @@ def test_more_running_than_ever_means_that_the_account_has_grown_so_one_tries_at
     assert queue.look(tasks(5)) == []
 
     assert queue.look(tasks(6)) == [1]
-    assert queue.room.capacity == 6
+    assert queue.slot_queue.capacity == 6
     assert queue.look(tasks(7)) == [1, 2], "and again, as long as it grows"
     assert queue.look(tasks(7)) == [1, 2]
 
@@ -189,7 +189,7 @@ def test_an_account_that_shrank_is_believed_after_one_refusal(queue):
     queue.enter(2, busy=3)
 
     assert queue.look(tasks(3)) == [1, 2]
-    assert queue.room.capacity == 3
+    assert queue.slot_queue.capacity == 3
     assert queue.look(tasks(2)) == [1, 2, 1], "who comes back is still the one that waits longest"
 
 
@@ -201,7 +201,7 @@ def test_a_refusal_that_was_counted_too_late_does_not_shrink_the_account(queue):
 
     queue.enter(1, busy=4)  # five ran at the last look; one ended between the refusal and the count
 
-    assert queue.room.capacity == 5
+    assert queue.slot_queue.capacity == 5
 
 
 def test_a_refusal_that_nobody_understands_ends_believing_the_list(queue):
@@ -222,7 +222,7 @@ def test_a_vendor_that_says_slow_down_says_nothing_of_slots(queue):
 
     queue.enter(1, busy=None, not_before=queue.now + 30, slowed_down=True)
 
-    assert queue.room.capacity == 5
+    assert queue.slot_queue.capacity == 5
 
 
 def test_nobody_goes_before_the_vendor_allows_and_lets_others_go_first(queue):
@@ -288,10 +288,10 @@ def test_a_list_that_fails_opens_nothing_and_one_tries_now_and_then(queue):
     queue.look(tasks(5))
 
     assert queue.look(KlingError("down", http_status=502)) == []
-    assert queue.room.trouble == "down [HTTP 502]"
+    assert queue.slot_queue.trouble == "down [HTTP 502]"
     assert queue.later(BLIND_PAUSES[0]) == [1]
     assert queue.look(tasks(2)) == [1, 2, 3], "seen again"
-    assert queue.room.trouble is None
+    assert queue.slot_queue.trouble is None
 
 
 def test_where_no_list_tells_each_end_of_a_clip_lets_one_go(queue):
@@ -299,8 +299,8 @@ def test_where_no_list_tells_each_end_of_a_clip_lets_one_go(queue):
         queue.enter(since, busy=None)
     assert queue.later(1) == []
 
-    queue.room.ended()
-    queue.room.ended()
+    queue.slot_queue.ended()
+    queue.slot_queue.ended()
 
     assert queue.later(1) == [1, 2], "at once, and not the same slots again"
     assert queue.later(1) == [1, 2]
@@ -311,7 +311,7 @@ def test_where_a_list_tells_the_end_of_a_clip_is_not_counted_twice(queue):
         queue.enter(since)
     queue.look(tasks(5))
 
-    queue.room.ended()
+    queue.slot_queue.ended()
 
     assert queue.later(1) == [], "the next look shows whether the slot is free"
     assert queue.look(tasks(4, ended=1)) == [1]
@@ -321,7 +321,7 @@ def test_two_processes_do_not_try_at_the_same_moment():
     tried = []
     for spread in (0.9, 1.1):
         queue = Queue()
-        queue.room = Room(spread=lambda spread=spread: spread)
+        queue.slot_queue = SlotQueue(spread=lambda spread=spread: spread)
         queue.enter(1)
         queue.look(tasks(5))
         tried.append(next(second for second in range(100) if queue.later(1)))
@@ -335,10 +335,10 @@ def test_two_processes_do_not_try_at_the_same_moment():
 def test_who_leaves_does_not_count_and_the_next_one_goes(queue):
     for since in range(1, 4):
         queue.enter(since)
-    queue.room.leave(queue.places[1])
+    queue.slot_queue.leave(queue.places[1])
 
     assert queue.look(tasks(4)) == [2]
-    assert queue.room.ahead_of(queue.places[3]) == 0
+    assert queue.slot_queue.ahead_of(queue.places[3]) == 0
 
 
 def test_who_was_let_go_and_cannot_use_it_gives_it_back(queue):
@@ -346,7 +346,7 @@ def test_who_was_let_go_and_cannot_use_it_gives_it_back(queue):
         queue.enter(since)
     queue.look(tasks(4))
 
-    queue.room.leave(queue.places[1])
+    queue.slot_queue.leave(queue.places[1])
 
     assert queue.later(0) == [1, 2]
 
@@ -354,7 +354,7 @@ def test_who_was_let_go_and_cannot_use_it_gives_it_back(queue):
 def test_a_room_that_was_empty_does_not_believe_what_it_saw_before(queue):
     queue.enter(1)
     assert queue.look(tasks(4)) == [1]
-    assert queue.room.is_empty
+    assert queue.slot_queue.is_empty
     queue.now += 3600
     queue.enter(2)
     queue.enter(3)
@@ -382,15 +382,15 @@ HAPPENINGS = st.lists(
 def test_never_are_more_let_go_than_there_is_room_for_and_always_the_longest_waiting(happenings):
     queue, entered, looked = Queue(), 0, 0
     for what, value in happenings:
-        before, waiting = len(queue.gone), {place.since for place in queue.room._waiting}
+        before, waiting = len(queue.gone), {ticket.since for ticket in queue.slot_queue._waiting}
         if what == "enter":
             entered += 1
             waiting.add(entered)
             queue.enter(entered, busy=value)
         elif what == "leave" and value in queue.places:
             waiting.discard(value)
-            queue.room.leave(queue.places[value])
-        elif what == "back" and queue.gone and queue.places[queue.gone[-1]] not in queue.room._waiting:
+            queue.slot_queue.leave(queue.places[value])
+        elif what == "back" and queue.gone and queue.places[queue.gone[-1]] not in queue.slot_queue._waiting:
             waiting.add(queue.gone[-1])
             queue.enter(queue.gone[-1], busy=value)
         elif what == "look":
@@ -400,7 +400,7 @@ def test_never_are_more_let_go_than_there_is_room_for_and_always_the_longest_wai
             queue.look(KlingError("down"))
         queue.later(value if what == "later" else 0)
 
-        room, gone = queue.room, queue.gone[before:]
+        room, gone = queue.slot_queue, queue.gone[before:]
         seen_room = [since for since in gone if not queue.places[since].blind]
         assert len(gone) - len(seen_room) <= 1, "one at most is let go without seeing room"
         if seen_room:
@@ -469,7 +469,7 @@ def test_a_bigger_pack_is_soon_in_full_use():
 
     world.run(120)
 
-    assert world.queue.room.capacity == 10
+    assert world.queue.slot_queue.capacity == 10
     assert world.running() >= 9
 
 

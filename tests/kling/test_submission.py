@@ -25,10 +25,10 @@ FORGETFUL = ["v2", "v3", "v4", "v7", "v8", "omni"]
 # ------------------------------------------------------------------ the plain way
 
 
-@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("store", [False, True])
 @pytest.mark.parametrize("api", [*NAMED, "generations"])
-def test_a_first_try_pays_once_and_asks_only_where_a_name_may_be_taken_twice(desk, api, memory):
-    here = desk(api, memory=memory)
+def test_a_first_try_pays_once_and_asks_only_where_a_name_may_be_taken_twice(desk, api, store):
+    here = desk(api, store=store)
     done = here.try_it(first=True)
     assert done.is_new
     questions = {"kling-broadcast": 1, "relay": 2}.get(api, 0)
@@ -39,10 +39,10 @@ def test_a_first_try_pays_once_and_asks_only_where_a_name_may_be_taken_twice(des
     assert (done.external_task_id is None) == (api == "generations")
 
 
-@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("store", [False, True])
 @pytest.mark.parametrize("api", NAMED)
-def test_a_second_try_finds_the_clip_while_it_runs_and_when_it_is_done(desk, api, memory):
-    here = desk(api, memory=memory)
+def test_a_second_try_finds_the_clip_while_it_runs_and_when_it_is_done(desk, api, store):
+    here = desk(api, store=store)
     first = here.try_it(first=True)
     again = here.try_it()
     assert (again.task.task_id, again.is_new) == (first.task.task_id, False)
@@ -54,10 +54,10 @@ def test_a_second_try_finds_the_clip_while_it_runs_and_when_it_is_done(desk, api
     assert here.methods().count("POST") == 1
 
 
-@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("store", [False, True])
 @pytest.mark.parametrize("api", NAMED)
-def test_after_a_clip_that_failed_the_next_try_makes_the_next_one(desk, api, memory):
-    here = desk(api, memory=memory)
+def test_after_a_clip_that_failed_the_next_try_makes_the_next_one(desk, api, store):
+    here = desk(api, store=store)
     here.sim.fault(kind="fail_task", reason="render node lost")
     first = here.try_it(first=True)
     here.sim.advance(60)
@@ -70,11 +70,11 @@ def test_after_a_clip_that_failed_the_next_try_makes_the_next_one(desk, api, mem
     assert len(here.paid()) == 2
 
 
-@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("store", [False, True])
 @pytest.mark.parametrize("api", NAMED)
 @pytest.mark.parametrize("reason", ["Failure to pass the risk control system", "Image pixel is invalid"])
-def test_a_retry_never_pays_again_for_what_the_vendor_rejected_but_a_clear_does(desk, api, memory, reason):
-    here = desk(api, memory=memory)
+def test_a_retry_never_pays_again_for_what_the_vendor_rejected_but_a_clear_does(desk, api, store, reason):
+    here = desk(api, store=store)
     here.sim.fault(kind="fail_task", reason=reason)
     here.try_it(first=True)
     here.sim.advance(60)
@@ -89,7 +89,7 @@ def test_a_retry_never_pays_again_for_what_the_vendor_rejected_but_a_clear_does(
 
 
 def test_other_inputs_another_run_or_another_account_make_another_clip(desk):
-    here = desk(memory=True)
+    here = desk(store=True)
     names = {here.try_it(first=True).external_task_id}
     names.add(desk(prompt="smile").try_it(first=True).external_task_id)
     for other in (
@@ -103,10 +103,10 @@ def test_other_inputs_another_run_or_another_account_make_another_clip(desk):
 
 
 def test_a_memory_of_other_inputs_is_not_taken_for_these(desk):
-    first = desk(memory=True)
+    first = desk(store=True)
     first.try_it(first=True)
-    second = desk(memory=True, prompt="smile")
-    second.memory = first.memory
+    second = desk(store=True, prompt="smile")
+    second.store = first.store
     assert second.try_it(on_changed_input="submit_new").is_new
     assert len(second.paid()) == 2
 
@@ -134,14 +134,14 @@ LOST = ["drop_after", "truncated_json", "cut_body", "http_error"]
 @pytest.mark.parametrize("kind", LOST)
 @pytest.mark.parametrize("api", NAMED)
 def test_a_clip_whose_answer_was_lost_is_found_by_its_name(desk, api, kind):
-    here = desk(api, memory=True)
+    here = desk(api, store=True)
     here.sim.fault(kind=kind, method="POST", accept=True)
     done = here.try_it(first=True)
     assert done.is_new
     (entry,) = here.paid()
     assert entry["task_id"] == done.task.task_id
     assert here.methods().count("POST") == 1
-    assert here.memory.recall()["task_id"] == done.task.task_id
+    assert here.store.load()["task_id"] == done.task.task_id
     assert here.try_it().is_new is False
 
 
@@ -149,10 +149,10 @@ UNIQUE = ["kling", "cometapi"]
 """Here the vendor's page says that a name is taken only once in an account."""
 
 
-@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("store", [False, True])
 @pytest.mark.parametrize("api", [api for api in NAMED if api not in UNIQUE])
-def test_a_clip_that_was_not_taken_fails_the_try_and_the_next_one_pays(desk, api, memory):
-    here = desk(api, memory=memory)
+def test_a_clip_that_was_not_taken_fails_the_try_and_the_next_one_pays(desk, api, store):
+    here = desk(api, store=store)
     here.sim.fault(kind="drop_before", method="POST", reset=True)
     with pytest.raises(e.UnknownSubmissionError, match="before it sends anything") as caught:
         here.try_it(first=True)
@@ -163,12 +163,12 @@ def test_a_clip_that_was_not_taken_fails_the_try_and_the_next_one_pays(desk, api
     assert len(here.paid()) == 1
 
 
-@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("store", [False, True])
 @pytest.mark.parametrize("api", UNIQUE)
 def test_a_clip_that_was_not_taken_is_sent_again_under_the_same_name_where_a_name_is_taken_once(
-    desk, api, memory
+    desk, api, store
 ):
-    here = desk(api, memory=memory)
+    here = desk(api, store=store)
     here.sim.fault(kind="drop_before", method="POST", reset=True)
     done = here.try_it(first=True)
     assert done.is_new
@@ -240,7 +240,7 @@ def test_nobody_at_home_while_asking_is_an_error_and_pays_nothing(desk, client_o
 
 
 def test_lost_and_not_to_be_asked_is_unknown_until_the_vendor_answers_again(desk):
-    here = desk(memory=True)
+    here = desk(store=True)
     here.sim.fault(kind="drop_after", method="POST")
     here.sim.fault(kind="drop_before", method="GET", times=9)
     with pytest.raises(e.UnknownSubmissionError):
@@ -252,10 +252,10 @@ def test_lost_and_not_to_be_asked_is_unknown_until_the_vendor_answers_again(desk
 # ------------------------------------------------- relays that forget our name
 
 
-@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("store", [False, True])
 @pytest.mark.parametrize("word", FORGETFUL)
-def test_a_relay_that_cannot_be_asked_by_name_is_never_paid_twice_unless_told_so(desk, word, memory):
-    here = desk("relay", relay=word, memory=memory)
+def test_a_relay_that_cannot_be_asked_by_name_is_never_paid_twice_unless_told_so(desk, word, store):
+    here = desk("relay", relay=word, store=store)
     here.sim.fault(kind="drop_after", method="POST")
     with pytest.raises(e.UnknownSubmissionError):
         here.try_it(first=True)
@@ -278,7 +278,7 @@ def test_told_to_resubmit_such_a_relay_gets_the_clip_again(desk, word, sim):
 
 @pytest.mark.parametrize("word", FORGETFUL)
 def test_with_a_memory_such_a_relay_needs_no_name(desk, word):
-    here = desk("relay", relay=word, memory=True)
+    here = desk("relay", relay=word, store=True)
     here.sim.fault(kind="error_code", method="POST", code=1303)
     with pytest.raises(e.NoFreeSlotError):
         here.try_it(first=True)
@@ -302,7 +302,7 @@ def test_without_name_and_memory_a_second_try_pays_only_if_told_so(desk):
 
 
 def test_with_memory_a_second_try_goes_on_with_the_clip(desk):
-    here = desk("generations", memory=True)
+    here = desk("generations", store=True)
     first = here.try_it(first=True)
     assert here.try_it().task.task_id == first.task.task_id
     here.sim.advance(60)
@@ -311,7 +311,7 @@ def test_with_memory_a_second_try_goes_on_with_the_clip(desk):
 
 
 def test_an_intent_without_an_id_refuses_until_told_otherwise(desk):
-    here = desk("generations", memory=True)
+    here = desk("generations", store=True)
     here.sim.fault(kind="drop_after", method="POST")
     with pytest.raises(e.UnknownSubmissionError, match="console"):
         here.try_it(first=True)
@@ -324,8 +324,8 @@ def test_an_intent_without_an_id_refuses_until_told_otherwise(desk):
 
 
 def test_a_try_that_died_before_sending_anything_leaves_no_doubt_with_a_memory(desk):
-    here = desk("generations", memory=True)
-    leave_mark(here.memory, 0)
+    here = desk("generations", store=True)
+    leave_mark(here.store, 0)
     assert here.try_it().is_new
     assert len(here.paid()) == 1
 
@@ -333,7 +333,7 @@ def test_a_try_that_died_before_sending_anything_leaves_no_doubt_with_a_memory(d
 @pytest.mark.parametrize("api", [*NAMED, "generations"])
 @pytest.mark.parametrize("code", [1303, 1102, 1301])
 def test_a_certain_refusal_does_not_stand_in_the_way_of_the_next_try(desk, api, code):
-    here = desk(api, memory=True)
+    here = desk(api, store=True)
     here.sim.fault(kind="error_code", method="POST", code=code)
     with pytest.raises(e.KlingError) as caught:
         here.try_it(first=True)
@@ -344,7 +344,7 @@ def test_a_certain_refusal_does_not_stand_in_the_way_of_the_next_try(desk, api, 
 
 
 def test_after_a_clip_that_failed_a_memory_allows_the_next(desk):
-    here = desk("generations", memory=True)
+    here = desk("generations", store=True)
     here.sim.fault(kind="fail_task", reason="render node lost")
     here.try_it(first=True)
     here.sim.advance(60)
@@ -353,7 +353,7 @@ def test_after_a_clip_that_failed_a_memory_allows_the_next(desk):
 
 
 def test_a_remembered_clip_that_the_vendor_forgot_is_no_reason_to_pay_unasked(desk):
-    here = desk("generations", memory=True)
+    here = desk("generations", store=True)
     here.try_it(first=True)
     here.sim.state.store.forget_tasks()
     with pytest.raises(e.UnknownSubmissionError):
@@ -362,7 +362,7 @@ def test_a_remembered_clip_that_the_vendor_forgot_is_no_reason_to_pay_unasked(de
 
 
 def test_a_remembered_clip_that_cannot_be_read_now_is_an_error(desk):
-    here = desk("generations", memory=True)
+    here = desk("generations", store=True)
     here.try_it(first=True)
     here.sim.fault(kind="http_error", method="GET", times=0)
     with pytest.raises(e.UnavailableError):
@@ -391,19 +391,19 @@ def test_a_name_that_is_taken_but_cannot_be_asked_for_is_told_as_such(desk):
 
 
 def test_another_refusal_is_raised_as_it_is(vendor, client_of, desk):
-    here = desk(memory=True)
+    here = desk(store=True)
     here.client = client_of(vendor.url)
     vendor.answers(
         Reply({"code": 1201, "message": "no such voice"}, 400), Reply({"code": 1203, "message": "no"}, 404)
     )
     with pytest.raises(e.InvalidRequestError, match="no such voice"):
         here.try_it(first=True)
-    assert here.memory.recall()["refused"] is True
+    assert here.store.load()["refused"] is True
     assert vendor.methods() == ["POST", "GET"]
 
 
 def test_a_remembered_clip_that_answers_a_bare_404_is_never_paid_again_unasked(desk, vendor, client_of):
-    here = desk(memory=True)
+    here = desk(store=True)
     here.client = client_of(vendor.url)
     vendor.answers({"code": 0, "data": {"task_id": "t-1"}})
     here.try_it(first=True)
@@ -439,7 +439,7 @@ def test_a_text_is_spoken_first_and_its_audio_goes_into_the_clip(desk, api):
 
 
 def test_a_text_is_not_spoken_twice_where_there_is_a_memory(desk):
-    here = desk(memory=True, **NEWS)
+    here = desk(store=True, **NEWS)
     here.sim.fault(kind="error_code", code=1303, path="/v1/videos", method="POST")
     with pytest.raises(e.NoFreeSlotError):
         here.try_it(first=True)
@@ -463,7 +463,7 @@ def test_a_text_too_short_to_make_a_clip_is_refused_before_the_clip_is_paid(desk
 
 
 def test_a_speech_that_failed_stops_before_the_clip(desk):
-    here = desk(memory=True, **NEWS)
+    here = desk(store=True, **NEWS)
     here.sim.fault(kind="drop_before", path="/v1/audio/tts")
     with pytest.raises(e.ConnectionLostError):
         here.try_it(first=True)

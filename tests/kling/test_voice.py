@@ -70,7 +70,7 @@ def test_where_nothing_speaks_the_error_names_who_does(desk):
 
 @pytest.mark.parametrize("api", SPEAKERS)
 def test_a_try_that_dies_between_speech_and_clip_leaves_the_speech_to_the_next(desk, api, monkeypatch):
-    here = desk(api, memory=True, **TEXT)
+    here = desk(api, store=True, **TEXT)
 
     def die(*_):
         raise KeyboardInterrupt
@@ -84,7 +84,7 @@ def test_a_try_that_dies_between_speech_and_clip_leaves_the_speech_to_the_next(d
 
 
 def test_a_speech_is_written_down_before_anything_else_can_go_wrong(desk):
-    here = desk(memory=True, **{**TEXT, "text": "Hi."})
+    here = desk(store=True, **{**TEXT, "text": "Hi."})
     for _ in range(2):
         with pytest.raises(e.InvalidRequestError, match="lengthen the text"):
             here.try_it(first=True)
@@ -92,12 +92,12 @@ def test_a_speech_is_written_down_before_anything_else_can_go_wrong(desk):
 
 
 def test_a_speech_that_the_vendor_has_thrown_away_is_spoken_anew(desk, monkeypatch):
-    here = desk(memory=True, **TEXT)
+    here = desk(store=True, **TEXT)
     with monkeypatch.context() as patch:
         patch.setattr(here.client, "submit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             here.try_it(first=True)
-    here.memory.remember({**here.memory.recall(), "spoken_at": time.time() - AUDIO_ID_SECONDS - 1})
+    here.store.save({**here.store.load(), "spoken_at": time.time() - AUDIO_ID_SECONDS - 1})
     assert here.try_it().is_new
     assert len(here.paid("speech")) == 2
 

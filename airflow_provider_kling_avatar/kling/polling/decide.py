@@ -66,7 +66,7 @@ class Verdict(StrEnum):
     """The vendor has no such task, and nobody here has made or seen it."""
 
 
-class Budget(msgspec.Struct, frozen=True, gc=False):
+class PollLimits(msgspec.Struct, frozen=True, gc=False):
     """
     How long and how often to ask.
 
@@ -165,7 +165,7 @@ def decide(
     seen: VideoTask | KlingError,
     *,
     now: float,
-    budget: Budget,
+    budget: PollLimits,
     failed_polls: int = 0,
     not_found: int = 0,
     began: float | None = None,
@@ -260,7 +260,7 @@ def _failure(task_id: str, finished: Finished, reason: str) -> TaskFailedError:
     )
 
 
-def say_spans(queued: float, rendering: float) -> str:
+def say_durations(queued: float, rendering: float) -> str:
     """Say how many seconds a task was in the vendor's queue, and how many it was rendered."""
     return f"{queued:.0f} s in the vendor's queue, {rendering:.0f} s rendering"
 
@@ -270,7 +270,7 @@ def tenths(seconds: float | None) -> float | None:
     return None if seconds is None else max(round(seconds * 10), 0) / 10
 
 
-class Watch:
+class PollTracker:
     """
     One task being waited for: counts the failed questions and tells the story in few lines.
 
@@ -296,7 +296,7 @@ class Watch:
     )
 
     def __init__(
-        self, budget: Budget, *, told_at: float | None = None, heartbeat: float = HEARTBEAT_SECONDS
+        self, budget: PollLimits, *, told_at: float | None = None, heartbeat: float = HEARTBEAT_SECONDS
     ) -> None:
         self.budget = budget
         self._heartbeat = heartbeat
@@ -343,10 +343,10 @@ class Watch:
             self.not_found += 1
         elif decision.verdict is Verdict.TIMEOUT and self.budget.since is not None:
             reason = f"{self.times(now)}{f', {reason}' if reason else ''}"
-        queued, rendering = self.spans(now) if self._has_waited else (None, None)
+        queued, rendering = self.durations(now) if self._has_waited else (None, None)
         return Finished(decision.verdict, reason, decision.code, queued, rendering)
 
-    def spans(self, now: float) -> tuple[float, float]:
+    def durations(self, now: float) -> tuple[float, float]:
         """Return the seconds that the task was in the vendor's queue and that it was rendered, as far as we saw."""
         since = now if self.budget.since is None else self.budget.since
         began = now if self._began is None else self._began
@@ -354,7 +354,7 @@ class Watch:
 
     def times(self, now: float) -> str:
         """Say how long the task was in the vendor's queue and how long it has been rendered, as far as we saw."""
-        return say_spans(*self.spans(now))
+        return say_durations(*self.durations(now))
 
     def _beginning(self, seen: VideoTask, now: float) -> float:
         """Return when the vendor began with a task that is no longer queued, as far as we can know."""
@@ -368,7 +368,7 @@ class Watch:
         """Return when there is something to do though nothing is heard of the task; both in Unix seconds."""
         return min(self.deadline, (self._told_at or now) + self._heartbeat)
 
-    def story(
+    def log_lines(
         self,
         seen: VideoTask | KlingError | None,
         *,

@@ -2,7 +2,7 @@
 Whose turn it is when an account is full: how many tasks run, and who may be sent next.
 
 Pure: it is told the time, what a list of tasks showed and who waits, and says who may go. It knows no network, no
-event loop and no Airflow, and it never pays: who was let go submits on a worker, and may well be refused again.
+event loop and no Airflow, and it never pays: who was admitted submits on a worker, and may well be refused again.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 PAGE_SIZE = MAX_PAGE_SIZE
 """So many of the newest tasks are looked at, by whoever counts: two counts of different pages cannot be compared."""
 GRACE_SECONDS = 60.0
-"""So long one who was let go counts as taking a slot before its task is seen: workers may be busy, uploads slow."""
+"""So long one who was admitted counts as taking a slot before its task is seen: workers may be busy, uploads slow."""
 SIGHTED_PAUSES = (60.0, 300.0)
-"""Seconds, shortest and longest, between two tries at an account whose list shows no room: it may have grown."""
+"""Seconds, shortest and longest, between two tries at an account whose list shows no free slot: it may have grown."""
 BLIND_PAUSES = (10.0, 60.0)
 """The same where nothing but a try can tell: there is no list, it cannot be read, or nobody knows what is full."""
 
@@ -52,39 +52,39 @@ def count_in_flight(client: KlingClient, endpoint: EndpointName) -> int | None:
 
 
 @dataclass(eq=False, slots=True)
-class Place:
+class SlotTicket:
     """
-    One task's place in a room, from `Room.enter`.
+    One task's ticket in a queue, from `SlotQueue.enter`.
 
     :param since: Unix seconds when its waiting began, also its name: it keeps it when it is refused and comes back.
-    :param not_before: Unix seconds; it is not let go earlier.
-    :param wake: called once, when it is let go.
-    :param let_go_at: Unix seconds when it was let go; infinite while it waits.
-    :param blind: True if it was let go without a slot being seen free.
+    :param not_before: Unix seconds; it is not admitted earlier.
+    :param wake: called once, when it is admitted.
+    :param admitted_at: Unix seconds when it was admitted; infinite while it waits.
+    :param blind: True if it was admitted without a slot being seen free.
     """
 
     since: float
     not_before: float
     wake: Callable[[], None]
-    let_go_at: float = inf
+    admitted_at: float = inf
     blind: bool = False
 
     @property
-    def let_go(self) -> bool:
+    def is_admitted(self) -> bool:
         """Whether it may submit now."""
-        return self.let_go_at < inf
+        return self.admitted_at < inf
 
 
-def _since(place: Place) -> float:
-    return place.since
+def _since(ticket: SlotTicket) -> float:
+    return ticket.since
 
 
-class Room:
+class SlotQueue:
     """
     Everybody in one process who waits for a slot of one account and endpoint.
 
-    Lets go exactly as many as there is room for, the longest waiting first. Now and then it lets one go without
-    seeing room, since the number of slots is only known from refusals.
+    Admits exactly as many as there are slots free, the longest waiting first. Now and then it admits one without
+    seeing a free slot, since the number of slots is only known from refusals.
 
     :param spread: draws the factor by which pauses differ, so that two processes do not try at the same moment.
     """
@@ -96,8 +96,8 @@ class Room:
         """How many ran at the last look, ``None`` if that failed."""
         self.trouble: str | None = None
         """Why the last look failed."""
-        self._waiting: list[Place] = []  # the longest first
-        self._on_the_way: list[Place] = []  # let go, their tasks not yet seen
+        self._waiting: list[SlotTicket] = []  # the longest first
+        self._on_the_way: list[SlotTicket] = []  # admitted, their tasks not yet seen
         self._known_ids: frozenset[str] | None = None
         self._tried_at = -inf
         self._pause = 0.0
@@ -117,52 +117,52 @@ class Room:
         busy: int | None,
         not_before: float = 0.0,
         slowed_down: bool = False,
-    ) -> Place:
+    ) -> SlotTicket:
         """
         Begin to wait.
 
         :param since: Unix seconds when this task's waiting began, the same each time it comes back.
         :param now: Unix seconds.
-        :param wake: called when the task is let go.
+        :param wake: called when the task is admitted.
         :param busy: how many tasks ran when it was refused, if that is known.
-        :param not_before: Unix seconds; it is not let go earlier.
+        :param not_before: Unix seconds; it is not admitted earlier.
         :param slowed_down: the vendor asked for a pause, which says nothing of slots.
         """
-        back = next((place for place in self._on_the_way if place.since == since), None)
+        back = next((ticket for ticket in self._on_the_way if ticket.since == since), None)
         if back is not None:
             self._learn_from_refusal(back, busy, slowed_down=slowed_down)
         elif busy:
             self.capacity = max(busy, self.capacity or 0)
         if not self._waiting:  # what was seen before may be hours old
             self.in_flight, self._tried_at = None, now
-        place = Place(since, not_before, wake)
-        insort(self._waiting, place, key=_since)
-        return place
+        ticket = SlotTicket(since, not_before, wake)
+        insort(self._waiting, ticket, key=_since)
+        return ticket
 
-    def leave(self, place: Place) -> None:
-        """Stop waiting without submitting: gives up the place, or the slot it was let go for."""
+    def leave(self, ticket: SlotTicket) -> None:
+        """Stop waiting without submitting: gives up the ticket, or the slot it was admitted to."""
         for places in (self._waiting, self._on_the_way):
-            if place in places:
-                places.remove(place)
+            if ticket in places:
+                places.remove(ticket)
 
-    def ahead_of(self, place: Place) -> int:
+    def ahead_of(self, ticket: SlotTicket) -> int:
         """Count those who wait longer."""
-        return bisect_left(self._waiting, place.since, key=_since)
+        return bisect_left(self._waiting, ticket.since, key=_since)
 
     @property
     def is_empty(self) -> bool:
         """Whether nobody waits."""
         return not self._waiting
 
-    def _learn_from_refusal(self, back: Place, busy: int | None, *, slowed_down: bool) -> None:
-        """Believe the vendor: there was no room when this one tried. Its reservation ends."""
+    def _learn_from_refusal(self, back: SlotTicket, busy: int | None, *, slowed_down: bool) -> None:
+        """Believe the vendor: there was no free slot when this one tried. Its reservation ends."""
         if back.blind:
             self._pause, self._refused = 2 * self._pause_now(), True
         self._on_the_way.remove(back)
         if busy:
             # What ran at the last look ran: the worker may have counted just after a task had ended.
             self.capacity = max(busy, self.in_flight or 0)
-        elif not slowed_down:  # refused although there seemed to be room, and nobody can say why
+        elif not slowed_down:  # refused although there seemed to be a free slot, and nobody can say why
             self.capacity = None
 
     # --------------------------------------------------------- what is seen
@@ -185,7 +185,7 @@ class Room:
         grown = self.capacity is not None and self.in_flight > self.capacity
         if grown:
             self.capacity = self.in_flight
-        if grown or any(place.blind for place in arrived):  # perhaps there is room for one more
+        if grown or any(ticket.blind for ticket in arrived):  # perhaps there is slot_queue for one more
             self._pause, self._tried_at = 0.0, -inf
 
     def saw_nothing(self, trouble: str) -> None:
@@ -202,21 +202,21 @@ class Room:
 
     # ------------------------------------------------------------- who goes
 
-    def let_go(self, now: float) -> None:
+    def admit(self, now: float) -> None:
         """
-        Let go as many as there is room for, and now and then one more.
+        Admit as many as there are slots free, and now and then one more.
 
         :param now: Unix seconds.
         """
         self._mind_the_clock(now)
-        self._on_the_way = [place for place in self._on_the_way if now - place.let_go_at < GRACE_SECONDS]
+        self._on_the_way = [ticket for ticket in self._on_the_way if now - ticket.admitted_at < GRACE_SECONDS]
         free, self._freed = self._free(), 0
         for _ in range(free):
             self._send_first(now, blind=False)
         if self._sighted and self._on_the_way:  # first see what becomes of them
             return
         if now >= self._tried_at + self._pause_now() * self._spread and self._send_first(now, blind=True):
-            if not self._refused:  # the last try did not come back: there was room
+            if not self._refused:  # the last try did not come back: there was slot_queue
                 self._pause = 0.0
             self._tried_at, self._spread, self._refused = now, self._draw(), False
 
@@ -225,7 +225,7 @@ class Room:
         self._tried_at = min(self._tried_at, now)
 
     def _free(self) -> int:
-        """Return how many more could be let go, as far as is known: never less than 0."""
+        """Return how many more could be admitted, as far as is known: never less than 0."""
         if self.capacity is None or self.in_flight is None:
             return self._freed
         return max(self.capacity - self.in_flight - len(self._on_the_way), 0)
@@ -236,10 +236,10 @@ class Room:
         return self.capacity is not None and self.in_flight is not None
 
     def _send_first(self, now: float, *, blind: bool) -> bool:
-        first = next((place for place in self._waiting if place.not_before <= now), None)
+        first = next((ticket for ticket in self._waiting if ticket.not_before <= now), None)
         if first is None:
             return False
-        first.let_go_at, first.blind = now, blind
+        first.admitted_at, first.blind = now, blind
         self._waiting.remove(first)
         self._on_the_way.append(first)
         first.wake()

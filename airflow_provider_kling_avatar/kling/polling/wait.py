@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from airflow_provider_kling_avatar.kling.errors import KlingError
-from airflow_provider_kling_avatar.kling.polling.decide import Budget, Finished, Watch
+from airflow_provider_kling_avatar.kling.polling.decide import Finished, PollLimits, PollTracker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ class Log(Protocol):
 
 def wait_for_task(
     look: Callable[[], VideoTask],
-    budget: Budget,
+    budget: PollLimits,
     log: Log,
     *,
     clock: Callable[[], float] = time.time,
@@ -38,7 +38,7 @@ def wait_for_task(
     :param budget: how long and how often to ask.
     :param log: gets the story.
     """
-    watch = Watch(budget)
+    watch = PollTracker(budget)
     while True:
         seen: VideoTask | KlingError
         try:
@@ -51,9 +51,9 @@ def wait_for_task(
         sleep(decision)
 
 
-def _decide(watch: Watch, seen: VideoTask | KlingError, now: float, log: Log) -> Finished | float:
+def _decide(watch: PollTracker, seen: VideoTask | KlingError, now: float, log: Log) -> Finished | float:
     """Decide, tell the story, and return the verdict or the seconds to sleep."""
     decision = watch.look(seen, now=now, jitter=random.random())  # noqa: S311  # spreads load, guards nothing
-    for line in watch.story(seen, now=now):
+    for line in watch.log_lines(seen, now=now):
         log.info("%s", line)
     return decision if isinstance(decision, Finished) else decision.seconds

@@ -67,7 +67,7 @@ class Fingerprint:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class TaskIdentity:
     """
     One task instance of one run: what stays the same over retries.
 

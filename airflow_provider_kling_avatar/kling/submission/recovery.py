@@ -28,11 +28,18 @@ from airflow_provider_kling_avatar.kling.errors import (
 )
 from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
 from airflow_provider_kling_avatar.kling.polling.decide import Finished, Verdict, error_of
-from airflow_provider_kling_avatar.kling.submission.state import Account, Memory, Policies, Record, Try, load
+from airflow_provider_kling_avatar.kling.submission.state import (
+    Account,
+    Policies,
+    Record,
+    StateStore,
+    Try,
+    load,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.client import KlingClient
-    from airflow_provider_kling_avatar.kling.submission.identity import Work
+    from airflow_provider_kling_avatar.kling.submission.identity import TaskIdentity
     from airflow_provider_kling_avatar.kling.submission.request import Prepared
 
 log = logging.getLogger(__name__)
@@ -102,7 +109,7 @@ class Recovery:
     :param client: the worker's client.
     :param prepared: what is to be paid for.
     :param work: what it is part of; names it.
-    :param memory: outlives the try, where there is such a store.
+    :param store: outlives the try, where there is such a store.
     :param this_try: what Airflow says of the try.
     :param policies: what the user wants where there is a choice.
     """
@@ -111,16 +118,16 @@ class Recovery:
         self,
         client: KlingClient,
         prepared: Prepared,
-        work: Work,
+        work: TaskIdentity,
         *,
-        memory: Memory | None,
+        store: StateStore | None,
         this_try: Try,
         policies: Policies,
     ) -> None:
         self.client = client
         self.prepared = prepared
         self.work = work
-        self.memory = memory
+        self.store = store
         self.this_try = this_try
         self.policies = policies
         self.account = Account.of(client.config, work)
@@ -175,14 +182,14 @@ class Recovery:
 
         :raises ChangedInputError: it is of other inputs, and the user wants to know.
         """
-        if self.memory is None:
+        if self.store is None:
             if self.policies.on_changed_input == "fail":
                 raise ConfigurationError(
                     "on_changed_input='fail' needs something that remembers the inputs: "
                     "Airflow 3.3 or newer, or a state_path"
                 )
             return
-        record = load(self.memory)
+        record = load(self.store)
         self._is_known = record.version > 0
         self.before = dict(record.before)
         if record.is_mark or not self._is_known:
@@ -536,7 +543,7 @@ class Recovery:
                     code=cause.code,
                     http_status=cause.http_status,
                 ) from cause
-        no_mark = self.memory is not None and not self._is_known
+        no_mark = self.store is not None and not self._is_known
         # Whoever was asked and gave an odd answer may give a better one to the next try.
         kind = UnknownSubmissionError if cause is not None and no_mark else UnaskableSubmissionError
         raise kind(

@@ -23,8 +23,8 @@ from airflow_provider_kling_avatar.kling.submission.state import Account, OnReru
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.client import KlingClient
     from airflow_provider_kling_avatar.kling.dialects import Dialect
-    from airflow_provider_kling_avatar.kling.submission.identity import Work
-    from airflow_provider_kling_avatar.kling.submission.state import Memory, Record
+    from airflow_provider_kling_avatar.kling.submission.identity import TaskIdentity
+    from airflow_provider_kling_avatar.kling.submission.state import Record, StateStore
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +151,7 @@ class Speaker:
 
     :param client: the worker's client.
     :param work: what the speech is for.
-    :param memory: outlives the try, where there is such a store.
+    :param store: outlives the try, where there is such a store.
     :param round_number: the same for a try and its retries, another one after each clear.
     :param on_rerun: the work has delivered and is run again: ``reuse`` its speech, or ``regenerate``.
     """
@@ -159,16 +159,16 @@ class Speaker:
     def __init__(
         self,
         client: KlingClient,
-        work: Work,
+        work: TaskIdentity,
         *,
-        memory: Memory | None,
+        store: StateStore | None,
         round_number: int = 0,
         on_rerun: OnRerun = "reuse",
     ) -> None:
         Policies(on_rerun=on_rerun)  # a misspelt word is said before anything is paid
         self.client = client
         self.work = work
-        self.memory = memory
+        self.store = store
         self.round_number = round_number
         self.on_rerun = on_rerun
 
@@ -181,7 +181,7 @@ class Speaker:
         # An account has no speech of another one: who handed that on would have each clip refused.
         account = msgspec.structs.astuple(Account.of(self.client.config, self.work))
         inputs = " ".join((*account, str(fingerprint(body))))
-        record = self.memory.recall() if self.memory else {}
+        record = self.store.load() if self.store else {}
         earlier = Spoken.from_record(record) if record.get("inputs") == inputs else None
         if earlier and self._is_wanted(record, earlier):
             log.info("this text was spoken already: audio %s; nothing is paid again", earlier.audio_id)
@@ -193,7 +193,7 @@ class Speaker:
     def note_delivery(self) -> None:
         """Note that the speech was handed on, so that a clear after this is known as a wish for another run."""
         try:
-            record = self.memory.recall() if self.memory else {}
+            record = self.store.load() if self.store else {}
         except StateUnavailableError as error:
             log.warning("could not note down that the speech was delivered: %s", error)
             return
@@ -213,8 +213,8 @@ class Speaker:
     def _note(self, record: dict[str, Any]) -> None:
         """Write down what was bought. The speech is there: to fail for want of a note would buy it again."""
         try:
-            if self.memory:
-                self.memory.remember(record)
+            if self.store:
+                self.store.save(record)
         except StateUnavailableError as error:
             log.warning("could not note down audio %s: %s", record["audio_id"], error)
 

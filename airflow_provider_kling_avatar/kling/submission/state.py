@@ -17,7 +17,7 @@ from airflow_provider_kling_avatar.kling.submission.identity import Fingerprint
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.config import KlingConfig
-    from airflow_provider_kling_avatar.kling.submission.identity import Work
+    from airflow_provider_kling_avatar.kling.submission.identity import TaskIdentity
 
 VERSION = 1
 """Of the record's shape."""
@@ -83,18 +83,18 @@ class Try:
     refused: bool = False
 
 
-class Memory(Protocol):
+class StateStore(Protocol):
     """
-    A small store that outlives a try. `recall` of what was never remembered gives an empty dict.
+    A small store that outlives a try. `load` of what was never remembered gives an empty dict.
 
     Both raise `StateUnavailableError` if the store cannot be reached.
     """
 
-    def recall(self) -> dict[str, Any]:
+    def load(self) -> dict[str, Any]:
         """Return what was remembered last."""
         ...
 
-    def remember(self, record: dict[str, Any]) -> None:
+    def save(self, record: dict[str, Any]) -> None:
         """Store a small JSON object, replacing the last one, before returning."""
         ...
 
@@ -106,7 +106,7 @@ class Account(msgspec.Struct, frozen=True):
     :param connection: Airflow's id of the connection.
     :param api: name of the dialect.
     :param address: scheme, host, port and prefix of the API.
-    :param key: a short hash of the key, of use only to the work it was made for, see `Work.hide`.
+    :param key: a short hash of the key, of use only to the work it was made for, see `TaskIdentity.hide`.
     """
 
     connection: str
@@ -115,7 +115,7 @@ class Account(msgspec.Struct, frozen=True):
     key: str
 
     @classmethod
-    def of(cls, config: KlingConfig, work: Work) -> Account:
+    def of(cls, config: KlingConfig, work: TaskIdentity) -> Account:
         """Return the account that a work is paid from now."""
         address = config.base_url + config.dialect.prefix
         return cls(work.account, config.dialect.name, address, work.hide(config.credentials.secrets()))
@@ -176,13 +176,13 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         return f"task {self.task_id}" if self.task_id else f"a task without a known id, named {self.name}"
 
 
-def load(memory: Memory | None) -> Record:
+def load(store: StateStore | None) -> Record:
     """
     Return what is known; an empty record, with version 0, if nothing is.
 
     :raises StateUnavailableError: the store cannot be read, or what is there is no record of this package.
     """
-    written = memory.recall() if memory else {}
+    written = store.load() if store else {}
     if not written:
         return Record()
     try:
@@ -201,32 +201,32 @@ def load(memory: Memory | None) -> Record:
     return record
 
 
-def save(memory: Memory | None, record: Record) -> None:
+def save(store: StateStore | None, record: Record) -> None:
     """
     Write a record down before returning.
 
     :raises StateUnavailableError: it could not be.
     """
-    if memory:
-        memory.remember(msgspec.to_builtins(msgspec.structs.replace(record, version=VERSION)))
+    if store:
+        store.save(msgspec.to_builtins(msgspec.structs.replace(record, version=VERSION)))
 
 
-def leave_mark(memory: Memory | None, round_number: int) -> None:
+def leave_mark(store: StateStore | None, round_number: int) -> None:
     """
     Write down that a first try begins, before it does anything: a later try that finds no mark knows nothing.
 
     :raises StateUnavailableError: the store cannot be reached; nothing was sent.
     """
-    if memory and not load(memory).version:
-        save(memory, Record(round=round_number))
+    if store and not load(store).version:
+        save(store, Record(round=round_number))
 
 
-def note_delivery(memory: Memory | None, round_number: int) -> None:
+def note_delivery(store: StateStore | None, round_number: int) -> None:
     """
     Write down that the clip was handed on, so that a clear after this is known as a wish for another one.
 
     :raises StateUnavailableError: it could not be written down.
     """
-    record = load(memory)
+    record = load(store)
     if record.inputs:
-        save(memory, msgspec.structs.replace(record, delivered_in=round_number))
+        save(store, msgspec.structs.replace(record, delivered_in=round_number))

@@ -42,14 +42,14 @@ from airflow_provider_kling_avatar.kling.submission.speech import (
     length_problem,
     speak,
 )
-from airflow_provider_kling_avatar.kling.submission.state import Memory, Policies, Record, Try, load, save
+from airflow_provider_kling_avatar.kling.submission.state import Policies, Record, StateStore, Try, load, save
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from airflow_provider_kling_avatar.kling.client import KlingClient
     from airflow_provider_kling_avatar.kling.models import VideoTask
-    from airflow_provider_kling_avatar.kling.submission.identity import Work
+    from airflow_provider_kling_avatar.kling.submission.identity import TaskIdentity
     from airflow_provider_kling_avatar.kling.submission.request import Prepared
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class Approval(Protocol):
     """
     Asked before anything is paid; refuses by raising. What an earlier try has paid for is not asked about.
 
-    A refusal leaves no trace in the memory: nothing was sent that a later try would have to look for.
+    A refusal leaves no trace in the store: nothing was sent that a later try would have to look for.
     """
 
     def before_speech(self) -> None:
@@ -108,7 +108,7 @@ class Approval(Protocol):
 
 def submit_once(client: KlingClient, prepared: Prepared) -> VideoTask:
     """
-    Submit a prepared request without any memory of earlier tries: what a person's script wants.
+    Submit a prepared request without looking for earlier tries: what a person's script wants.
 
     :raises KlingError: ``error.accepted`` tells whether the vendor may have taken it.
     """
@@ -130,7 +130,7 @@ class Submitter:
     :param client: the worker's client.
     :param prepared: what is to be paid for.
     :param work: what it is part of; names it.
-    :param memory: outlives the try, where there is such a store.
+    :param store: outlives the try, where there is such a store.
     :param this_try: what Airflow says of the try.
     :param policies: what the user wants where there is a choice.
     :param audio_id: of this text, if this try had it spoken before.
@@ -144,9 +144,9 @@ class Submitter:
         self,
         client: KlingClient,
         prepared: Prepared,
-        work: Work,
+        work: TaskIdentity,
         *,
-        memory: Memory | None,
+        store: StateStore | None,
         this_try: Try,
         policies: Policies,
         audio_id: str | None = None,
@@ -156,7 +156,7 @@ class Submitter:
     ) -> None:
         self.client = client
         self.prepared = prepared
-        self.memory = memory
+        self.store = store
         self.audio_id = audio_id
         self.paid_for = paid_for
         self.approval = approval
@@ -168,7 +168,7 @@ class Submitter:
             client,
             prepared,
             work,
-            memory=memory,
+            store=store,
             this_try=this_try,
             policies=policies,
         )
@@ -205,7 +205,7 @@ class Submitter:
         if self.approval:
             self.approval.before_clip(spoken.duration if spoken else None)
         record = replace(record, paid_for=self.paid_for())
-        save(self.memory, record)  # an error here stops the try before anything is paid
+        save(self.store, record)  # an error here stops the try before anything is paid
         try:
             task, is_new = self._send(body, name)
         except KlingError as error:
@@ -378,10 +378,10 @@ class Submitter:
     def _note(self, record: Record, fact: str) -> None:
         """Write down what the vendor said. Failing the try for want of a note would only make things worse."""
         try:
-            noted = load(self.memory)
+            noted = load(self.store)
             # Unless another try, which took this one's place, has noted it and more.
             if noted.task_id is None or noted.task_id != record.task_id or noted.round != record.round:
-                save(self.memory, record)
+                save(self.store, record)
         except StateUnavailableError as error:
             log.warning("could not note down %s: %s", fact, error)
 

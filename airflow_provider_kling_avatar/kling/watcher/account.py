@@ -59,7 +59,7 @@ class Account:
         for board in self._boards.values():  # all in one step: who comes from now on starts anew
             if not board.is_empty:
                 is_last = False
-            elif (runner := board.let_go_of_runner()) is not None:
+            elif (runner := board.stop_runner()) is not None:
                 runners.append(runner)
         client = None
         if is_last:

@@ -1,5 +1,5 @@
 """
-All tasks of one endpoint that are waited for, and the room of those who wait for a slot.
+All tasks of one endpoint that are waited for, and the queue of those who wait for a slot.
 
 Keeps the one asyncio task alive that asks for all of them: it starts with the first who comes, in a context of its
 own, starts again should it break, and ends with the last who leaves.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_kling_avatar.kling.errors import AuthenticationError, KlingError
 from airflow_provider_kling_avatar.kling.polling import backoff as pace
-from airflow_provider_kling_avatar.kling.polling.slot_queue import Room
+from airflow_provider_kling_avatar.kling.polling.slot_queue import SlotQueue
 from airflow_provider_kling_avatar.kling.responses.page import is_thin
 from airflow_provider_kling_avatar.kling.watcher.alarms import TURN, Alarms
 from airflow_provider_kling_avatar.kling.watcher.lister import Lister
@@ -24,7 +24,7 @@ from airflow_provider_kling_avatar.kling.watcher.singles import Singles
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
-    from airflow_provider_kling_avatar.kling.polling.slot_queue import Place
+    from airflow_provider_kling_avatar.kling.polling.slot_queue import SlotTicket
     from airflow_provider_kling_avatar.kling.watcher.account import Account
 
 log = logging.getLogger("airflow_provider_kling_avatar.kling.watcher")
@@ -46,9 +46,9 @@ class Board:
         self.account = account
         self.endpoint: EndpointName = endpoint
         self.tasks: dict[str, Watched] = {}
-        self.queue: dict[Place, float | None] = {}
+        self.queue: dict[SlotTicket, float | None] = {}
         """Who waits for a slot, and how often they want a look, in seconds."""
-        self.room = Room()
+        self.slot_queue = SlotQueue()
         self.times = pace.RenderTimes()
         self.alarms = Alarms()
         self.singles = Singles(self)
@@ -103,15 +103,15 @@ class Board:
             del self.tasks[seat.watched.task_id]
             self.lister.forget(seat.watched.task_id)
 
-    def enter(self, place: Place, interval: float | None) -> None:
-        """Begin to wait for a slot, at a place in this board's room."""
-        self.queue[place] = interval
+    def enter(self, ticket: SlotTicket, interval: float | None) -> None:
+        """Begin to wait for a slot, with a ticket of this board's queue."""
+        self.queue[ticket] = interval
         self.lister.hurry(pace.LIST_SECONDS if interval is None else interval)
         self._start()
 
-    def exit(self, place: Place) -> None:
+    def exit(self, ticket: SlotTicket) -> None:
         """Stop waiting for a slot."""
-        del self.queue[place]
+        del self.queue[ticket]
 
     # ------------------------------------------------------------ what is seen
 
@@ -136,8 +136,8 @@ class Board:
             elif not is_thin(seen):
                 self.times.saw(seen)
                 if self.queue:
-                    self.room.ended()
-                    self.room.let_go(time.time())
+                    self.slot_queue.ended()
+                    self.slot_queue.admit(time.time())
         for seat in watched.seats:
             seat.tell(seen, is_urgent=is_urgent)
 
@@ -189,7 +189,7 @@ class Board:
             if error is not None:  # whatever the list did to us, asking for each task may do better
                 self.lister.fall_back("reading it broke off")
 
-    def let_go_of_runner(self) -> asyncio.Task[None] | None:
+    def stop_runner(self) -> asyncio.Task[None] | None:
         """Stop asking; return what ends now."""
         runner, self._runner = self._runner, None
         if runner is not None:

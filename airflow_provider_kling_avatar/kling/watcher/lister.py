@@ -127,7 +127,7 @@ class Lister:
             if self.is_usable:
                 await self._look()
             if self._board.queue:
-                self._board.room.let_go(time.time())
+                self._board.slot_queue.admit(time.time())
             self._due = self._next()
 
     def _next(self) -> float:
@@ -163,7 +163,7 @@ class Lister:
             self._not_before = _now() + min(error.retry_after or 0.0, LONGEST_QUIET_SECONDS)
             if isinstance(error, AuthenticationError):
                 board.account.refused_at = _now()
-            board.room.saw_nothing(str(error))
+            board.slot_queue.saw_nothing(str(error))
             is_reached = not isinstance(error, ConnectionFailedError)
             if is_reached and self._failures >= FAILURES_OF_LIST_ALONE and await self._tasks_answer():
                 self._failures = 0
@@ -177,7 +177,7 @@ class Lister:
         except KlingError as error:
             self._failures = 0
             self._not_before = _now() + min(error.retry_after or 0.0, pace.LONGEST_PAUSE_SECONDS)
-            board.room.saw_nothing(str(error))
+            board.slot_queue.saw_nothing(str(error))
             seconds = self._listing.failed(error, _now())
             if seconds:
                 self._leave_alone(str(error), seconds)
@@ -227,7 +227,7 @@ class Lister:
             page = await client.list_page(board.endpoint, page=number, page_size=PAGE_SIZE)
             ids = page.statuses.keys()
             if number == 1 and board.queue:
-                board.room.saw(unfinished(page), ids, now=time.time())
+                board.slot_queue.saw(unfinished(page), ids, now=time.time())
             await self._take(page)
             if ids <= shown:  # the end, or a gateway that has only one page
                 break

@@ -106,7 +106,7 @@ class Seat:
     :param watched: the task, shared with others who wait for it.
     :param interval: seconds between two questions, ``None`` for as often as costs little.
     :param is_eager: woken also by the first word that a task runs, which others hear of with the next news.
-    :param is_known: see `polling.Budget`.
+    :param is_known: see `polling.PollLimits`.
     :param singles: asks for one task.
     :param alarms: wake it when nothing is heard.
     """
