@@ -28,7 +28,7 @@ from airflow_provider_kling_avatar.kling.polling.decide import (
     PollLimits,
     Verdict,
     decide,
-    error_of,
+    error_for,
     say_durations,
 )
 from airflow_provider_kling_avatar.lineage import announce
@@ -318,7 +318,7 @@ def collect(
     :raises KlingError: the verdict was a bad one, or the result cannot be read.
     """
     if finished.verdict is not Verdict.SUCCEEDED:
-        raise error_of(task_id, finished)
+        raise error_for(task_id, finished)
     if task is None or task.video is None:
         task = hook.get_task(task_id, endpoint)
     video = task.video
@@ -355,12 +355,14 @@ def collect(
 def _costs(hook: KlingAvatarHook, task: VideoTask, told: Mapping[str, Any] | None) -> Costs:
     """Return what a task was thought to cost, if that is known here, and what it did, as far as the vendor says."""
     from airflow_provider_kling_avatar.cost_limits import cost_of
-    from airflow_provider_kling_avatar.kling.pricing import plain, shown
+    from airflow_provider_kling_avatar.kling.pricing import amount_text, plain
 
     actual = cost_of(task, hook.config)
     if actual is not None:
         hook.log.info(
-            "cost: %s %s, by the vendor's answer", shown(actual.amount), actual.currency or "(no currency)"
+            "cost: %s %s, by the vendor's answer",
+            amount_text(actual.amount),
+            actual.currency or "(no currency)",
         )
     currency = actual.currency if actual is not None else told and told["currency"]
     return Costs(

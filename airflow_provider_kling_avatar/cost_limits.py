@@ -20,12 +20,12 @@ from airflow_provider_kling_avatar.kling.pricing import (
     Estimate,
     Length,
     actual_cost,
+    amount_text,
     decimal_of,
     estimate,
     guessed,
     measured,
     plain,
-    shown,
 )
 from airflow_provider_kling_avatar.kling.run_budget import Share, claim
 
@@ -158,7 +158,9 @@ class Spending:
         amount = decimal_of(noted.get("amount")) if noted else None
         if noted and amount is not None:
             log.info(
-                "cost: about %s %s, as expected when it was paid for", shown(amount), noted.get("currency")
+                "cost: about %s %s, as expected when it was paid for",
+                amount_text(amount),
+                noted.get("currency"),
             )
             self.context["ti"].xcom_push(key=ESTIMATE_XCOM_KEY, value=dict(noted))
         else:
@@ -266,7 +268,7 @@ class Spending:
     def _too_much(self, expected: Estimate, amount: Decimal) -> CostLimitError:
         name = "max_cost" if self._limit == self.max_cost else "max_cost_per_run"
         return CostLimitError(
-            f"this clip may cost {shown(amount)} {expected.currency}, more than {name} allows, "
+            f"this clip may cost {amount_text(amount)} {expected.currency}, more than {name} allows, "
             f"{plain(self._limit or Decimal(0))} ({expected}); it was not ordered. "
             f"Shorten it, take a cheaper mode, or raise {name}"
         )
@@ -281,7 +283,7 @@ class Spending:
         total = claim(_place(self.context), expected.at_most, limit, _Rows(self.context))
         log.info(
             "with this clip %s of max_cost_per_run %s %s are spoken for",
-            shown(total),
+            amount_text(total),
             plain(limit),
             expected.currency,
         )

@@ -24,7 +24,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     UnaskableSubmissionError,
 )
 from airflow_provider_kling_avatar.kling.models import AvatarRequest
-from airflow_provider_kling_avatar.kling.polling.decide import Finished, PollLimits, Verdict, error_of
+from airflow_provider_kling_avatar.kling.polling.decide import Finished, PollLimits, Verdict, error_for
 from airflow_provider_kling_avatar.kling.polling.wait import wait_for_task
 from airflow_provider_kling_avatar.kling.submission.request import Prepared, prepare
 
@@ -258,7 +258,7 @@ class Clip:
         else:
             finished = self._wait(task_id, budget)
         if finished.verdict is not Verdict.SUCCEEDED:
-            raise error_of(task_id, finished)
+            raise error_for(task_id, finished)
         if self.client().get_task(task_id).video is None:
             raise TaskLostError(f"task {task_id} succeeded but the vendor gives no video URL")
         self.step("collected")

@@ -164,15 +164,17 @@ class Estimate:
         if price.per == "call":
             basis = f"a call at {plain(price.amount)} {price.currency}"
         else:
-            basis = f"{shown(self.seconds)} s{_of(price.mode)} at {plain(price.amount)} {price.currency}/s"
+            basis = (
+                f"{amount_text(self.seconds)} s{_of(price.mode)} at {plain(price.amount)} {price.currency}/s"
+            )
         if self.speech:
             basis += f" and a text-to-speech call at {plain(self.speech.amount)} {self.speech.currency}"
         guess = (
-            f", a guess from the text: between {shown(self.at_least)} and {shown(self.at_most)}"
+            f", a guess from the text: between {amount_text(self.at_least)} and {amount_text(self.at_most)}"
             if self.rough
             else ""
         )
-        return f"about {shown(self.amount)} {self.currency}: {basis}{guess}, {_origin(price)}"
+        return f"about {amount_text(self.amount)} {self.currency}: {basis}{guess}, {_origin(price)}"
 
     def as_json(self) -> dict[str, Any]:
         """Return what is kept of it: amounts and seconds as decimal texts."""
@@ -273,7 +275,7 @@ def plain(amount: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def shown(amount: Decimal) -> str:
+def amount_text(amount: Decimal) -> str:
     """Write a number for a person: two places, or more where two would say too little."""
     rounded = amount.quantize(Decimal("0.01"))
     return f"{rounded if rounded == amount or amount >= Decimal('0.1') else amount.normalize():f}"

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from airflow_provider_kling_avatar.kling.errors import CostLimitError, CostUndecidedError
-from airflow_provider_kling_avatar.kling.pricing import decimal_of, plain, shown
+from airflow_provider_kling_avatar.kling.pricing import amount_text, decimal_of, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -96,8 +96,8 @@ def claim(
         if granted + amount > cap:
             board.tell(Share(place, amount, "withdrawn"))
             raise CostLimitError(
-                f"this clip may cost {shown(amount)}, and {shown(granted)} of max_cost_per_run {plain(cap)} are "
-                "spoken for by other rows of this run; no clip was ordered. Raise max_cost_per_run and clear this "
+                f"this clip may cost {amount_text(amount)}, and {amount_text(granted)} of max_cost_per_run "
+                f"{plain(cap)} are spoken for by other rows of this run; no clip was ordered. Raise max_cost_per_run and clear this "
                 "row, or leave it"
             )
         if stage == "asked" and granted + _sum(asked) + amount <= cap:

@@ -15,7 +15,13 @@ from airflow_provider_kling_avatar.kling.errors import (
     InvalidRequestError,
     TaskTimeoutError,
 )
-from airflow_provider_kling_avatar.kling.polling.decide import Finished, PollLimits, Verdict, decide, error_of
+from airflow_provider_kling_avatar.kling.polling.decide import (
+    Finished,
+    PollLimits,
+    Verdict,
+    decide,
+    error_for,
+)
 from airflow_provider_kling_avatar.lineage import LineageMixin, announce_file
 
 if TYPE_CHECKING:
@@ -139,7 +145,7 @@ def _finished(task: VideoTask) -> VideoTask:
             "KlingAvatarSensor before it is fetched"
         )
     if decision.verdict is Verdict.FAILED:
-        raise as_final(error_of(task.task_id, decision))
+        raise as_final(error_for(task.task_id, decision))
     if decision.verdict is not Verdict.SUCCEEDED:
-        raise error_of(task.task_id, decision)
+        raise error_for(task.task_id, decision)
     return task

@@ -39,7 +39,7 @@ from airflow_provider_kling_avatar.exceptions import as_final
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
 from airflow_provider_kling_avatar.kling.errors import ConfigurationError, InvalidRequestError, KlingError
 from airflow_provider_kling_avatar.kling.polling.backoff import SINGLE_SECONDS
-from airflow_provider_kling_avatar.kling.polling.decide import Finished, PollTracker, Verdict, error_of
+from airflow_provider_kling_avatar.kling.polling.decide import Finished, PollTracker, Verdict, error_for
 from airflow_provider_kling_avatar.lineage import LineageMixin
 from airflow_provider_kling_avatar.links.kling_avatar import KlingTaskLink
 
@@ -255,7 +255,7 @@ class KlingAvatarSensor(LineageMixin, BaseSensorOperator):
         task: VideoTask | None,
     ) -> VideoManifest:
         if finished.verdict is not Verdict.SUCCEEDED:
-            error = error_of(task_id, finished)
+            error = error_for(task_id, finished)
             if finished.verdict is Verdict.NOT_FOUND:
                 raise error
             if self.soft_fail or finished.verdict in (Verdict.TIMEOUT, Verdict.FAILED):

@@ -11,7 +11,7 @@ from airflow_provider_kling_avatar.kling import errors as e
 from airflow_provider_kling_avatar.kling.client import explain_connection
 from airflow_provider_kling_avatar.kling.errors import Accepted
 from airflow_provider_kling_avatar.kling.models import TaskState
-from airflow_provider_kling_avatar.kling.polling.decide import Finished, Verdict, error_of
+from airflow_provider_kling_avatar.kling.polling.decide import Finished, Verdict, error_for
 from airflow_provider_kling_avatar.kling.responses.errors import Answer
 from airflow_provider_kling_avatar.kling.responses.tasks import read_speech, read_task
 
@@ -164,7 +164,7 @@ SAYS_SUCCEED = {
 def test_the_reason_of_a_failure_is_found_behind_words_that_all_is_well(body):
     task = read_task(Answer(200, json.dumps(body).encode()))
     assert (task.state, task.reason, task.reason_code) == (TaskState.FAILED, RISK, 1301)
-    error = error_of("t-1", Finished(Verdict.FAILED, task.reason, task.reason_code))
+    error = error_for("t-1", Finished(Verdict.FAILED, task.reason, task.reason_code))
     assert isinstance(error, e.TaskRejectedError), "what was moderated is not paid for again"
 
 

@@ -29,7 +29,7 @@ from airflow_provider_kling_avatar.kling.polling.decide import (
     Verdict,
     Wait,
     decide,
-    error_of,
+    error_for,
 )
 from airflow_provider_kling_avatar.kling.polling.wait import wait_for_task
 
@@ -115,14 +115,14 @@ def test_waiting_goes_on_at_the_interval_until_the_clip_is_done(wait):
 def test_a_failure_ends_the_wait_with_the_vendors_reason(wait, seen, kind, permanent):
     finished = wait(World(RUNNING, seen))
     assert plain(finished) == Finished(Verdict.FAILED, seen.reason, seen.reason_code)
-    error = error_of("t-1", finished)
+    error = error_for("t-1", finished)
     assert (type(error), error.permanent, error.code) == (kind, permanent, seen.reason_code)
     assert "t-1" in str(error)
     assert seen.reason in str(error)
 
 
 def test_a_failure_without_a_reason_says_so():
-    error = error_of("t-1", decide(task(TaskState.FAILED), now=0, budget=BUDGET))
+    error = error_for("t-1", decide(task(TaskState.FAILED), now=0, budget=BUDGET))
     assert "without a reason" in str(error)
 
 
@@ -133,7 +133,7 @@ def test_the_last_look_falls_exactly_on_the_deadline(wait, seen):
     assert finished.verdict is Verdict.TIMEOUT
     assert world.looks[-1] == BUDGET.deadline
     assert world.looks == sorted(set(world.looks))
-    error = error_of("t-1", finished)
+    error = error_for("t-1", finished)
     assert type(error) is TaskTimeoutError
     assert not error.permanent
     assert "may still finish" in str(error)
@@ -158,7 +158,7 @@ def test_so_many_failed_looks_in_a_row_lose_the_task(wait, trouble):
     finished = wait(world)
     assert finished.verdict is Verdict.LOST
     assert len(world.looks) == 1 + BUDGET.max_failed_polls
-    error = error_of("t-1", finished)
+    error = error_for("t-1", finished)
     assert type(error) is TaskLostError
     assert "may still finish" in str(error)
     assert error.code == getattr(trouble, "code", None)
@@ -224,7 +224,7 @@ def test_an_id_that_nobody_knows_is_told_after_three_looks_within_15_s(wait, gon
     assert finished.verdict is Verdict.NOT_FOUND
     assert len(world.looks) == 3
     assert world.looks[-1] <= 15
-    error = error_of("t-1", finished)
+    error = error_for("t-1", finished)
     assert type(error) is NoSuchTaskError
     assert isinstance(error, NotFoundError)
     assert error.permanent
@@ -404,7 +404,7 @@ def test_no_decision_waits_past_the_deadline(seen, now, budget, failed, not_foun
     elif decision.verdict is Verdict.SUCCEEDED:
         assert seen.video is not None
     else:
-        assert isinstance(error_of("t", decision), KlingError)
+        assert isinstance(error_for("t", decision), KlingError)
 
 
 @given(
@@ -484,7 +484,7 @@ def test_a_timeout_tells_how_long_the_task_was_queued_and_how_long_rendered():
     assert finished == Finished(
         Verdict.TIMEOUT, "60 s in the vendor's queue, 940 s rendering", queued=60.0, rendering=940.0
     )
-    assert "60 s in the vendor's queue" in str(error_of("t-1", finished))
+    assert "60 s in the vendor's queue" in str(error_for("t-1", finished))
 
 
 def test_a_task_that_never_began_was_queued_all_the_time():

@@ -9,7 +9,7 @@ from desk import WORK, Notebook
 
 from airflow_provider_kling_avatar.kling import errors as e
 from airflow_provider_kling_avatar.kling.models import TaskState
-from airflow_provider_kling_avatar.kling.submission.recovery import Attach, Collect, Recovery, Stop, Submit
+from airflow_provider_kling_avatar.kling.submission.recovery import Recovery, Reuse, Stop, Submit
 from airflow_provider_kling_avatar.kling.submission.state import Policies, Try
 
 NAMED = ["kling", "kling-broadcast", "cometapi", "relay"]
@@ -50,11 +50,11 @@ def test_it_attaches_while_the_clip_is_made_collects_when_it_is_there_and_submit
     assert step(here) == Submit(0, name_of(here, 0))
     done = here.try_it(first=True)
     attach = step(here)
-    assert isinstance(attach, Attach)
+    assert isinstance(attach, Reuse)
     assert (attach.task.task_id, attach.name) == (done.task.task_id, done.external_task_id)
     here.sim.advance(60)
     collect = step(here)
-    assert isinstance(collect, Collect)
+    assert isinstance(collect, Reuse)
     assert collect.task.state is TaskState.SUCCEEDED
     assert len(here.paid()) == 1
 
@@ -210,7 +210,7 @@ def test_changed_inputs_stop_the_try_where_the_user_wants_to_know(desk, api):
     assert isinstance(stop.error, e.ChangedInputError)
     assert done.task.task_id in str(stop.error)
     assert stop.error.permanent
-    assert isinstance(step(first, on_changed_input="fail"), Attach)
+    assert isinstance(step(first, on_changed_input="fail"), Reuse)
 
 
 def test_changed_inputs_cannot_be_noticed_without_a_memory_and_that_is_said_before_anything_is_paid(desk):

@@ -60,7 +60,7 @@ __all__ = [
     "is_url",
     "measure_audio",
     "measure_image",
-    "prepare",
+    "prepare_media",
     "read_source",
     "to_json",
     "without_padding",
@@ -86,7 +86,7 @@ class PreparedMedia:
     warnings: tuple[str, ...] = ()
 
 
-def prepare(
+def prepare_media(
     source: str,
     rules: MediaRules,
     *,

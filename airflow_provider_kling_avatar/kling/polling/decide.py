@@ -213,7 +213,7 @@ def decide(
     return Wait(min(seconds, deadline - now), failed_polls, deadline, not_found)
 
 
-def error_of(task_id: str, finished: Finished) -> KlingError:
+def error_for(task_id: str, finished: Finished) -> KlingError:
     """
     Return the error that a bad verdict is told with.
 

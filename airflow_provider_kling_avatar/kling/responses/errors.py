@@ -110,11 +110,11 @@ def read_json(answer: Answer) -> Json:
         raise _no_json(answer, where) from None
     if not isinstance(body, dict):
         if answer.is_error:
-            raise error_of(answer, [], "")
+            raise error_in(answer, [], "")
         raise UnreadableAnswerError(f"{where} answered JSON that is no object", http_status=answer.status)
     layers = layers_of(body)
     if answer.is_error or not _is_ok(body, layers):
-        raise error_of(answer, layers, "")
+        raise error_in(answer, layers, "")
     return body
 
 
@@ -127,7 +127,7 @@ def _no_json(answer: Answer, where: str) -> KlingError:
         ("<!doctype", "<html", "<")
     )
     if answer.is_server_error or answer.status in _SAID_BY_STATUS:
-        return error_of(answer, [], "")
+        return error_in(answer, [], "")
     if is_page:
         error = WrongRouteError(
             f"wrong route: {where} answered a web page instead of JSON; "
@@ -138,14 +138,14 @@ def _no_json(answer: Answer, where: str) -> KlingError:
             error.accepted = UnreadableAnswerError.accepted
         return error
     if answer.is_error:
-        return error_of(answer, [], "")
+        return error_in(answer, [], "")
     return UnreadableAnswerError(
         f"{where} answered {len(answer.body)} bytes that are not JSON (cut off on the way?)",
         http_status=answer.status,
     )
 
 
-def error_of(answer: Answer, layers: list[Json], reason: str) -> KlingError:
+def error_in(answer: Answer, layers: list[Json], reason: str) -> KlingError:
     """Build the error that an answer means; ``reason`` wins over the words found in it."""
     code, message = _code_and_message(layers)
     message = reason or message

@@ -23,7 +23,7 @@ from airflow_provider_kling_avatar.kling.responses.errors import (
     Answer,
     asked_for,
     code_of,
-    error_of,
+    error_in,
     is_task,
     layers_of,
     read_json,
@@ -141,7 +141,7 @@ def read_speech(answer: Answer) -> Speech:
     status = first(layers, ("task_status", "status"), as_name)
     if status and STATES.get(normal(status)) is TaskState.FAILED:
         reason = first(layers, _REASONS, _as_reason)
-        raise error_of(answer, layers, reason or "text-to-speech failed")
+        raise error_in(answer, layers, reason or "text-to-speech failed")
     for layer in layers:
         for audio in dicts(at(layer, "task_result", "audios")):
             audio_id = as_name(audio.get("id"))

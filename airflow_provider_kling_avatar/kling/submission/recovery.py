@@ -1,5 +1,5 @@
 """
-Decides what a try has to do about a clip that an earlier try may have bought: attach, collect, submit or stop.
+Decides what a try has to do about a clip that an earlier try may have bought: reuse it, submit or stop.
 
 Only asks, never pays. What is known comes, in this order, from a record that outlives the try, from the vendor
 asked by our name for the clip, and from the vendor's list. A source that cannot be read is an error, never "nothing
@@ -27,7 +27,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     WrongRouteError,
 )
 from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
-from airflow_provider_kling_avatar.kling.polling.decide import Finished, Verdict, error_of
+from airflow_provider_kling_avatar.kling.polling.decide import Finished, Verdict, error_for
 from airflow_provider_kling_avatar.kling.submission.state import (
     Account,
     Policies,
@@ -58,17 +58,8 @@ NAMESAKE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Attach:
-    """An earlier try's clip is still being made: wait for it. ``name`` is ours for it, if the API keeps one."""
-
-    task: VideoTask
-    name: str | None
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Collect:
-    """An earlier try's clip is there: go straight to the result."""
+class Reuse:
+    """An earlier try's clip is there, being made or ready: go on with it. ``name`` is ours, if the API keeps one."""
 
     task: VideoTask
     name: str | None
@@ -90,7 +81,7 @@ class Stop:
     error: KlingError
 
 
-NextStep: TypeAlias = Attach | Collect | Submit | Stop
+NextStep: TypeAlias = Reuse | Submit | Stop
 
 
 class Change(Enum):
@@ -498,7 +489,7 @@ class Recovery:
             task.status or task.state.value,
             f", although {self._change.value} changed since (on_changed_input)" if self._change else "",
         )
-        return (Collect if task.state is TaskState.SUCCEEDED else Attach)(task, name, number)
+        return Reuse(task, name, number)
 
     def _is_wanted_anew(self, task: VideoTask) -> bool:
         """
@@ -521,7 +512,7 @@ class Recovery:
         """
         if failed is None or self.this_try.asked_anew:
             return
-        error = error_of(failed.task_id, Finished(Verdict.FAILED, failed.reason, failed.reason_code))
+        error = error_for(failed.task_id, Finished(Verdict.FAILED, failed.reason, failed.reason_code))
         if error.permanent:
             raise error
 

@@ -233,7 +233,7 @@ def _rules(annotation: Mapping[str, Any], *, validate: bool) -> media.MediaRules
 
 
 def _ready(source: Any, rules: media.MediaRules, name: str, access: _Access) -> media.PreparedMedia:
-    ready = media.prepare(
+    ready = media.prepare_media(
         source,
         rules,
         field=name,

@@ -28,9 +28,8 @@ from airflow_provider_kling_avatar.kling.errors import (
 from airflow_provider_kling_avatar.kling.submission.recovery import (
     CANNOT_BE_ASKED,
     NAMESAKE,
-    Attach,
-    Collect,
     Recovery,
+    Reuse,
     Stop,
     Submit,
 )
@@ -362,7 +361,7 @@ class Submitter:
             account=self.recovery.account,
         )
 
-    def _note_found(self, step: Attach | Collect) -> Record:
+    def _note_found(self, step: Reuse) -> Record:
         """Write down which clip stands for this work in this round, if that is not known; return the record."""
         noted, this_round = self.recovery.record, self.recovery.this_try.round
         if noted.inputs and noted.name == step.name and noted.number == step.number:
