@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_kling_avatar.cost_limits import Spending
+    from airflow_provider_kling_avatar.cost_limits import CostLimits
     from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
     from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
     from airflow_provider_kling_avatar.kling.polling.wait import Log
@@ -218,7 +218,7 @@ class ResultContext:
     :param submit_request_id: the vendor's id of the answer to the submission.
     :param landing: puts the file where the user wants it.
     :param inputs: image and audio as they were given, for lineage.
-    :param estimate: what it was thought to cost, see `spending.told_estimate`.
+    :param estimate: what it was thought to cost, see `cost_limits.told_estimate`.
     """
 
     mode: str | None = None
@@ -263,17 +263,17 @@ def before_sending(*, is_unsent: bool) -> Iterator[None]:
 
 
 @dataclass(slots=True)
-class PlaceThenSpending:
+class StorageThenCostLimits:
     """
     Asked before anything is paid; see `kling.submission.submit.Approval`. A clip that could not land is not ordered.
 
     :param landing: refuses a place that holds another file.
-    :param spending: the limits of cost.
+    :param cost_limits: the limits of cost.
     :param is_unsent: this try has sent nothing yet.
     """
 
     landing: Landing
-    spending: Spending
+    cost_limits: CostLimits
     is_unsent: bool
 
     def before_speech(self) -> None:
@@ -284,7 +284,7 @@ class PlaceThenSpending:
         """
         with before_sending(is_unsent=self.is_unsent):
             self.landing.check_free()
-        self.spending.before_speech()
+        self.cost_limits.before_speech()
         self.is_unsent = False
 
     def before_clip(self, spoken_seconds: float | None) -> None:
@@ -296,7 +296,7 @@ class PlaceThenSpending:
         """
         with before_sending(is_unsent=self.is_unsent):
             self.landing.check_free()
-        self.spending.before_clip(spoken_seconds)
+        self.cost_limits.before_clip(spoken_seconds)
 
 
 def collect(

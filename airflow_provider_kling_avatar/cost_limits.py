@@ -82,7 +82,7 @@ def declared_length(request: VideoRequest, dialect: Dialect) -> tuple[VideoReque
     return request, request.audio_duration_seconds
 
 
-class Spending:
+class CostLimits:
     """
     Approves what a task is about to pay for; see `kling.submission.submit.Approval`.
 

@@ -101,7 +101,7 @@ class KlingClient:
         """
         Create a video task: the one call that costs real money.
 
-        :param body: checked and complete, see `preparation.prepare`.
+        :param body: checked and complete, see `submission.request.prepare`.
         :raises KlingError: `error.accepted` tells whether the vendor may have taken it.
         """
         call = self._calls.submit(endpoint, body)
@@ -112,7 +112,7 @@ class KlingClient:
         """
         Speak a text. Costs a little.
 
-        :param body: see `preparation.speech_body`.
+        :param body: see `submission.request.speech_body`.
         :raises KlingError: `error.accepted` tells whether the vendor may have taken it.
         """
         call = self._calls.synthesize(body)

@@ -97,8 +97,8 @@ def claim(
             board.tell(Share(place, amount, "withdrawn"))
             raise CostLimitError(
                 f"this clip may cost {amount_text(amount)}, and {amount_text(granted)} of max_cost_per_run "
-                f"{plain(cap)} are spoken for by other rows of this run; no clip was ordered. Raise max_cost_per_run and clear this "
-                "row, or leave it"
+                f"{plain(cap)} are spoken for by other rows of this run; no clip was ordered. Raise "
+                "max_cost_per_run and clear this row, or leave it"
             )
         if stage == "asked" and granted + _sum(asked) + amount <= cap:
             board.tell(Share(place, amount, "granted"))

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import jinja2
     from airflow.providers.common.compat.sdk import Context, RetryPolicy
 
-    from airflow_provider_kling_avatar.cost_limits import Spending
+    from airflow_provider_kling_avatar.cost_limits import CostLimits
     from airflow_provider_kling_avatar.kling.models import (
         AvatarRequest,
         EndpointName,
@@ -269,7 +269,7 @@ class KlingSubmitOperator(KlingOperator):
         :raises KlingError: nothing was sent, or nobody can say whether the vendor took it.
         :raises TaskDeferred: the account is full.
         """
-        from airflow_provider_kling_avatar.cost_limits import Spending, declared_length, parse_limit
+        from airflow_provider_kling_avatar.cost_limits import CostLimits, declared_length, parse_limit
 
         seconds("slot_timeout", self.slot_timeout)  # wrong ones are said before anything is paid
         interval(self.poll_interval)
@@ -290,7 +290,7 @@ class KlingSubmitOperator(KlingOperator):
             hook.config.base_url,
             _inputs_told(request, prepared.audio_seconds),
         )
-        spending = Spending(
+        cost_limits = CostLimits(
             context,
             hook.config,
             request,
@@ -300,13 +300,13 @@ class KlingSubmitOperator(KlingOperator):
             max_cost_per_run=self.max_cost_per_run,
         )
         while True:
-            submitter = self._submitter(context, hook, prepared, queueing, spending)
+            submitter = self._submitter(context, hook, prepared, queueing, cost_limits)
             try:
                 submission = submitter.run()
             except KlingError as error:
                 if not (submitter.was_refused and is_not_now(error)):
                     if submitter.was_refused:
-                        spending.release()
+                        cost_limits.release()
                     raise
                 self._keep_speech(context, prepared, submitter.audio_id)
                 # Airflow asks for the link after each run and logs an error if there is none.
@@ -316,7 +316,7 @@ class KlingSubmitOperator(KlingOperator):
                 self._hand_on(context, hook, submission)
                 self._keep_speech(context, prepared, submitter.audio_id)
                 if not submission.is_new:
-                    spending.note_bought(submission.paid_for)
+                    cost_limits.note_bought(submission.paid_for)
                 return submission
 
     def wait_for_slot(
@@ -351,14 +351,14 @@ class KlingSubmitOperator(KlingOperator):
         time.sleep(pause)
         return queueing
 
-    def approval(self, spending: Spending, *, is_unsent: bool) -> Approval:  # noqa: ARG002 - for subclasses
+    def approval(self, cost_limits: CostLimits, *, is_unsent: bool) -> Approval:  # noqa: ARG002 - for subclasses
         """
         Return who is asked right before anything is paid.
 
-        :param spending: the limits of cost.
+        :param cost_limits: the limits of cost.
         :param is_unsent: this try has sent nothing yet.
         """
-        return spending
+        return cost_limits
 
     def _submitter(
         self,
@@ -366,7 +366,7 @@ class KlingSubmitOperator(KlingOperator):
         hook: KlingAvatarHook,
         prepared: Prepared,
         queueing: Queueing | None,
-        spending: Spending,
+        cost_limits: CostLimits,
     ) -> Submitter:
         from airflow_provider_kling_avatar.cost_limits import told_estimate
         from airflow_provider_kling_avatar.kling.submission.state import Policies, Try
@@ -386,8 +386,8 @@ class KlingSubmitOperator(KlingOperator):
             ),
             policies=Policies(self.on_unknown_submission, self.on_changed_input, self.on_rerun),
             audio_id=self._spoken(context, prepared) if queueing else None,
-            paid_for=lambda: {"mode": spending.mode, "estimate": told_estimate(context), **self._places()},
-            approval=self.approval(spending, is_unsent=queueing is None),
+            paid_for=lambda: {"mode": cost_limits.mode, "estimate": told_estimate(context), **self._places()},
+            approval=self.approval(cost_limits, is_unsent=queueing is None),
         )
 
     def _hand_on(self, context: Context, hook: KlingAvatarHook, submission: Submission) -> None:

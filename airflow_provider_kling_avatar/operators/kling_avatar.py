@@ -13,8 +13,8 @@ from airflow_provider_kling_avatar.compat import note_deferral, own_xcom, round_
 from airflow_provider_kling_avatar.completion import (
     DEFAULT_MAX_FAILED_POLLS,
     DEFAULT_TIMEOUT,
-    PlaceThenSpending,
     ResultContext,
+    StorageThenCostLimits,
     before_sending,
     budget,
     collect,
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_kling_avatar.cost_limits import Spending
+    from airflow_provider_kling_avatar.cost_limits import CostLimits
     from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
     from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
     from airflow_provider_kling_avatar.kling.polling.decide import PollLimits
@@ -320,7 +320,7 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
     """
     Make a talking-head video: submit, wait without a worker, return the result, in one task.
 
-    Takes the fields of `KlingAvatarSubmitOperator`. Returns the manifest (`results.VideoManifest`): ``task_id``,
+    Takes the fields of `KlingAvatarSubmitOperator`. Returns the manifest (`manifest.VideoManifest`): ``task_id``,
     ``video_url``, ``file``, ``duration`` (seconds) and more; ``video_url`` is pushed under its own key too.
 
     :param output_path: where the file goes: a path, or a storage URI such as ``s3://conn_id@bucket/key``. Ending in
@@ -380,10 +380,10 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
                     raise
                 queueing = self.wait_for_slot(context, hook, error, queueing)
 
-    def approval(self, spending: Spending, *, is_unsent: bool) -> Approval:
+    def approval(self, cost_limits: CostLimits, *, is_unsent: bool) -> Approval:
         """Return who is asked before anything is paid: is the place of the clip free, may it cost so much."""
         landing = self._landing()
-        return PlaceThenSpending(landing, spending, is_unsent=is_unsent) if landing else spending
+        return StorageThenCostLimits(landing, cost_limits, is_unsent=is_unsent) if landing else cost_limits
 
     def _limits(self) -> PollLimits:
         """Return a budget that starts now."""

@@ -59,7 +59,7 @@ class KlingAvatarSensor(LineageMixin, BaseSensorOperator):
     """
     Wait until a Kling task has its video; land the file where it is wanted and return the manifest.
 
-    The manifest (`results.VideoManifest`) has ``task_id``, ``video_url``, ``file``, ``duration`` (seconds) and more;
+    The manifest (`manifest.VideoManifest`) has ``task_id``, ``video_url``, ``file``, ``duration`` (seconds) and more;
     ``video_url`` is pushed under its own key too. Looks once before it defers.
 
     With ``soft_fail`` the task is skipped, not failed, when the vendor failed the clip, when time ran out, or when

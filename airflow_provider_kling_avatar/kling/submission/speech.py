@@ -135,7 +135,7 @@ def speak(client: KlingClient, body: dict[str, Any]) -> Spoken:
     """
     Pay for a speech; return it with the time it was made at.
 
-    :param body: of a text-to-speech call, see `preparation.speech_body`.
+    :param body: of a text-to-speech call, see `submission.request.speech_body`.
     """
     answer = client.synthesize(body)
     spoken = Spoken(
