@@ -4,7 +4,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test test-quick test-crash test-slots test-news lint test-matrix matrix-quick matrix-crash chaos demo bench bench-landing constraints clean
+.PHONY: help venv test test-all test-quick test-crash test-slots test-news lint test-matrix matrix-quick matrix-crash chaos demo bench bench-landing constraints clean
 
 help:  ## Show this list
 	@echo "airflow-provider-kling-avatar: what make can do"
@@ -26,10 +26,12 @@ ifdef PYTEST
 test: venv
 	.venv/bin/python dev/under_test.py $(PYTEST)
 else
-test: lint test-quick test-crash test-slots test-news  ## Lint, check types and run all tests on the newest Airflow (PYTEST="-k name" for some)
+test: lint test-quick  ## Lint, check types and test on the newest Airflow (PYTEST="-k name" for some)
 endif
 
-test-quick: venv  ## All tests but the three that take minutes
+test-all: test test-crash test-slots test-news  ## The same, and the tests that take minutes (they need PostgreSQL and Redis)
+
+test-quick: venv  ## The tests alone
 	@mkdir -p build/reports
 	.venv/bin/python dev/under_test.py -n 3 $(QUICK_TESTS) --junitxml=build/reports/test.xml
 
