@@ -4,7 +4,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test test-all test-quick test-crash test-slots test-news lint test-matrix matrix-quick matrix-crash chaos demo bench bench-landing constraints clean
+.PHONY: help venv test test-all test-quick test-crash test-slots test-news lint test-matrix matrix-quick matrix-crash chaos house demo bench bench-landing constraints clean
 
 help:  ## Show this list
 	@echo "airflow-provider-kling-avatar: what make can do"
@@ -66,6 +66,9 @@ matrix-quick: venv
 
 matrix-crash: venv
 	@$(PYTHON) dev/matrix.py --airflow 2.11.2 --label crash -- -m crash $(PYTEST)
+
+house: venv  ## How large the house is, beside what it may be
+	@.venv/bin/python dev/house.py
 
 demo: venv  ## Make a talking video in a real Airflow, for free (KEEP=1 leaves the web UI up)
 	@.venv/bin/python dev/demo.py $(if $(KEEP),--keep)
