@@ -36,7 +36,7 @@ from airflow_provider_kling_avatar.kling.media import (
     is_url,
     measure_audio,
     measure_image,
-    prepare,
+    prepare_media,
     read_source,
 )
 
@@ -148,7 +148,7 @@ def encoded(data):
 
 def refusal(source, rules=IMAGE, field="image", opener=None):
     with pytest.raises(MediaError) as caught:
-        prepare(source, rules, field=field, opener=opener)
+        prepare_media(source, rules, field=field, opener=opener)
     error = caught.value
     assert error.field == field
     assert error.source == rules.source
@@ -162,7 +162,7 @@ def refusal(source, rules=IMAGE, field="image", opener=None):
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
 def test_a_picture_is_sent_as_bare_base64_of_the_very_file(tmp_path, form):
     data = picture(form=form)
-    prepared = prepare(as_file(tmp_path, data), IMAGE, field="image")
+    prepared = prepare_media(as_file(tmp_path, data), IMAGE, field="image")
     assert base64.b64decode(prepared.value) == data
     assert prepared.info == ImageInfo(form.lower(), 300, 300, len(data))
     assert prepared.warnings == ()
@@ -171,22 +171,22 @@ def test_a_picture_is_sent_as_bare_base64_of_the_very_file(tmp_path, form):
 @pytest.mark.parametrize(("name", "make"), [("mp3", mp3), ("wav", wav), ("m4a", m4a), ("aac", adts)])
 def test_an_audio_is_known_by_its_content_and_measured_to_a_tenth_of_a_second(tmp_path, name, make):
     data = make(3.0)
-    prepared = prepare(as_file(tmp_path, data, "voice.txt"), AUDIO, field="audio")
+    prepared = prepare_media(as_file(tmp_path, data, "voice.txt"), AUDIO, field="audio")
     assert prepared.info.format == name
     assert prepared.info.seconds == pytest.approx(3.0, abs=0.15)
     assert prepared.info.size == len(data)
 
 
 def test_the_value_is_not_in_the_repr(tmp_path):
-    inline = prepare(as_file(tmp_path, photo()), IMAGE, field="image")
-    signed = prepare("https://cdn.example/face.png?signature=secret", IMAGE, field="image")
+    inline = prepare_media(as_file(tmp_path, photo()), IMAGE, field="image")
+    signed = prepare_media("https://cdn.example/face.png?signature=secret", IMAGE, field="image")
     assert inline.value[:40] not in repr(inline)
     assert "secret" not in repr(signed)
 
 
 def test_a_url_passes_untouched_and_is_not_fetched():
     url = "HTTPS://cdn.invalid/face.png?X-Signature=a%2Fb&x=1#frag"
-    prepared = prepare(url, IMAGE, field="image")
+    prepared = prepare_media(url, IMAGE, field="image")
     assert prepared.value == url
     assert prepared.info is None
 
@@ -195,13 +195,13 @@ def test_a_url_passes_untouched_and_is_not_fetched():
     "size", [(300, 300), (300, 750), (750, 300), (299 + 1, 301)], ids=lambda size: f"{size[0]}x{size[1]}"
 )
 def test_a_picture_exactly_at_the_limits_passes(tmp_path, size):
-    prepared = prepare(as_file(tmp_path, picture(*size)), IMAGE, field="image")
+    prepared = prepare_media(as_file(tmp_path, picture(*size)), IMAGE, field="image")
     assert (prepared.info.width, prepared.info.height) == size
 
 
 @pytest.mark.parametrize("seconds", [1.999, 2.0, 300.0, 300.04])
 def test_an_audio_at_the_limits_passes_and_so_does_an_encoders_padding(tmp_path, seconds):
-    assert prepare(as_file(tmp_path, wav(seconds)), AUDIO, field="audio").warnings == ()
+    assert prepare_media(as_file(tmp_path, wav(seconds)), AUDIO, field="audio").warnings == ()
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])
@@ -214,11 +214,13 @@ def test_an_mp3_made_from_exactly_300_seconds_passes_at_any_sampling_rate(rate):
 def test_a_file_of_exactly_the_largest_size_passes_and_one_byte_more_does_not(tmp_path):
     data = picture()
     source = as_file(tmp_path, data)
-    assert prepare(
+    assert prepare_media(
         source, MediaRules("image", ("base64",), ("png",), max_bytes=len(data)), field="image"
     ).info
     with pytest.raises(MediaError, match=f"{len(data)} bytes .*at most {len(data) - 1} "):
-        prepare(source, MediaRules("image", ("base64",), ("png",), max_bytes=len(data) - 1), field="image")
+        prepare_media(
+            source, MediaRules("image", ("base64",), ("png",), max_bytes=len(data) - 1), field="image"
+        )
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "L", "RGB"])
@@ -497,13 +499,13 @@ def test_mp2_is_not_mp3():
 @pytest.mark.parametrize("prefix", ["data:image/png;base64,", "DATA:image/jpeg;charset=x;BASE64,", ""])
 def test_base64_given_by_the_user_is_measured_and_sent_bare(prefix):
     data = picture()
-    prepared = prepare(prefix + encoded(data), IMAGE, field="image")
+    prepared = prepare_media(prefix + encoded(data), IMAGE, field="image")
     assert prepared.value == encoded(data)
     assert prepared.info == ImageInfo("png", 300, 300, len(data))
 
 
 def test_base64_broken_into_lines_is_joined():
-    assert prepare(base64.encodebytes(photo()).decode(), IMAGE, field="image").value == encoded(photo())
+    assert prepare_media(base64.encodebytes(photo()).decode(), IMAGE, field="image").value == encoded(photo())
 
 
 def test_inline_media_obeys_the_same_rules_as_a_file():
@@ -518,9 +520,11 @@ def test_the_size_of_inline_media_is_known_before_decoding():
     data = photo()
     for extra in range(3):
         rules = MediaRules("image", ("base64",), ("jpeg",), max_bytes=len(data) + extra)
-        assert prepare(encoded(data + bytes(extra)), rules, field="image").info.size == len(data) + extra
+        assert (
+            prepare_media(encoded(data + bytes(extra)), rules, field="image").info.size == len(data) + extra
+        )
         with pytest.raises(MediaError, match="large; at most"):
-            prepare(encoded(data + bytes(extra + 1)), rules, field="image")
+            prepare_media(encoded(data + bytes(extra + 1)), rules, field="image")
 
 
 @pytest.mark.parametrize(
@@ -545,7 +549,7 @@ def test_a_file_with_a_name_like_base64_is_a_file(tmp_path, monkeypatch):
     deep = "a" * 100 + "/" + "b" * 100 + "/" + "c" * 100
     (tmp_path / deep).parent.mkdir(parents=True)
     (tmp_path / deep).write_bytes(picture())
-    assert prepare(deep, IMAGE, field="image").value == encoded(picture())
+    assert prepare_media(deep, IMAGE, field="image").value == encoded(picture())
 
 
 # ---------------------------------------------------------------------------- storage
@@ -565,7 +569,7 @@ class Trickle(BytesIO):
 def test_a_storage_uri_is_read_through_the_callers_opener():
     stream = Trickle(photo())
     opened = []
-    prepared = prepare(
+    prepared = prepare_media(
         "s3://conn@bucket/face.jpg", IMAGE, field="image", opener=lambda uri: opened.append(uri) or stream
     )
     assert opened == ["s3://conn@bucket/face.jpg"]
@@ -585,7 +589,7 @@ def test_reading_stops_one_byte_behind_the_limit():
 def test_a_file_uri_is_a_path(tmp_path):
     as_file(tmp_path, picture(), "my face.png")
     source = (tmp_path / "my face.png").as_uri()
-    assert prepare(source, IMAGE, field="image").info
+    assert prepare_media(source, IMAGE, field="image").info
     assert "names the host 'elsewhere'" in refusal("file://elsewhere/face.png")
 
 
@@ -621,7 +625,7 @@ def test_trouble_on_the_way_to_a_storage_stays_what_it_is_for_it_may_pass(error)
         raise error
 
     with pytest.raises(error):
-        prepare("s3://bucket/face.png", IMAGE, field="image", opener=opener)
+        prepare_media("s3://bucket/face.png", IMAGE, field="image", opener=opener)
 
 
 # -------------------------------------------------------------------------------- URLs
@@ -784,7 +788,7 @@ def test_damaged_files_are_refused_or_measured_but_never_crash(data):
 @given(st.text(max_size=600))
 def test_any_text_is_prepared_or_refused(text):
     with suppress(MediaError):
-        prepare(text, IMAGE, field="image")
+        prepare_media(text, IMAGE, field="image")
 
 
 def test_megabytes_of_false_beginnings_are_seen_through_quickly():
