@@ -48,8 +48,8 @@ HINT = (
 )
 LOOKS_FOR_UNKNOWN = 3
 """So many times has the vendor to say that it has no such task, without ever having shown it."""
-LOOK_AGAIN_SECONDS = 5.0
-"""At most so long after the last of them comes the next, whatever the interval."""
+LOOK_AGAIN_SECONDS = 3.0
+"""At most so long after the last of them comes the next, whatever the interval: three fit well into 15 s."""
 
 
 class Verdict(StrEnum):
