@@ -443,9 +443,7 @@ async def test_an_id_that_nobody_knows_is_told_after_three_looks_whatever_the_in
     ],
     ids=["no such task", "bare 404"],
 )
-async def test_the_looks_for_an_unknown_id_are_a_few_seconds_apart(
-    sim, monkeypatch, fault, verdict, pauses
-):
+async def test_the_looks_for_an_unknown_id_are_a_few_seconds_apart(sim, monkeypatch, fault, verdict, pauses):
     sim.fault(**{"call": "query", "times": 0} | fault)
     planned = []
     plan = Singles.plan

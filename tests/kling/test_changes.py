@@ -11,7 +11,7 @@ from fake_vendor import Reply
 
 from airflow_provider_kling_avatar.kling import errors as e
 from airflow_provider_kling_avatar.kling.models import TaskState
-from airflow_provider_kling_avatar.kling.submission.state import load, note_delivery
+from airflow_provider_kling_avatar.kling.submission.state import Record, load, note_delivery, save
 from airflow_provider_kling_avatar.simulator.server import SimulatorServer
 from airflow_provider_kling_avatar.simulator.settings import Account, SimulatorSettings
 
@@ -533,3 +533,49 @@ def test_a_name_that_another_endpoint_has_taken_is_told_as_such(vendor, client_o
     with pytest.raises(e.UnknownSubmissionError, match="endpoint image_to_video"):
         here.try_it(first=True)
     assert vendor.methods().count("POST") == 1
+
+
+# ------------------------------------------------------------------ what is stored, frozen
+
+RECORD = {
+    "version": 1,
+    "inputs": "0a1b2c",
+    "name": "news-clip-25e98a6d4b0cc5-0a1b2c3d-0",
+    "task_id": "t-1",
+    "account": {
+        "connection": "kling_default",
+        "api": "kling",
+        "address": "https://api-singapore.klingai.com",
+        "key": "0a1b2c",
+    },
+    "paid_for": {"mode": "std"},
+}
+"""As a later version finds it in Airflow's state store or in a file: entries are only ever added."""
+
+
+def test_the_record_of_this_version_is_read_by_every_later_one():
+    store = Notebook()
+    store.save(RECORD | {"an entry of a later version": 1})
+    record = load(store)
+    assert (record.task_id, record.name, record.account.api) == ("t-1", RECORD["name"], "kling")
+    save(store, record)
+    assert store.load() == RECORD
+
+
+def test_all_that_a_record_may_hold_has_a_frozen_name():
+    assert Record.__struct_fields__ == (
+        "version",
+        "round",
+        "inputs",
+        "number",
+        "name",
+        "task_id",
+        "refused",
+        "before",
+        "account",
+        "paid_for",
+        "delivered_in",
+        "audio_id",
+        "spoken_at",
+        "duration",
+    )
