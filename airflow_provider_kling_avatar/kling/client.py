@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import json
 import logging
 import re
 import time
@@ -523,10 +524,8 @@ def _written(body: Mapping[str, Any] | None) -> tuple[dict[str, str], bytes | No
     """Return what goes on the wire for a body, and the headers that say so."""
     if body is None:
         return {}, None
-    from airflow_provider_kling_avatar.kling.media.encode import to_json
-
     try:
-        return {"Content-Type": "application/json"}, to_json(body)
+        return {"Content-Type": "application/json"}, json.dumps(body, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
         raise InvalidRequestError(f"the request holds something that JSON cannot: {error}") from None
 

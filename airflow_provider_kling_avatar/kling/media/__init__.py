@@ -19,7 +19,6 @@ from airflow_provider_kling_avatar.kling.media.encode import (
     SignedUrl,
     Transcoded,
     digested,
-    to_json,
 )
 from airflow_provider_kling_avatar.kling.media.image import measure_image
 from airflow_provider_kling_avatar.kling.media.rules import (
@@ -62,7 +61,6 @@ __all__ = [
     "measure_image",
     "prepare_media",
     "read_source",
-    "to_json",
     "without_padding",
 ]
 

@@ -1,20 +1,18 @@
 """
 A file as it travels inside JSON: base64, megabytes of it.
 
-It knows how to handle such a text without copying it more often than the wire needs: it is known to hold nothing
-that JSON escapes, and it never shows itself. It must not know what the file is or where it goes.
+It knows how such a text keeps from showing itself, and how to tell it from another one by a few characters. It must
+not know what the file is or where it goes.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import json
-import secrets
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 
 class Payload(str):
@@ -101,35 +99,10 @@ class SignedUrl(str):
 
 def digested(value: Any) -> Any:
     """Return a value with every payload in it, also inside lists and dicts, replaced by its digest."""
-    return _replace(value, lambda payload: payload.digest(), (Payload, SignedUrl))
-
-
-def to_json(value: Any) -> bytes:
-    """
-    Write a body as JSON, payloads as they are: to search one for what must be escaped costs more than to send it.
-
-    :raises ValueError: it holds a number that JSON does not have.
-    :raises TypeError: it holds something that is no JSON at all.
-    """
-    payloads: list[Payload] = []
-    mark = secrets.token_hex(16)
-
-    def lay_aside(payload: Payload) -> str:
-        payloads.append(payload)
-        return mark
-
-    first, *rest = json.dumps(_replace(value, lay_aside), allow_nan=False).split(mark)
-    pieces = [first.encode()]
-    for payload, text in zip(payloads, rest, strict=True):
-        pieces += [payload.encode("ascii"), text.encode()]
-    return b"".join(pieces)
-
-
-def _replace(value: Any, by: Callable[[Any], str], kinds: tuple[type, ...] = (Payload,)) -> Any:
-    if isinstance(value, kinds):
-        return by(value)
+    if isinstance(value, Payload | SignedUrl):
+        return value.digest()
     if isinstance(value, dict):
-        return {key: _replace(entry, by, kinds) for key, entry in value.items()}
+        return {key: digested(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_replace(entry, by, kinds) for entry in value]
+        return [digested(entry) for entry in value]
     return value

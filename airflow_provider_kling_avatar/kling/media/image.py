@@ -11,7 +11,6 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from airflow_provider_kling_avatar.kling.errors import MediaError
-from airflow_provider_kling_avatar.kling.media.jpeg import layout, top_of
 from airflow_provider_kling_avatar.kling.media.rules import ImageInfo
 from airflow_provider_kling_avatar.kling.media.sniff import looks_like
 
@@ -20,6 +19,10 @@ if TYPE_CHECKING:
 
 _SAME = {"mpo": "jpeg"}
 """Phones append a depth map or a second view to a JPEG; Pillow calls that MPO, everybody else JPEG."""
+_PROGRESSIVE_PIXELS = 8_000_000
+"""A larger progressive JPEG is not unpacked: libjpeg keeps up to 8 bytes for each pixel until it has the last scan."""
+_END = b"\xff\xd9"
+"""The marker at the end of a JPEG; nothing in a scan reads like it."""
 
 
 def measure_image(data: bytes) -> ImageInfo:
@@ -36,10 +39,10 @@ def measure_image(data: bytes) -> ImageInfo:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a sloppy EXIF block harms nobody
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(BytesIO(data)) as image:
+            with Image.open(stream := BytesIO(data)) as image:
                 name = (image.format or "").lower()
                 info = ImageInfo(_SAME.get(name, name), *image.size, len(data))
-                _read_through(image, data)
+                _read_through(image, stream)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise MediaError(
             f"the picture has more than {Image.MAX_IMAGE_PIXELS} pixels and was not opened; make it smaller"
@@ -55,19 +58,17 @@ def measure_image(data: bytes) -> ImageInfo:
     return info
 
 
-def _read_through(image: ImageFile, data: bytes) -> None:
-    """Reach the end of the file, so that a truncated one is noticed, at the least cost there is."""
-    from PIL import Image
+def _read_through(image: ImageFile, stream: BytesIO) -> None:
+    """
+    Reach the end of the file, so that a truncated one is noticed, at the least cost there is.
 
+    :param stream: what the picture was opened from; of a JPEG it stands where the first scan begins.
+    """
     if image.format not in ("JPEG", "MPO"):
         image.verify()  # for PNG: every chunk's checksum, nothing unpacked
-    elif known := layout(data):
-        with Image.open(BytesIO(top_of(data, known))) as top:
-            _unpack(top)
+    elif "progressive" in image.info and image.width * image.height > _PROGRESSIVE_PIXELS:
+        if _END not in stream.read():
+            raise EOFError
     else:
-        _unpack(image)
-
-
-def _unpack(image: ImageFile) -> None:
-    image.draft("L", (1, 1))  # an eighth of the size: the stream is read, hardly anything is computed
-    image.load()
+        image.draft("L", (1, 1))  # an eighth of the size: the stream is read, hardly anything is computed
+        image.load()
