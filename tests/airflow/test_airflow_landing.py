@@ -262,24 +262,38 @@ def test_bytes_that_changed_between_two_tries_are_another_clip(storage, hook, cl
     assert hashlib.sha256(storage.read("clip.mp4")).hexdigest() == first.sha256
 
 
-def test_without_ranges_the_clip_is_fetched_to_compare(storage, hook, clip, sim):
-    land(storage.uri("clip.mp4"), hook, clip)
-    sim.fault(kind="no_ranges", times=0)
+def test_a_file_of_another_size_is_known_before_anything_is_fetched(storage, hook, clip, monkeypatch):
+    from airflow_provider_kling_avatar.kling.download import http
 
-    assert land(storage.uri("clip.mp4"), hook, clip).was_there
-    assert storage.names() == ["clip.mp4"]
+    storage.put("clip.mp4", film_of(clip) + b"more")
+    monkeypatch.setattr(http._Transfer, "write", lambda self, chunk: pytest.fail("it was fetched"))
+
+    with pytest.raises(OutputExistsError, match="another file already"):
+        land(storage.uri("clip.mp4"), hook, clip)
 
 
-def test_without_ranges_another_file_of_the_same_size_is_noticed(storage, hook, clip, sim):
+def test_of_a_file_of_the_same_size_every_byte_counts(storage, hook, clip):
     content = bytearray(film_of(clip))
     content[-5] ^= 0xFF
     storage.put("clip.mp4", bytes(content))
-    sim.fault(kind="no_ranges", times=0)
 
     with pytest.raises(OutputExistsError):
         land(storage.uri("clip.mp4"), hook, clip)
 
     assert storage.read("clip.mp4") == bytes(content)
+    assert left_over() == []
+    assert land(storage.uri("clip.mp4"), hook, clip, on_existing="replace").was_there is False
+    assert storage.read("clip.mp4") == film_of(clip)
+
+
+def test_the_same_file_stays_as_it_is_even_if_it_might_be_replaced(tmp_path, hook, clip):
+    land(tmp_path / "clip.mp4", hook, clip)
+    before = (tmp_path / "clip.mp4").stat()
+
+    assert land(tmp_path / "clip.mp4", hook, clip, on_existing="replace").was_there
+    after = (tmp_path / "clip.mp4").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert left_over(tmp_path) == []
 
 
 def test_tries_that_land_at_the_same_time_end_with_one_file(storage, hook, clip):
