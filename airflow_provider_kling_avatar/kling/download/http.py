@@ -2,7 +2,7 @@
 Brings a finished clip over http(s): streamed, resumed after a cut, hashed on the way, its link renewed when it expires.
 
 It knows HTTP. What the bytes are is for `mp4`, where they go is for the caller; which addresses may be asked is
-`reach`'s to say. No message holds more of a link than host and path: the rest is a signature.
+`ssrf`'s to say. No message holds more of a link than host and path: the rest is a signature.
 """
 
 from __future__ import annotations
