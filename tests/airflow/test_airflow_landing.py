@@ -272,6 +272,16 @@ def test_a_file_of_another_size_is_known_before_anything_is_fetched(storage, hoo
         land(storage.uri("clip.mp4"), hook, clip)
 
 
+def test_an_empty_answer_is_damage_whatever_is_there(storage, hook, clip, sim):
+    land(storage.uri("clip.mp4"), hook, clip)
+    sim.fault(kind="empty_file", path=MEDIA)
+
+    with pytest.raises(DamagedVideoError, match="0 bytes"):
+        land(storage.uri("clip.mp4"), hook, clip)
+
+    assert storage.read("clip.mp4") == film_of(clip)
+
+
 def test_of_a_file_of_the_same_size_every_byte_counts(storage, hook, clip):
     content = bytearray(film_of(clip))
     content[-5] ^= 0xFF
@@ -392,6 +402,15 @@ def test_a_download_that_is_cut_goes_on(storage, hook, clip, sim):
     asked = [r.headers.get("range") for r in sim.requests if r.path.startswith(MEDIA)]
     assert asked[0] is None
     assert asked[1].startswith("bytes=")
+
+
+def test_a_download_that_is_cut_begins_again_where_no_ranges_are_given(storage, hook, clip, sim):
+    sim.fault(kind="cut_body", path=MEDIA, times=1)
+    sim.fault(kind="no_ranges", path=MEDIA, times=1)
+
+    land(storage.uri("clip.mp4"), hook, clip)
+
+    assert storage.read("clip.mp4") == film_of(clip)
 
 
 def test_a_slow_download_is_waited_for(tmp_path, hook, clip, sim):

@@ -269,7 +269,7 @@ class _Transfer:
         length = answer.headers.get("content-length", "")
         self._total = int(length) if _LENGTH.fullmatch(length) else None
         self._validator = _validator(answer)
-        if self._total is not None:
+        if self._total:  # of an empty answer `check_film` says what is wrong with it
             self._check_size(self._total)
             self._check_announced(self._total)
 
