@@ -77,7 +77,7 @@ bench:  ## Measure waiting against the official providers and the bare limits (Q
 	@$(PYTHON) -m benchmarks.make_environment
 	@.venvs/bench/bin/python -m benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(BENCH)
 
-bench-landing: venv  ## Measure the landing of a 500 MB clip against curl, and its memory; a minute
+bench-landing: venv  ## Measure the landing of a 500 MB clip against curl, and its memory; two minutes
 	@.venv/bin/python -m benchmarks.landing $(BENCH)
 
 constraints: venv  ## Resolve the test environments anew

@@ -1,8 +1,8 @@
 """
 The landing of a finished clip: from the vendor's link to a verified file in the user's storage, whole or not at all.
 
-Knows the order of things: what is there is looked at first, the clip is collected and checked on this machine, and
-only then published. Never asks for anything to be made, so nothing here can be paid twice.
+Knows the order of things: the clip is collected and checked on this machine, compared with what is there, and only
+then published. Never asks for anything to be made, so nothing here can be paid twice.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
-    from airflow_provider_kling_avatar.kling.download.http import Clip, Fetched
+    from airflow_provider_kling_avatar.kling.download.http import Fetched
     from airflow_provider_kling_avatar.kling.media.boxes import Reader
     from airflow_provider_kling_avatar.kling.models import EndpointName, Video, VideoTask
     from airflow_provider_kling_avatar.storage import StoredFile
@@ -78,10 +78,8 @@ class Landing:
     existing folder of this machine, is a folder: there the file is called by the vendor's id of the task,
     ``<task_id>.mp4``, the same on every try. The watermarked variant lies beside it as ``<stem>.watermarked.mp4``.
 
-    **Equal.** What is there counts as this clip if the size is the same, and, of a clip up to 8 MB, every byte; of a
-    larger one, the first and last megabyte and 14 pieces in between, fetched from the vendor. If the vendor's server
-    gives no pieces, the clip is fetched whole and its SHA-256 compared. Then nothing is written, and ``sha256`` is
-    that of the file that is there.
+    **Equal.** What is there counts as this clip if its size and its SHA-256 are those of the clip, which is
+    fetched to be compared. Then nothing is written. A file of another size is another one: nothing is fetched then.
 
     :param output_path: where to.
     :param on_existing: ``fail`` (default) or ``replace``, if another file is there.
@@ -204,21 +202,24 @@ class _Variant:
     sleep: Callable[[float], None]
 
     def land(self) -> Landed:
-        """Look at what is there; else fetch, check and publish."""
+        """Fetch, check and publish, unless the same content is there."""
         from airflow_provider_kling_avatar.kling.download.http import Clip
 
         config = self.hook.config
         begin = time.monotonic()
-        with Clip(
+        clip = Clip(
             self.link(self.task),
             refresh=self._new_link,
             reach=config.reach,
             connect_timeout=config.connect_timeout,
             read_timeout=config.read_timeout,
             sleep=self.sleep,
-        ) as clip:
-            there = self._there_already(clip)
-            landed = there or self._fetch_and_publish(clip)
+        )
+        with self.place.partial() as (file, path):
+            fetched = clip.fetch(file, self.landing.max_bytes, self._check_announced)
+            duration = self._duration(reader(file), fetched.size)
+            was_there = not self._publish(file, path, fetched)
+        landed = Landed(self.place.uri, fetched.size, fetched.sha256, 0.0, duration, was_there=was_there)
         self.hook.log.info(
             "task %s %s at %s: %s bytes, sha256 %s, after %.1f s",
             self.task.task_id,
@@ -234,66 +235,42 @@ class _Variant:
         self.hook.log.info("the link to task %s has expired: asking for a new one", self.task.task_id)
         return self.link(self.hook.get_task(self.task.task_id, self.endpoint))
 
-    def _there_already(self, clip: Clip) -> Landed | None:
-        """
-        Return what is there if it is this clip; ``None`` if the clip has to be fetched.
-
-        :raises OutputExistsError: it is another file, which must stay.
-        """
-        from airflow_provider_kling_avatar.kling.download.same import is_same
-
+    def _check_announced(self, announced: int) -> None:
+        """Raise if another file is there, which must stay: one of another size is known before the clip is fetched."""
         size = self.place.size()
-        if size is None:
-            return None
-        with self.place.open() as read:
-            same = is_same(clip, read, size)
-            if same:
-                return self._described(read, size, None, was_there=True)
-        if same is None or self.landing.on_existing == "replace":
-            return None
-        raise _exists(self.place, size, f"it is not task {self.task.task_id}")
-
-    def _fetch_and_publish(self, clip: Clip) -> Landed:
-        with self.place.partial() as (file, path):
-            fetched = clip.fetch(file, self.landing.max_bytes)
-            landed = self._described(reader(file), fetched.size, fetched.sha256, was_there=False)
-            if self._publish(file, path, fetched):
-                return landed
-            return Landed(landed.file, landed.size, landed.sha256, 0.0, landed.duration, was_there=True)
+        if size not in (None, announced) and self.landing.on_existing == "fail":
+            raise self._another(size)
 
     def _publish(self, file: BinaryIO, path: Path, fetched: Fetched) -> bool:
         """Publish; ``False`` if the same content was there."""
-        size = self.place.size()
-        if size is not None and self._is_equal(size, fetched):
+        if self._is_there(fetched):
             return False
-        replace = self.landing.on_existing == "replace"
-        if self.place.publish(file, path, replace=replace):
+        if self.place.publish(file, path, replace=self.landing.on_existing == "replace"):
             return True
-        size = self.place.size()  # somebody was faster, perhaps another try of this task
-        if size is not None and self._is_equal(size, fetched):
+        if self._is_there(fetched):  # somebody was faster, perhaps another try of this task
             return False
-        raise _exists(self.place, size, f"it is not task {self.task.task_id}")
+        raise self._another(self.place.size())
 
-    def _is_equal(self, size: int, fetched: Fetched) -> bool:
-        if size != fetched.size:
+    def _is_there(self, fetched: Fetched) -> bool:
+        size = self.place.size()
+        if size is None or size != fetched.size:
             return False
+        digest = hashlib.sha256()
         with self.place.open() as read:
-            return _sha256(read, size) == fetched.sha256
+            for position in range(0, size, _READ):
+                digest.update(read(position, _READ))
+        return digest.hexdigest() == fetched.sha256
 
-    def _described(self, read: Reader, size: int, sha256: str | None, *, was_there: bool) -> Landed:
-        """Check that a file is a film, and describe it."""
+    def _another(self, size: int | None) -> OutputExistsError:
+        return _exists(self.place, size, f"it is not task {self.task.task_id}")
+
+    def _duration(self, read: Reader, size: int) -> float | None:
+        """Check that a file is a film; return its seconds."""
         from airflow_provider_kling_avatar.kling.media.mp4 import check_film
 
         expected = _video(self.task).duration
         film = check_film(read, size, expected)
-        return Landed(
-            file=self.place.uri,
-            size=size,
-            sha256=sha256 or _sha256(read, size),
-            seconds=0.0,
-            duration=round(film.duration, 3) if film.duration else expected,
-            was_there=was_there,
-        )
+        return round(film.duration, 3) if film.duration else expected
 
 
 def _exists(place: StoredFile, size: int | None, problem: str) -> OutputExistsError:
@@ -337,10 +314,3 @@ def _safe_name(task_id: str) -> str:
         return task_id
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", task_id).strip("-")[:60]
     return f"{readable}-{hashlib.sha256(task_id.encode()).hexdigest()[:16]}"
-
-
-def _sha256(read: Reader, size: int) -> str:
-    digest = hashlib.sha256()
-    for position in range(0, size, _READ):
-        digest.update(read(position, min(_READ, size - position)))
-    return digest.hexdigest()

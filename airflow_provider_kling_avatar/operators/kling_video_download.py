@@ -39,7 +39,7 @@ class KlingVideoDownloadOperator(LineageMixin, BaseOperator):
 
     The dict has ``task_id``, ``file`` (its URI), ``size`` (bytes), ``sha256``, ``duration`` and ``seconds`` (that the
     landing took), ``watermark_file`` and ``was_there``. The file appears whole or not at all. A retry fetches only, and
-    not even that if the same file is there already.
+    writes nothing if the same file is there already.
 
     :param kling_task_id: the vendor's id of the task, or what sensor or operator returned for it.
     :param output_path: a path, or a storage URI such as ``s3://conn_id@bucket/key``. Ending in ``/``: a folder, in

@@ -262,24 +262,48 @@ def test_bytes_that_changed_between_two_tries_are_another_clip(storage, hook, cl
     assert hashlib.sha256(storage.read("clip.mp4")).hexdigest() == first.sha256
 
 
-def test_without_ranges_the_clip_is_fetched_to_compare(storage, hook, clip, sim):
+def test_a_file_of_another_size_is_known_before_anything_is_fetched(storage, hook, clip, monkeypatch):
+    from airflow_provider_kling_avatar.kling.download import http
+
+    storage.put("clip.mp4", film_of(clip) + b"more")
+    monkeypatch.setattr(http._Transfer, "write", lambda self, chunk: pytest.fail("it was fetched"))
+
+    with pytest.raises(OutputExistsError, match="another file already"):
+        land(storage.uri("clip.mp4"), hook, clip)
+
+
+def test_an_empty_answer_is_damage_whatever_is_there(storage, hook, clip, sim):
     land(storage.uri("clip.mp4"), hook, clip)
-    sim.fault(kind="no_ranges", times=0)
+    sim.fault(kind="empty_file", path=MEDIA)
 
-    assert land(storage.uri("clip.mp4"), hook, clip).was_there
-    assert storage.names() == ["clip.mp4"]
+    with pytest.raises(DamagedVideoError, match="0 bytes"):
+        land(storage.uri("clip.mp4"), hook, clip)
+
+    assert storage.read("clip.mp4") == film_of(clip)
 
 
-def test_without_ranges_another_file_of_the_same_size_is_noticed(storage, hook, clip, sim):
+def test_of_a_file_of_the_same_size_every_byte_counts(storage, hook, clip):
     content = bytearray(film_of(clip))
     content[-5] ^= 0xFF
     storage.put("clip.mp4", bytes(content))
-    sim.fault(kind="no_ranges", times=0)
 
     with pytest.raises(OutputExistsError):
         land(storage.uri("clip.mp4"), hook, clip)
 
     assert storage.read("clip.mp4") == bytes(content)
+    assert left_over() == []
+    assert land(storage.uri("clip.mp4"), hook, clip, on_existing="replace").was_there is False
+    assert storage.read("clip.mp4") == film_of(clip)
+
+
+def test_the_same_file_stays_as_it_is_even_if_it_might_be_replaced(tmp_path, hook, clip):
+    land(tmp_path / "clip.mp4", hook, clip)
+    before = (tmp_path / "clip.mp4").stat()
+
+    assert land(tmp_path / "clip.mp4", hook, clip, on_existing="replace").was_there
+    after = (tmp_path / "clip.mp4").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert left_over(tmp_path) == []
 
 
 def test_tries_that_land_at_the_same_time_end_with_one_file(storage, hook, clip):
@@ -378,6 +402,15 @@ def test_a_download_that_is_cut_goes_on(storage, hook, clip, sim):
     asked = [r.headers.get("range") for r in sim.requests if r.path.startswith(MEDIA)]
     assert asked[0] is None
     assert asked[1].startswith("bytes=")
+
+
+def test_a_download_that_is_cut_begins_again_where_no_ranges_are_given(storage, hook, clip, sim):
+    sim.fault(kind="cut_body", path=MEDIA, times=1)
+    sim.fault(kind="no_ranges", path=MEDIA, times=1)
+
+    land(storage.uri("clip.mp4"), hook, clip)
+
+    assert storage.read("clip.mp4") == film_of(clip)
 
 
 def test_a_slow_download_is_waited_for(tmp_path, hook, clip, sim):

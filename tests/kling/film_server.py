@@ -66,8 +66,11 @@ class FilmServer:
 
             def do_GET(self):
                 mine.seen.append({":path": self.path, **{k.lower(): v for k, v in self.headers.items()}})
+                (mine.script.pop(0) if mine.script else mine.serve)(self)
+
+            def handle(self):
                 with contextlib.suppress(ConnectionError):
-                    (mine.script.pop(0) if mine.script else mine.serve)(self)
+                    super().handle()
 
             def log_message(self, *arguments):
                 pass

@@ -9,7 +9,6 @@ import pytest
 from film_server import FilmServer, film
 
 from airflow_provider_kling_avatar.kling.download.http import ATTEMPTS, Clip
-from airflow_provider_kling_avatar.kling.download.same import SMALL, is_same, pieces_of
 from airflow_provider_kling_avatar.kling.download.ssrf import Reach, is_public
 from airflow_provider_kling_avatar.kling.errors import (
     DamagedVideoError,
@@ -35,21 +34,15 @@ def no_pauses():
 
 @pytest.fixture
 def clip_of(server, no_pauses):
-    opened = []
-
     def build(path="/film.mp4?" + SECRET, *, base=None, refreshed=(), **options):
         links = iter(refreshed)
         reach = Reach(base or server.url, private=options.pop("private", False))
         url = path if "://" in path else server.url + path
-        clip = Clip(
+        return Clip(
             url, refresh=lambda: server.url + next(links), reach=reach, sleep=no_pauses.append, **options
         )
-        opened.append(clip)
-        return clip
 
-    yield build
-    for clip in opened:
-        clip.__exit__(None, None, None)
+    return build
 
 
 @pytest.fixture
@@ -189,6 +182,16 @@ def test_a_clip_that_announces_too_much_is_refused_before_it_comes(clip_of, targ
     assert content(target) == b""
 
 
+def test_the_announced_length_is_told_before_a_byte_is_kept(clip_of, target):
+    def refuse(size):
+        raise LookupError(size)
+
+    with pytest.raises(LookupError, match=str(len(CONTENT))):
+        clip_of().fetch(target, check_announced=refuse)
+
+    assert content(target) == b""
+
+
 def test_a_clip_that_announces_nothing_is_stopped_at_the_limit(server, clip_of, target):
     def endless(request):
         request.send_response(200)
@@ -238,11 +241,7 @@ def test_an_announced_length_that_is_none_is_passed_over(server, clip_of, target
 @pytest.mark.parametrize(
     "stretch", [f"bytes {HUGE}-{HUGE}/{HUGE}", f"bytes 0-1/{HUGE}", f"bytes 0-{HUGE}/1", "bytes -1-9/9"]
 )
-def test_a_stretch_that_is_none_is_no_piece_of_a_clip(server, clip_of, target, stretch):
-    server.answer(206, b"xy", Content_Range=stretch)
-
-    assert clip_of().piece(0, 2) is None
-
+def test_a_stretch_that_is_none_does_not_go_on_with_a_clip(server, clip_of, target, stretch):
     server.cut(after=1_000_000)
     server.answer(206, b"xy", Content_Range=stretch)
 
@@ -407,47 +406,3 @@ def test_no_login_of_this_machine_is_sent_along(server, clip_of, target, monkeyp
 )
 def test_what_is_public(address, public):
     assert is_public(address) is public
-
-
-# ------------------------------------------------------------------------------------------- the same?
-
-
-def reading(data):
-    return lambda position, size: data[position : position + size]
-
-
-def test_a_file_that_is_the_clip_is_known_without_fetching_all_of_it(server, clip_of):
-    server.content = film(size=SMALL * 2)
-
-    assert is_same(clip_of(), reading(server.content), len(server.content)) is True
-    asked = sum(stop - start for start, stop in pieces_of(len(server.content)))
-    assert asked < len(server.content) / 4
-    assert len(server.seen) == len(pieces_of(len(server.content)))
-
-
-@pytest.mark.parametrize("size", [3000, SMALL * 2])
-def test_another_film_of_the_same_size_is_another(server, clip_of, size):
-    server.content = film(size=size)
-    other = film(size=size, fill=b"\x11")
-
-    assert is_same(clip_of(), reading(other), len(other)) is False
-
-
-@pytest.mark.parametrize("size", [3000, SMALL * 2])
-def test_a_file_of_another_size_is_another(server, clip_of, size):
-    server.content = film(size=size)
-
-    assert is_same(clip_of(), reading(server.content[:-1]), len(server.content) - 1) is False
-
-
-def test_of_a_small_clip_every_byte_counts(server, clip_of):
-    other = bytearray(CONTENT)
-    other[2_000_000] ^= 1
-
-    assert is_same(clip_of(), reading(bytes(other)), len(other)) is False
-
-
-def test_a_server_that_gives_no_pieces_leaves_it_open(server, clip_of):
-    server.ignore_ranges()
-
-    assert is_same(clip_of(), reading(CONTENT), len(CONTENT)) is None

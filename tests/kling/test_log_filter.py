@@ -54,7 +54,7 @@ def fetch(server, link, tmp_path, refreshed="/fresh.mp4?sig=" + SECRET):
         reach=Reach(server.url),
         sleep=lambda seconds: None,
     )
-    with clip, (tmp_path / "clip").open("w+b", buffering=0) as file:
+    with (tmp_path / "clip").open("w+b", buffering=0) as file:
         clip.fetch(file)
 
 

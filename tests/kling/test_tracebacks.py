@@ -208,7 +208,7 @@ def test_the_errors_of_a_download_show_no_link(trouble, vendor, tmp_path):
     vendor.answers(LINKS[trouble])
     link = f"{vendor.url}/clip.mp4?{SIGNATURE}"
     clip = Clip(link, refresh=lambda: link, reach=Reach(vendor.url), sleep=lambda _: None)
-    with clip, (tmp_path / "clip").open("w+b", buffering=0) as file:
+    with (tmp_path / "clip").open("w+b", buffering=0) as file:
         check(failing(lambda: clip.fetch(file)))
 
 

@@ -2,18 +2,14 @@
 Brings a finished clip over http(s): streamed, resumed after a cut, hashed on the way, its link renewed when it expires.
 
 It knows HTTP. What the bytes are is for `mp4`, where they go is for the caller; which addresses may be asked is
-`reach`'s to say. No message holds more of a link than host and path: the rest is a signature.
+`ssrf`'s to say. No message holds more of a link than host and path: the rest is a signature.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import re
 import time
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -30,8 +26,6 @@ from airflow_provider_kling_avatar.kling.redact import redact, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
-    from typing import Self
 
     import requests
     from tenacity import RetryCallState
@@ -50,12 +44,6 @@ REFRESHES: Final = 2
 
 CHUNK: Final = 1 << 20
 """Bytes read at once. Larger is no faster; a hundred of these would be the memory we may use."""
-
-_HASHED_BEHIND: Final = 4
-"""Chunks that may wait to be hashed."""
-
-_WRITTEN_BEHIND: Final = 16 << 20
-"""Bytes after which the system is told to begin writing them to the disk: `fsync` has little left to do at the end."""
 
 _EXPIRED: Final = frozenset({400, 401, 403, 404, 410})
 """What storages answer to a link whose time is over (S3 has 400 for an expired token), or whose signature is wrong."""
@@ -99,7 +87,7 @@ class _ExpiredError(_TryAgainError):
 
 class Clip:
     """
-    One clip at its vendor's. A context manager, so that its connections are closed.
+    One clip at its vendor's.
 
     :param url: where it can be fetched for now.
     :param refresh: asks the vendor for a new link; called when the old one is refused.
@@ -131,49 +119,26 @@ class Clip:
         self._max_seconds = max_seconds
         self._sleep = sleep
         self._clock = clock
-        self._session = open_session(reach)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._session.close()
-
-    def fetch(self, file: BinaryIO, max_bytes: int = MAX_BYTES) -> Fetched:
+    def fetch(
+        self,
+        file: BinaryIO,
+        max_bytes: int = MAX_BYTES,
+        check_announced: Callable[[int], None] = lambda _: None,
+    ) -> Fetched:
         """
         Write the clip into a file, from its beginning.
 
         :param file: open for writing, unbuffered, empty.
         :param max_bytes: the most that it may be.
+        :param check_announced: called with the bytes that the vendor's server announces, before the first of them is
+            read; what it raises ends the download.
         :raises DownloadError: it cannot be had, now or at all; its children say more.
         :raises OSError: the file cannot be written to.
         """
-        with _Transfer(file, max_bytes) as transfer:
-            attempts = self._again_and_again(lambda deadline: self._go_on(transfer, deadline))
-            size, digest = transfer.finish()
-        return Fetched(size, digest, attempts)
-
-    def piece(self, start: int, stop: int) -> tuple[bytes, int] | None:
-        """
-        Fetch a piece of the clip.
-
-        :param start: the first byte.
-        :param stop: the byte behind the last.
-        :return: the piece, and how many bytes the whole clip has; ``None`` if this server gives no pieces.
-        :raises DownloadError: as from `fetch`.
-        """
-        found: list[tuple[bytes, int] | None] = []
-        self._again_and_again(lambda deadline: found.append(self._piece(start, stop, deadline)))
-        return found[-1]
-
-    # ------------------------------------------------------------------------------------- attempts
-
-    def _again_and_again(self, attempt: Callable[[float], None]) -> int:
-        """Make attempts until one ends well; return how many it took."""
         from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
+        transfer = _Transfer(file, max_bytes, check_announced)
         deadline = self._clock() + self._max_seconds
         retrying = Retrying(
             stop=stop_after_attempt(ATTEMPTS),
@@ -184,11 +149,12 @@ class Clip:
             reraise=True,
         )
         try:
-            retrying(attempt, deadline)
+            with open_session(self._reach) as session:
+                retrying(self._go_on, session, transfer, deadline)
         except _TryAgainError as error:
             status = error.status if isinstance(error, _ExpiredError) else None
             raise DownloadError(f"the clip cannot be fetched: {error}", http_status=status) from None
-        return int(retrying.statistics["attempt_number"])
+        return Fetched(transfer.size, transfer.hash.hexdigest(), int(retrying.statistics["attempt_number"]))
 
     def _prepare_next(self, state: RetryCallState) -> None:
         error = state.outcome and state.outcome.exception()
@@ -203,43 +169,31 @@ class Clip:
         self._refreshes += 1
         self._url = self._refresh()
 
-    # ------------------------------------------------------------------------------------- one attempt
-
-    def _go_on(self, transfer: _Transfer, deadline: float) -> None:
+    def _go_on(self, session: requests.Session, transfer: _Transfer, deadline: float) -> None:
         """Fetch what is still missing."""
-        with self._ask(transfer.wishes()) as answer:
+        with self._ask(session, transfer.wishes()) as answer:
             transfer.begin(answer)
-            while chunk := self._read(answer, CHUNK, deadline):
+            while chunk := self._read(answer, deadline):
                 transfer.write(chunk)
             transfer.check_end(shown(self._url))
 
-    def _piece(self, start: int, stop: int, deadline: float) -> tuple[bytes, int] | None:
-        with self._ask({"Range": f"bytes={start}-{stop - 1}"}) as answer:
-            spot = _RANGE.fullmatch(answer.headers.get("content-range", ""))
-            if answer.status_code != 206 or spot is None or spot[3] == "*" or int(spot[1]) != start:
-                return None
-            data = bytearray()
-            while len(data) < stop - start and (chunk := self._read(answer, stop - start, deadline)):
-                data += chunk
-            return bytes(data), int(spot[3])
-
-    def _read(self, answer: requests.Response, most: int, deadline: float) -> bytes:
+    def _read(self, answer: requests.Response, deadline: float) -> bytes:
         """Return the next bytes as they come, so that a dripping server is noticed between them."""
         if self._clock() > deadline:
             raise DownloadError(
                 f"the clip did not come within {self._max_seconds:.0f} s: its server is too slow"
             )
         try:
-            data: bytes = answer.raw.read1(most, decode_content=False)
+            data: bytes = answer.raw.read1(CHUNK, decode_content=False)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise self._interrupted(error) from None
         return data
 
-    def _ask(self, wishes: dict[str, str]) -> requests.Response:
+    def _ask(self, session: requests.Session, wishes: dict[str, str]) -> requests.Response:
         """Return the answer to a GET, without its body."""
         try:
             answer = open_url(
-                self._session,
+                session,
                 self._reach,
                 self._url,
                 headers={"Accept-Encoding": "identity", **wishes},
@@ -280,38 +234,27 @@ def _check_status(answer: requests.Response, where: str) -> None:
 class _Transfer:
     """A clip on its way into a file: how much is there, what the whole should be, and its hash."""
 
-    def __init__(self, file: BinaryIO, max_bytes: int) -> None:
+    def __init__(self, file: BinaryIO, max_bytes: int, check_announced: Callable[[int], None]) -> None:
+        self.size = 0
+        self.hash = hashlib.sha256()
         self._file = file
         self._max_bytes = max_bytes
-        self._size = 0
-        self._advised = 0
+        self._check_announced = check_announced
         self._total: int | None = None
         self._validator: str | None = None
-        self._hash = hashlib.sha256()
-        # In a thread of its own, since hashing holds no lock: else it would cost a third of the rate.
-        self._hasher = ThreadPoolExecutor(1, "kling-landing-sha256")
-        self._unhashed: deque[Future[None]] = deque()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._hasher.shutdown(cancel_futures=True)
 
     def wishes(self) -> dict[str, str]:
         """Return the headers that ask for what is missing; none if only a whole new beginning is safe."""
-        if not self._size or self._validator is None:
+        if not self.size or self._validator is None:
             return {}
-        return {"Range": f"bytes={self._size}-", "If-Range": self._validator}
+        return {"Range": f"bytes={self.size}-", "If-Range": self._validator}
 
     def begin(self, answer: requests.Response) -> None:
         """Take the head of an answer: go on where the last one ended, or start over."""
         if answer.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
             raise DamagedVideoError("the clip came compressed, although it was asked for as it is")
         spot = _RANGE.fullmatch(answer.headers.get("content-range", ""))
-        if answer.status_code == 206 and self._size and spot is not None and int(spot[1]) == self._size:
+        if answer.status_code == 206 and self.size and spot is not None and int(spot[1]) == self.size:
             total = None if spot[3] == "*" else int(spot[3])
             if self._total is not None and total not in (None, self._total):
                 self._start_over()
@@ -326,50 +269,34 @@ class _Transfer:
         length = answer.headers.get("content-length", "")
         self._total = int(length) if _LENGTH.fullmatch(length) else None
         self._validator = _validator(answer)
-        self._check_size(self._total or 0)
+        if self._total:  # of an empty answer `check_film` says what is wrong with it
+            self._check_size(self._total)
+            self._check_announced(self._total)
 
     def write(self, chunk: bytes) -> None:
         """Take the next bytes."""
-        self._check_size(self._size + len(chunk))
-        if len(self._unhashed) >= _HASHED_BEHIND:
-            self._unhashed.popleft().result()
-        self._unhashed.append(self._hasher.submit(self._hash.update, chunk))
+        self._check_size(self.size + len(chunk))
+        self.hash.update(chunk)
         left = memoryview(chunk)
         while left:
             left = left[self._file.write(left) :]
-        self._size += len(chunk)
-        if self._size - self._advised >= _WRITTEN_BEHIND:
-            self._begin_writing_to_disk()
-
-    def _begin_writing_to_disk(self) -> None:
-        if hasattr(os, "posix_fadvise"):  # not on macOS
-            with contextlib.suppress(OSError):  # advice; a device takes none
-                stretch = (self._advised, self._size - self._advised)
-                os.posix_fadvise(self._file.fileno(), *stretch, os.POSIX_FADV_DONTNEED)
-        self._advised = self._size
+        self.size += len(chunk)
 
     def check_end(self, where: str) -> None:
         """Raise unless all has come."""
-        if self._total is not None and self._size != self._total:
-            if self._size > self._total:
-                size, total = self._size, self._total
+        if self._total is not None and self.size != self._total:
+            if self.size > self._total:
+                size, total = self.size, self._total
                 self._start_over()
                 raise DamagedVideoError(f"{where} gave {size} bytes, although it announced {total}")
-            raise _TryAgainError(f"{where} ended after {self._size} of {self._total} bytes")
-
-    def finish(self) -> tuple[int, str]:
-        """Return how many bytes came, and their SHA-256."""
-        while self._unhashed:
-            self._unhashed.popleft().result()
-        return self._size, self._hash.hexdigest()
+            raise _TryAgainError(f"{where} ended after {self.size} of {self._total} bytes")
 
     def _start_over(self) -> None:
-        self.finish()
-        if self._size:
+        if self.size:
             self._file.seek(0)
             self._file.truncate()
-        self._size, self._advised, self._total, self._validator = 0, 0, None, None
-        self._hash = hashlib.sha256()
+        self.size, self._total, self._validator = 0, None, None
+        self.hash = hashlib.sha256()
 
     def _check_size(self, size: int) -> None:
         if size > self._max_bytes:

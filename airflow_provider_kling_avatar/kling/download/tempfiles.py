@@ -38,7 +38,7 @@ def partial_file(folder: Path, name: str, mode: int = 0o666) -> Iterator[tuple[B
     :return: the file, open and unbuffered, and its path.
     """
     prefix = "." + os.fsdecode(os.fsencode(name)[:_LONGEST_NAME]) + "."
-    remove_abandoned(folder, prefix)
+    _remove_abandoned(folder, prefix)
     file, path = _locked(folder, prefix, mode)
     try:
         yield file, path
@@ -48,9 +48,8 @@ def partial_file(folder: Path, name: str, mode: int = 0o666) -> Iterator[tuple[B
         file.close()
 
 
-def remove_abandoned(folder: Path, prefix: str) -> int:
-    """Remove partial files whose makers are dead; return how many. Those of others, and pipes, are left alone."""
-    removed = 0
+def _remove_abandoned(folder: Path, prefix: str) -> None:
+    """Remove partial files whose makers are dead. Those of others, and pipes, are left alone."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries]
     for name in names:
@@ -65,12 +64,10 @@ def remove_abandoned(folder: Path, prefix: str) -> int:
             if stat.S_ISREG(os.fstat(handle).st_mode):
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink()
-                removed += 1
         except OSError:
             continue  # somebody lives and writes it, or just removed it
         finally:
             os.close(handle)
-    return removed
 
 
 def _locked(folder: Path, prefix: str, mode: int) -> tuple[BinaryIO, Path]:
