@@ -21,6 +21,7 @@ from airflow.providers.common.compat.sdk import (
     ObjectStoragePath,
     PokeReturnValue,
     XCom,
+    conf,
     context_merge,
 )
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -50,6 +51,7 @@ __all__ = [
     "PokeReturnValue",
     "TriggerEvent",
     "XCom",
+    "conf",
     "context_merge",
     "get_async_connection",
     "get_async_extra_dejson",

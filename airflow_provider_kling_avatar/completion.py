@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from airflow_provider_kling_avatar.compat import conf
+from airflow_provider_kling_avatar.get_provider_info import CONFIG_SECTION
 from airflow_provider_kling_avatar.kling.errors import (
     CLIP_IS_SAFE,
     InvalidRequestError,
@@ -50,6 +52,11 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT = 7200.0
 """Seconds. Renders of over an hour have been reported; a clip that is given up too early was paid for in vain."""
 DEFAULT_MAX_FAILED_POLLS = 10
+DEFAULT_DEFERRABLE: bool = conf.getboolean(CONFIG_SECTION, "default_deferrable", fallback=True)
+"""
+Read when a process starts, as the official providers do, but not from their ``[operators] default_deferrable``: Airflow
+writes that as false into every configuration it generates, so it does not tell what somebody wants.
+"""
 
 BACKSTOP_SECONDS = 120.0
 """How long after the trigger's own deadline Airflow ends the waiting, should the trigger fail to."""

@@ -14,6 +14,8 @@ from airflow_provider_kling_avatar.connection_form import (
 
 _PACKAGE = "airflow_provider_kling_avatar"
 _INTEGRATION = "Kling Avatar"
+CONFIG_SECTION = "kling_avatar"
+"""Of ``airflow.cfg``."""
 
 
 def _modules(room: str, *names: str) -> list[dict[str, Any]]:
@@ -44,6 +46,21 @@ def get_provider_info() -> dict[str, Any]:
                 "conn-fields": CONN_FIELDS,
             }
         ],
+        "config": {
+            CONFIG_SECTION: {
+                "description": "Settings of the Kling Avatar provider.",
+                "options": {
+                    "default_deferrable": {
+                        "description": "Whether operators and the sensor wait in the triggerer unless the task says "
+                        "``deferrable`` itself.",
+                        "version_added": "0.1.0",
+                        "type": "boolean",
+                        "example": None,
+                        "default": "True",
+                    }
+                },
+            }
+        },
         "hooks": _modules("hooks"),
         "operators": _modules("operators", "kling_video_download"),
         "sensors": _modules("sensors"),

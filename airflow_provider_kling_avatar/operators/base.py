@@ -20,7 +20,7 @@ from airflow_provider_kling_avatar.compat import (
     own_xcom,
     round_of,
 )
-from airflow_provider_kling_avatar.completion import interval, push, push_link, seconds
+from airflow_provider_kling_avatar.completion import DEFAULT_DEFERRABLE, interval, push, push_link, seconds
 from airflow_provider_kling_avatar.exceptions import airflow_errors
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook, open_storage
 from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, KlingError
@@ -180,7 +180,8 @@ class KlingSubmitOperator(KlingOperator):
     A retry finds the task that an earlier try created, and pays for nothing. While the account is full, the task
     waits for a slot without using up a retry.
 
-    :param deferrable: wait in the triggerer (default). ``False`` holds the worker, for those without a triggerer.
+    :param deferrable: wait in the triggerer; ``False`` holds the worker, for those without a triggerer. By default as
+        ``[kling_avatar] default_deferrable`` says, which is true.
     :param poll_interval: seconds between two questions while it waits in the triggerer. By default as often as costs
         little: every 1.8 s by one list for all who wait, or every 10 s for each where there is no list.
     :param slot_timeout: seconds to wait for a free slot while the account is full.
@@ -207,7 +208,7 @@ class KlingSubmitOperator(KlingOperator):
     def __init__(
         self,
         *,
-        deferrable: bool = True,
+        deferrable: bool = DEFAULT_DEFERRABLE,
         poll_interval: float | timedelta | None = None,
         slot_timeout: float | timedelta = DEFAULT_SLOT_TIMEOUT,
         on_unknown_submission: OnUnknownSubmission = "fail",

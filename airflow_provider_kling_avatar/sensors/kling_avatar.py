@@ -22,6 +22,7 @@ from airflow_provider_kling_avatar.compat import (
     note_deferral,
 )
 from airflow_provider_kling_avatar.completion import (
+    DEFAULT_DEFERRABLE,
     DEFAULT_MAX_FAILED_POLLS,
     DEFAULT_TIMEOUT,
     ResultContext,
@@ -76,7 +77,8 @@ class KlingAvatarSensor(LineageMixin, BaseSensorOperator):
         vendor's, for 30 days at most.
     :param on_existing: what to do if another file is at that path: ``fail`` (default) or ``replace``.
     :param watermarked: land the watermarked variant too, as ``<stem>.watermarked.mp4``.
-    :param deferrable: wait in the triggerer (default). ``False`` waits on a worker, by ``mode``.
+    :param deferrable: wait in the triggerer; ``False`` waits on a worker, by ``mode``. By default as
+        ``[kling_avatar] default_deferrable`` says, which is true.
     :param poke_interval: seconds between two questions, in every mode. By default 10 on a worker, and as often as costs
         little in the triggerer: every 1.8 s by one list for all who wait, or every 10 s where there is no list.
     :param timeout: seconds to wait in all.
@@ -107,7 +109,7 @@ class KlingAvatarSensor(LineageMixin, BaseSensorOperator):
         output_path: str | None = None,
         on_existing: OnExisting = "fail",
         watermarked: bool = False,
-        deferrable: bool = True,
+        deferrable: bool = DEFAULT_DEFERRABLE,
         queue_timeout: float | timedelta | None = None,
         render_timeout: float | timedelta | None = None,
         max_failed_polls: int = DEFAULT_MAX_FAILED_POLLS,

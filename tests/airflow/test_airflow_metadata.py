@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 import warnings
@@ -246,3 +247,51 @@ def test_the_fields_of_the_form_are_listed_where_this_airflow_can_show_them(comm
 
 def test_the_provider_can_be_looked_at(commands):
     assert "kling_avatar" in commands["get"]
+
+
+# ---------------------------------------------------------------------------------------------- configuration
+
+
+DEFAULTS = """
+from airflow_provider_kling_avatar.operators import kling_avatar as operators
+from airflow_provider_kling_avatar.sensors.kling_avatar import KlingAvatarSensor
+
+submit = operators.KlingAvatarSubmitOperator(task_id="a", image="f.png", audio="v.mp3")
+whole = operators.KlingAvatarOperator(task_id="b", image="f.png", audio="v.mp3")
+sensor = KlingAvatarSensor(task_id="c", kling_task_id="1")
+said = KlingAvatarSensor(task_id="d", kling_task_id="1", deferrable=True)
+print("DEFAULTS", submit.deferrable, whole.deferrable, sensor.deferrable, said.deferrable)
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "default"),
+    [
+        pytest.param(
+            {"AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": "False"}, True, id="Airflow's own, as generated"
+        ),
+        pytest.param({"AIRFLOW__KLING_AVATAR__DEFAULT_DEFERRABLE": "False"}, False, id="this provider's"),
+    ],
+)
+def test_the_default_of_deferrable_is_this_providers_own_setting(environment, default):
+    script = subprocess.run(
+        [sys.executable, "-c", DEFAULTS],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | environment,
+    )
+
+    last = script.stdout.splitlines()[-1] if script.stdout else script.stderr
+    assert last == f"DEFAULTS {default} {default} {default} True", script.stderr
+
+
+def test_airflow_lists_this_providers_settings():
+    listed = subprocess.run(
+        [sys.executable, "-m", "airflow", "config", "get-value", "kling_avatar", "default_deferrable"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert listed.stdout.splitlines()[-1:] == ["True"], listed.stderr
