@@ -354,7 +354,7 @@ def collect(
         costs=_costs(hook, task, order.estimate),
         submit_request_id=order.submit_request_id,
     )
-    push(context, file=manifest["file"])
+    push(context, file=manifest["file"], file_uri=manifest["file_uri"])
     announce(context, hook, manifest, order.inputs)
     return manifest
 

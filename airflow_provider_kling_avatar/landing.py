@@ -52,16 +52,18 @@ class Landed:
     """
     What lies in the storage.
 
-    :param file: its URI, with the connection id as ``output_path`` named it.
+    :param file: what to open it by: a path if ``output_path`` was one, otherwise `file_uri`.
+    :param file_uri: its URI, with the connection id as ``output_path`` named it.
     :param size: bytes.
     :param sha256: of the file, in hexadecimal digits.
     :param seconds: how long the landing took, both variants together.
     :param duration: of the film, in seconds, by its own header; the vendor's word if that has none.
-    :param watermark_file: URI of the watermarked variant, if asked for.
+    :param watermark_file: the watermarked variant, if asked for, in the form of `file`.
     :param was_there: the same file was there already, and nothing was written.
     """
 
     file: str
+    file_uri: str
     size: int
     sha256: str
     seconds: float
@@ -158,6 +160,7 @@ class Landing:
         main = landed[0]
         return Landed(
             file=main.file,
+            file_uri=main.file_uri,
             size=main.size,
             sha256=main.sha256,
             seconds=round(time.monotonic() - begin, 3),
@@ -219,7 +222,16 @@ class _Variant:
             fetched = clip.fetch(file, self.landing.max_bytes, self._check_announced)
             duration = self._duration(reader(file), fetched.size)
             was_there = not self._publish(file, path, fetched)
-        landed = Landed(self.place.uri, fetched.size, fetched.sha256, 0.0, duration, was_there=was_there)
+        uri = self.place.uri
+        landed = Landed(
+            file=uri if "://" in self.landing.output_path else uri.removeprefix("file://"),
+            file_uri=uri,
+            size=fetched.size,
+            sha256=fetched.sha256,
+            seconds=0.0,
+            duration=duration,
+            was_there=was_there,
+        )
         self.hook.log.info(
             "task %s %s at %s: %s bytes, sha256 %s, after %.1f s",
             self.task.task_id,

@@ -39,7 +39,7 @@ def announce(
     :param inputs: image and audio as they were given; what is no place, such as base64, is left out.
     """
     metrics.succeeded(manifest)
-    announce_file(context, hook, manifest["file"], manifest, inputs)
+    announce_file(context, hook, manifest["file_uri"], manifest, inputs)
 
 
 def announce_file(
@@ -52,6 +52,7 @@ def announce_file(
     """
     Tell assets and hook lineage of a file; metrics are left out.
 
+    :param file: its URI.
     :param facts: for the event's ``extra``; signed URLs in it are left out.
     """
     tellings: dict[str, Callable[[], None]] = {
@@ -71,7 +72,7 @@ def announce_file(
 def uri_of(place: object) -> str | None:
     """Return the URI of a place without account and query; ``None`` for what is no place, such as base64."""
     if isinstance(place, Mapping):  # a manifest, or another object that names a file
-        place = place.get("file")
+        place = place.get("file_uri") or place.get("file")
     if not isinstance(place, str) or not 0 < len(place.strip()) <= _LONGEST:
         return None
     place = place.strip()
@@ -137,7 +138,9 @@ class LineageMixin:
         try:
             from airflow_provider_kling_avatar.openlineage_facets import lineage_of
 
-            files = [uri for name in ("file", "watermark_file") if (uri := uri_of(self.announced.get(name)))]
+            files = [
+                uri for name in ("file_uri", "watermark_file") if (uri := uri_of(self.announced.get(name)))
+            ]
             return lineage_of(
                 self.announced, map(dataset_name, self.announced_inputs), map(dataset_name, files)
             )

@@ -42,9 +42,11 @@ class VideoManifest(TypedDict):
     video_url: str
     watermark_url: str | None
     file: str | None
-    """Where ``output_path`` put it: a storage URI or a path."""
+    """What to open the video by: a path where ``output_path`` was one, a storage URI where it was a URI."""
+    file_uri: str | None
+    """Its URI in either case."""
     watermark_file: str | None
-    """Where the watermarked variant was put."""
+    """The watermarked variant, in the form of ``file``."""
     size: int | None
     """Bytes of the file."""
     sha256: str | None
@@ -131,6 +133,7 @@ def video_manifest(
         video_url=video.url,
         watermark_url=video.watermark_url,
         file=landed.file if landed else None,
+        file_uri=landed.file_uri if landed else None,
         watermark_file=landed.watermark_file if landed else None,
         size=landed.size if landed else None,
         sha256=landed.sha256 if landed else None,

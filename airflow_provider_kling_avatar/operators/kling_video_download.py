@@ -37,9 +37,9 @@ class KlingVideoDownloadOperator(LineageMixin, BaseOperator):
     """
     Fetch the clip of a finished Kling task into your storage; return a dict about the file.
 
-    The dict has ``task_id``, ``file`` (its URI), ``size`` (bytes), ``sha256``, ``duration`` and ``seconds`` (that the
-    landing took), ``watermark_file`` and ``was_there``. The file appears whole or not at all. A retry fetches only, and
-    writes nothing if the same file is there already.
+    The dict has ``task_id``, ``file`` (a path if ``output_path`` is one, otherwise its URI), ``file_uri``, ``size``
+    (bytes), ``sha256``, ``duration`` and ``seconds`` (that the landing took), ``watermark_file`` and ``was_there``. The
+    file appears whole or not at all. A retry writes nothing if the same file is there already.
 
     :param kling_task_id: the vendor's id of the task, or what sensor or operator returned for it.
     :param output_path: a path, or a storage URI such as ``s3://conn_id@bucket/key``. Ending in ``/``: a folder, in
@@ -104,7 +104,7 @@ class KlingVideoDownloadOperator(LineageMixin, BaseOperator):
                 landed = landing.land(hook, self.endpoint, task)
                 result = {"task_id": task.task_id, **asdict(landed)}
                 metrics.landed(hook.config.dialect.name, self.endpoint, landed.seconds)
-                announce_file(context, hook, landed.file, result)
+                announce_file(context, hook, landed.file_uri, result)
                 return result
             finally:
                 hook.close()

@@ -104,7 +104,7 @@ def test_an_alias_is_given_the_file(finished):
     _, manifest = finished([alias], Events(alias, accessor))
 
     ((asset, extra),) = added
-    assert asset.uri.rstrip("/") == f"file://{manifest['file']}".replace("file://file://", "file://")
+    assert asset.uri.rstrip("/") == manifest["file_uri"]
     assert extra["sha256"] == manifest["sha256"]
 
 
@@ -114,7 +114,7 @@ def test_openlineage_learns_inputs_output_and_cost(finished):
     lineage = operator.get_openlineage_facets_on_complete(None)
 
     assert [i.namespace for i in lineage.inputs] == ["file", "file"]
-    assert [o.name for o in lineage.outputs] == [manifest["file"].removeprefix("file://")]
+    assert [o.name for o in lineage.outputs] == [manifest["file"]]
     facet = lineage.run_facets["kling_avatar"]
     assert (facet.task_id, facet.units, facet.queued_seconds) == (
         manifest["task_id"],
@@ -198,7 +198,7 @@ def test_hook_lineage_learns_the_inputs_and_the_file(finished, face, voice, hook
     _, manifest = finished()
 
     assert {uri for kind, uri in hook_lineage if kind == "in"} == {f"file://{face}", f"file://{voice}"}
-    assert [uri for kind, uri in hook_lineage if kind == "out"] == [manifest["file"]]
+    assert [uri for kind, uri in hook_lineage if kind == "out"] == [manifest["file_uri"]]
 
 
 @pytest.fixture

@@ -34,7 +34,8 @@ def test_it_lands_the_clip_and_returns_what_lies_there(sim, task_id, tmp_path, c
 
     assert json.loads(json.dumps(result)) == result
     assert result["task_id"] == task_id
-    assert result["file"] == f"file://{tmp_path}/{task_id}.mp4"
+    assert result["file"] == f"{tmp_path}/{task_id}.mp4"
+    assert result["file_uri"] == f"file://{tmp_path}/{task_id}.mp4"
     assert result["size"] == (tmp_path / f"{task_id}.mp4").stat().st_size
     assert len(result["sha256"]) == 64
     assert not result["was_there"]

@@ -165,12 +165,33 @@ def test_what_is_returned_opens_as_a_storage_path(storage, hook, clip):
 def test_an_existing_folder_needs_no_slash(tmp_path, hook, clip):
     landed = land(tmp_path, hook, clip)
 
-    assert landed.file == f"file://{tmp_path}/{clip.task_id}.mp4"
+    assert landed.file == f"{tmp_path}/{clip.task_id}.mp4"
 
 
 def test_a_file_uri_is_the_machines_own_disk(tmp_path, hook, clip):
-    assert land(f"file://{tmp_path}/a.mp4", hook, clip).file == f"file://{tmp_path}/a.mp4"
+    landed = land(f"file://{tmp_path}/a.mp4", hook, clip)
+
+    assert landed.file == landed.file_uri == f"file://{tmp_path}/a.mp4"
     assert (tmp_path / "a.mp4").stat().st_mode & 0o777 == 0o666 & ~_umask()
+
+
+def test_a_path_is_answered_with_a_path_that_opens(tmp_path, hook, clip, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+    from_home, relative = land("~/odd %20 #1?.mp4", hook, clip), land("here.mp4", hook, clip)
+
+    for landed in (from_home, relative):
+        assert Path(landed.file).read_bytes() == film_of(clip)
+        assert landed.file_uri == f"file://{landed.file}"
+
+
+def test_a_storages_file_is_its_uri(storage, hook, clip):
+    uri = storage.uri("clip.mp4")
+    landed = land(uri, hook, clip)
+
+    assert landed.file_uri == (uri if "://" in uri else f"file://{uri}")
+    assert landed.file == uri
 
 
 def _umask():

@@ -149,7 +149,7 @@ def test_the_operator_lands_the_file_where_it_is_wanted(resumed, tmp_path):
 
     SHAPE.validate(made)
     file = tmp_path / "clips" / f"{made['task_id']}.mp4"
-    assert made["file"] == file.as_uri()
+    assert (made["file"], made["file_uri"]) == (str(file), file.as_uri())
     assert made["size"] == file.stat().st_size
     assert made["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
     assert made["landing_seconds"] >= 0
@@ -180,7 +180,7 @@ def test_a_clip_is_delivered_even_if_the_file_with_its_words_is_gone_by_then(
 def test_with_a_watermark_both_variants_land(resumed, tmp_path):
     made, _ = resumed(output_path=f"{tmp_path}/clip.mp4", watermark=True)
 
-    assert made["watermark_file"] == (tmp_path / "clip.watermarked.mp4").as_uri()
+    assert made["watermark_file"] == str(tmp_path / "clip.watermarked.mp4")
     assert sorted(path.name for path in tmp_path.glob("clip*")) == ["clip.mp4", "clip.watermarked.mp4"]
 
 
@@ -191,7 +191,7 @@ def test_the_sensor_lands_the_file_too(resumed, tmp_path, context):
         task_id="wait", kling_task_id=made["task_id"], output_path=str(tmp_path / "clip.mp4")
     ).execute(context)
 
-    assert found["file"] == (tmp_path / "clip.mp4").as_uri()
+    assert found["file"] == str(tmp_path / "clip.mp4")
     assert found["size"] == (tmp_path / "clip.mp4").stat().st_size
 
 

@@ -141,7 +141,7 @@ def test_a_retry_is_not_refused_by_the_clip_that_it_landed_itself(avatar, order,
 
     again = avatar(tmp_path / "clip.mp4").execute(make_context(try_number=3, max_tries=2))
 
-    assert again["file"] == f"file://{tmp_path}/clip.mp4"
+    assert again["file"] == f"{tmp_path}/clip.mp4"
     assert sim.ledger()["total"]["tasks"] == 1
 
 
@@ -372,7 +372,7 @@ def test_a_tilde_is_the_home_of_whoever_runs_the_worker(
     order(avatar("~/clips/one.mp4", **fields), make_context())
     made = avatar("~/clips/one.mp4", **fields).execute(make_context(try_number=2))
 
-    assert made["file"] == f"file://{tmp_path}/clips/one.mp4"
+    assert made["file"] == f"{tmp_path}/clips/one.mp4"
     assert len(list((tmp_path / "notes").iterdir())) == 1
 
 
