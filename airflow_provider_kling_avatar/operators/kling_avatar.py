@@ -360,15 +360,16 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
         self.max_failed_polls = max_failed_polls
 
     def carry_out(self, context: Context, hook: KlingAvatarHook, queueing: Queueing | None) -> VideoManifest:
-        """Submit, look once, then wait; return the result."""
+        """Submit, or look at the clip of an earlier try; then wait; return the result."""
         self._limits()  # wrong ones are said before anything is paid
         if landing := self._landing():
             with before_sending(is_unsent=queueing is None):
                 landing.check()
         while True:
-            task_id = self.submit(context, hook, queueing).task.task_id
-            limits = self._limits()
-            finished, task = self._first_look(hook, task_id, limits)
+            submission = self.submit(context, hook, queueing)
+            task_id, limits = submission.task.task_id, self._limits()
+            # Only a clip of an earlier try can be ready: one that was sent just now is not asked for at once.
+            finished, task = (None, None) if submission.is_new else self._first_look(hook, task_id, limits)
             if finished is None:
                 if self.deferrable:
                     self._defer(context, task_id, limits)
