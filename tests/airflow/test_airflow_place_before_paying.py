@@ -185,20 +185,19 @@ def test_in_a_folder_that_is_there_no_variant_collides_either(avatar, order, sim
 
 def forbid(monkeypatch, *methods, code="AccessDenied"):
     """Let S3 answer so many calls with 403, as to somebody whose role lacks the right."""
-    import s3fs
+    from aiobotocore.client import AioBaseClient
     from botocore.exceptions import ClientError
-    from s3fs.errors import translate_boto_error
 
-    real = s3fs.S3FileSystem._call_s3
+    real = AioBaseClient._make_api_call
+    operations = {"".join(word.capitalize() for word in method.split("_")) for method in methods}
 
-    async def call(self, method, *arguments, **options):
-        if method in methods:
-            told = "403" if method.startswith("head_") else code  # the answer to HEAD has no body
-            refusal = {"Error": {"Code": told, "Message": "Forbidden"}}
-            raise translate_boto_error(ClientError(refusal, method))
-        return await real(self, method, *arguments, **options)
+    async def call(self, operation, parameters):
+        if operation in operations:
+            told = "403" if operation.startswith("Head") else code  # the answer to HEAD has no body
+            raise ClientError({"Error": {"Code": told, "Message": "Forbidden"}}, operation)
+        return await real(self, operation, parameters)
 
-    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", call)
+    monkeypatch.setattr(AioBaseClient, "_make_api_call", call)
 
 
 LOOKING = ("head_object", "head_bucket", "list_objects_v2", "get_object")
