@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -192,10 +193,14 @@ def forbid(monkeypatch, *methods, code="AccessDenied"):
     operations = {"".join(word.capitalize() for word in method.split("_")) for method in methods}
 
     async def call(self, operation, parameters):
-        if operation in operations:
-            told = "403" if operation.startswith("Head") else code  # the answer to HEAD has no body
-            raise ClientError({"Error": {"Code": told, "Message": "Forbidden"}}, operation)
-        return await real(self, operation, parameters)
+        if operation not in operations:
+            return await real(self, operation, parameters)
+        with suppress(ClientError):
+            await real(
+                self, operation, parameters
+            )  # s3fs drops credentials over which nothing was ever asked
+        told = "403" if operation.startswith("Head") else code  # the answer to HEAD has no body
+        raise ClientError({"Error": {"Code": told, "Message": "Forbidden"}}, operation)
 
     monkeypatch.setattr(AioBaseClient, "_make_api_call", call)
 
