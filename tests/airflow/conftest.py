@@ -252,3 +252,24 @@ def face(make_picture) -> str:
 @pytest.fixture
 def voice(make_sound) -> str:
     return str(make_sound())
+
+
+@pytest.fixture(scope="module")
+def running_bucket(request):
+    """Of a connection for each module: Airflow keeps a storage by its connection for as long as the process lives."""
+    import s3_kit  # heavy: moto
+
+    bucket = s3_kit.start_bucket(f"{request.module.__name__}_s3")
+    yield bucket
+    bucket.server.stop()
+
+
+@pytest.fixture
+def bucket(running_bucket, monkeypatch):
+    """An empty bucket on a real S3 server, and the connection to it."""
+    import s3_kit
+
+    s3_kit.connect(running_bucket, monkeypatch)
+    for key in running_bucket.names():
+        running_bucket.client.delete_object(Bucket=running_bucket.name, Key=key)
+    return running_bucket

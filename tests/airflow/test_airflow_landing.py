@@ -78,21 +78,6 @@ def film_of(task):
     return requests.get(task.video.url, timeout=60).content
 
 
-@pytest.fixture(scope="module")
-def running_bucket():
-    bucket = s3_kit.start_bucket("landing_s3")
-    yield bucket
-    bucket.server.stop()
-
-
-@pytest.fixture
-def bucket(running_bucket, monkeypatch):
-    s3_kit.connect(running_bucket, monkeypatch)
-    for key in running_bucket.names():
-        running_bucket.client.delete_object(Bucket=running_bucket.name, Key=key)
-    return running_bucket
-
-
 class Disk:
     """A folder seen as the bucket is."""
 

@@ -9,7 +9,6 @@ from contextlib import suppress
 
 import msgspec
 import pytest
-import s3_kit
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
 from airflow_provider_kling_avatar.completion import collect
@@ -69,21 +68,6 @@ def refused(sim):
         return str(caught.value)
 
     return run
-
-
-@pytest.fixture(scope="module")
-def running_bucket():
-    bucket = s3_kit.start_bucket("before_paying_s3")
-    yield bucket
-    bucket.server.stop()
-
-
-@pytest.fixture
-def bucket(running_bucket, monkeypatch):
-    s3_kit.connect(running_bucket, monkeypatch)
-    for key in running_bucket.names():
-        running_bucket.client.delete_object(Bucket=running_bucket.name, Key=key)
-    return running_bucket
 
 
 # ---------------------------------------------------------------------------------------------- a place that is taken
