@@ -3,6 +3,9 @@
 
 PYTHON ?= python3
 
+# Where it is set, each of the many processes of an Airflow compiles all of it anew: twice the time of the tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help venv test test-all test-quick test-crash test-slots test-news lint test-matrix matrix-quick matrix-crash chaos house demo bench bench-landing constraints clean
 
