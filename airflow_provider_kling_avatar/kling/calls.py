@@ -29,7 +29,7 @@ from airflow_provider_kling_avatar.kling.responses.error_codes import (
     KLING_REFUSES_A_VALUE,
 )
 from airflow_provider_kling_avatar.kling.responses.errors import VENDOR_SAYS, Answer, asked_for, read_json
-from airflow_provider_kling_avatar.kling.responses.page import Page, read_page, says_again
+from airflow_provider_kling_avatar.kling.responses.page import Page
 from airflow_provider_kling_avatar.kling.responses.tasks import (
     read_created,
     read_speech,
@@ -200,18 +200,6 @@ class Calls:
             raise InvalidRequestError(f"{task_id!r} cannot be the id of a task", field="task_id")
         return Call("GET", self._task_url(endpoint, task_id), lambda answer: read_task(answer, task_id))
 
-    def glance(self, endpoint: EndpointName, task_id: str, last: VideoTask) -> Call[VideoTask]:
-        """
-        Ask for one task again and read the answer only if it says something new.
-
-        :param last: what the vendor said last time; given back if it plainly still says so.
-        """
-
-        def read(answer: Answer) -> VideoTask:
-            return last if says_again(answer, last) else read_task(answer, task_id)
-
-        return Call("GET", self._task_url(endpoint, task_id), read)
-
     def _task_url(self, endpoint: EndpointName, task_id: str) -> str:
         return self._url(self._dialect.query_path(endpoint, task_id))
 
@@ -231,7 +219,7 @@ class Calls:
         :param page: 1 to 1000.
         :param page_size: 1 to 500.
         """
-        return self._page(endpoint, page, page_size, read_page)
+        return self._page(endpoint, page, page_size, Page)
 
     def _page(
         self, endpoint: EndpointName, page: int, page_size: int, read: Callable[[Answer], T]

@@ -409,17 +409,6 @@ class AsyncKlingClient:
         """
         return await self._once(self._calls.list_tasks(endpoint, page, page_size))
 
-    async def glance(self, task_id: str, endpoint: EndpointName, last: VideoTask | None) -> VideoTask:
-        """
-        Ask for one task again.
-
-        :param last: what the vendor said last time; this very object is given back if nothing has changed.
-        :raises KlingError: see `get_task`.
-        """
-        if last is None:
-            return await self.get_task(task_id, endpoint)
-        return await self._once(self._calls.glance(endpoint, task_id, last))
-
     async def list_page(self, endpoint: EndpointName, *, page: int, page_size: int) -> Page:
         """
         List the account's tasks, the newest first, as far as those need who wait for some of them.

@@ -17,7 +17,7 @@ from airflow_provider_kling_avatar.kling.errors import KlingError
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from airflow_provider_kling_avatar.kling.watcher import Account
+    from airflow_provider_kling_avatar.kling.polling.watcher import Account
 
 FRESH_SECONDS = 60.0
 """A connection that was read so lately is not read again for another trigger: thousands may start together."""
@@ -78,7 +78,9 @@ class _Known:
     async def _look_up(self) -> Account:
         try:
             # In a thread: the first trigger of a triggerer reads these modules from disk.
-            await asyncio.to_thread(importlib.import_module, "airflow_provider_kling_avatar.kling.watcher")
+            await asyncio.to_thread(
+                importlib.import_module, "airflow_provider_kling_avatar.kling.polling.watcher"
+            )
             client = await KlingAvatarHook(self._kling_conn_id).get_async_conn()
         except KlingError:
             raise
@@ -86,7 +88,7 @@ class _Known:
             raise KlingError(
                 f"connection {self._kling_conn_id!r} cannot be used: {type(error).__name__}"
             ) from error
-        from airflow_provider_kling_avatar.kling.watcher import Account
+        from airflow_provider_kling_avatar.kling.polling.watcher import Account
 
         return self._accounts.setdefault(client.config.account, Account(client.config))
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
     from airflow_provider_kling_avatar.kling.polling.decide import Decision
-    from airflow_provider_kling_avatar.kling.watcher import Account, Seat
+    from airflow_provider_kling_avatar.kling.polling.waiter import Waiter
+    from airflow_provider_kling_avatar.kling.polling.watcher import Account, TaskPoller
 
     Typical = Callable[[], float | None]
 
@@ -140,24 +141,14 @@ class KlingAvatarTrigger(BaseTrigger):
 
     async def _wait(self, watch: PollTracker) -> Finished:
         """Wait for a verdict, on whichever account the connection names by then."""
-        has_limits = self.queue_deadline is not None or self.render_timeout is not None
         while True:
             try:
                 account = await account_of(self.kling_conn_id)
-                board = account.board(self.endpoint)
-                seat = board.sit_down(
-                    self.kling_task_id,
-                    self.poll_interval,
-                    self.since,
-                    is_eager=has_limits,
-                    is_known=watch.budget.is_known,
-                )
-                try:
-                    finished = await self._follow(account, seat, watch)
-                finally:
-                    board.get_up(seat)
-                    if board.is_empty:
-                        await account.leave()
+                poller = account.poller(self.endpoint)
+                async with poller.subscribe(
+                    self.kling_task_id, self.poll_interval, self.since, is_known=watch.budget.is_known
+                ) as waiter:
+                    finished = await self._follow(account, poller, waiter, watch)
             except KlingError as error:
                 decision = self._decide(watch, error, time.time())
                 if isinstance(decision, Finished):
@@ -169,22 +160,23 @@ class KlingAvatarTrigger(BaseTrigger):
                 if finished is not None:
                     return finished
 
-    async def _follow(self, account: Account, seat: Seat, watch: PollTracker) -> Finished | None:
+    async def _follow(
+        self, account: Account, poller: TaskPoller, waiter: Waiter, watch: PollTracker
+    ) -> Finished | None:
         """
         Wait for a verdict on one account.
 
         :returns: ``None`` if the connection names another account by now.
         :raises KlingError: the connection cannot be read any more.
         """
-        times = account.board(self.endpoint).times
         while True:
-            news = await seat.news(until=watch.wake_at(time.time()))
+            news = await waiter.news(until=watch.wake_at(time.time()))
             if not news and time.time() >= watch.deadline:
-                news = ((await seat.look(), time.time()),)
+                news = [(await poller.poll_now(waiter), time.time())]
             if not news:
-                self._tell(watch, seat.last, time.time(), times.typical)
+                self._tell(watch, waiter.last, time.time(), poller.times.typical)
             for seen, at in news:
-                decision = self._decide(watch, seen, at, times.typical)
+                decision = self._decide(watch, seen, at, poller.times.typical)
                 if isinstance(decision, Finished):
                     return decision
                 if isinstance(seen, KlingError) and seen.permanent:

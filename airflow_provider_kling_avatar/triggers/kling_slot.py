@@ -2,7 +2,7 @@
 Waits in the triggerer for a free slot of a full account. Only lists tasks: nothing in here can create one or pay.
 
 All who wait for one account in one triggerer share a queue (`kling.polling.slot_queue`), whose view is that of those
-who wait for clips of the same account (`kling.watcher`).
+who wait for clips of the same account (`kling.polling.watcher`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_kling_avatar.kling.models import EndpointName
     from airflow_provider_kling_avatar.kling.polling.slot_queue import SlotQueue, SlotTicket
-    from airflow_provider_kling_avatar.kling.watcher import Account
+    from airflow_provider_kling_avatar.kling.polling.watcher import Account
 
 FREE_SLOT, TIMEOUT = "free_slot", "timeout"
 """The verdicts of the event: submit now, or the deadline is over."""
@@ -138,10 +138,10 @@ class KlingSlotTrigger(BaseTrigger):
 
         :returns: ``None`` if the connection names another account by now.
         """
-        board = account.board(self.endpoint)
+        poller = account.poller(self.endpoint)
         woken = asyncio.Event()
         now = time.time()
-        ticket = board.slot_queue.enter(
+        ticket = poller.slot_queue.enter(
             since=since,
             now=now,
             wake=woken.set,
@@ -149,15 +149,13 @@ class KlingSlotTrigger(BaseTrigger):
             not_before=max(self.not_before, settled) if self.deadline > settled else inf,
             slowed_down=self.not_before > now,
         )
-        board.enter(ticket, self.poll_interval)
         verdict = None
-        try:
-            verdict = await self._until_admitted(account, board.slot_queue, ticket, woken, deadline)
-        finally:
-            if verdict != FREE_SLOT:  # late or cancelled: whatever it had been given is the next one's
-                board.slot_queue.leave(ticket)
-            board.exit(ticket)
-            await account.leave()
+        async with poller.queue_up(ticket, self.poll_interval):
+            try:
+                verdict = await self._until_admitted(account, poller.slot_queue, ticket, woken, deadline)
+            finally:
+                if verdict != FREE_SLOT:  # late or cancelled: whatever it had been given is the next one's
+                    poller.slot_queue.leave(ticket)
         return verdict
 
     async def _until_admitted(

@@ -364,7 +364,7 @@ async def test_a_slot_given_to_one_that_is_cancelled_goes_to_the_next(run_clips,
     run_clips(1)
     first, second = begin(1, busy=1), begin(2, busy=1)
     await until(lambda: len(looks(sim)) >= 2)
-    room = (await account_of("kling_avatar_default")).board("avatar").slot_queue
+    room = (await account_of("kling_avatar_default")).poller("avatar").slot_queue
     saw = room.saw
 
     def see_and_cancel(*seen, now):

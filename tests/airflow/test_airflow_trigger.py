@@ -16,7 +16,7 @@ import pytest
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
 from airflow_provider_kling_avatar.kling.models import AvatarRequest, ImageToVideoRequest
 from airflow_provider_kling_avatar.kling.polling import decide as polling
-from airflow_provider_kling_avatar.kling.watcher.singles import Singles
+from airflow_provider_kling_avatar.kling.polling.watcher import TaskPoller
 from airflow_provider_kling_avatar.simulator.settings import (
     DEFAULT_ACCESS_KEY,
     DEFAULT_API_KEY,
@@ -446,13 +446,15 @@ async def test_an_id_that_nobody_knows_is_told_after_three_looks_whatever_the_in
 async def test_the_looks_for_an_unknown_id_are_a_few_seconds_apart(sim, monkeypatch, fault, verdict, pauses):
     sim.fault(**{"call": "query", "times": 0} | fault)
     planned = []
-    plan = Singles.plan
+    plan = TaskPoller._plan
 
-    def at_once(singles, watched, at):
-        planned.append(at - asyncio.get_running_loop().time())
-        plan(singles, watched, at - planned[-1])
+    def at_once(poller, polled, at=None):
+        plan(poller, polled, at)
+        now = asyncio.get_running_loop().time()
+        planned.append(polled.due - now)
+        plan(poller, polled, now)
 
-    monkeypatch.setattr(Singles, "plan", at_once)
+    monkeypatch.setattr(TaskPoller, "_plan", at_once)
 
     (payload,) = await payloads(watch("nobody", poll_interval=None))
 

@@ -23,7 +23,7 @@ from watcher_kit import (
     verdicts,
 )
 
-from airflow_provider_kling_avatar.kling.watcher import lister, singles
+from airflow_provider_kling_avatar.kling.polling import watcher
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ async def test_a_list_that_alone_is_refused_does_not_cost_the_clips(sim, code, s
     sim.advance(2000)
 
     assert await verdicts(running) == ["succeeded"] * 10
-    assert len(asked(sim, "list")) <= lister.FAILURES_OF_LIST_ALONE + 1
+    assert len(asked(sim, "list")) <= watcher.FAILURES_OF_LIST_ALONE + 1
 
 
 async def test_one_in_a_hurry_does_not_shorten_the_patience_of_others(connect):
@@ -114,14 +114,14 @@ async def test_a_few_deep_in_the_list_do_not_make_every_look_deep(sim):
     before = len(pages(sim))
     await lists_later(sim, 10)
 
-    assert max(pages(sim)) <= lister.ALWAYS_PAGES
-    assert set(pages(sim)[before + lister.ALWAYS_PAGES :]) == {1}, "where the young one is"
+    assert max(pages(sim)) <= watcher.ALWAYS_PAGES
+    assert set(pages(sim)[before + watcher.ALWAYS_PAGES :]) == {1}, "where the young one is"
     sim.advance(6000)
     assert await verdicts(running) == ["succeeded"] * 4
 
 
 async def test_a_last_look_at_a_silent_vendor_ends(sim, connect, monkeypatch):
-    monkeypatch.setattr(singles, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(watcher, "PATIENCE_SECONDS", 0.3)
     connect(api="generations")
     (task_id,) = sim.seed(count=1, render_seconds=1000, api="generations")
     sim.fault(kind="slow", seconds=20, call="query", times=0)

@@ -26,7 +26,7 @@ from watcher_kit import (
     watchers,
 )
 
-WATCHER_LOG = "airflow_provider_kling_avatar.kling.watcher"
+WATCHER_LOG = "airflow_provider_kling_avatar.kling.polling.watcher"
 WHO: ContextVar[str] = ContextVar("WHO", default="nobody's")
 
 

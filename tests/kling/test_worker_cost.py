@@ -305,7 +305,7 @@ def test_who_only_asks_loads_nothing_for_making_a_clip(vendor):
     assert "requests" in modules
     assert not modules & {"PIL", "aiohttp", "airflow", "jsonschema", "jwt"}
     ours = {name.removeprefix("airflow_provider_kling_avatar.kling.") for name in modules}
-    assert not ours & {"media", "submission", "submission.recovery", "submission.submit", "watcher"}
+    assert not ours & {"media", "submission", "submission.recovery", "submission.submit", "polling.watcher"}
 
 
 def test_who_submits_addresses_loads_nothing_for_measuring_files(vendor):
