@@ -36,7 +36,7 @@ from airflow_provider_kling_avatar.simulator.accounts import Accounts
 from airflow_provider_kling_avatar.simulator.clock import Clock
 from airflow_provider_kling_avatar.simulator.desk import Desk
 from airflow_provider_kling_avatar.simulator.dialects import DIALECTS
-from airflow_provider_kling_avatar.simulator.envelopes import kling_error
+from airflow_provider_kling_avatar.simulator.dialects.kling import kling_error
 from airflow_provider_kling_avatar.simulator.ledger import Ledger
 from airflow_provider_kling_avatar.simulator.links import Links
 from airflow_provider_kling_avatar.simulator.media import MediaCupboard

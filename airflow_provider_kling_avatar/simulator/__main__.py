@@ -78,23 +78,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def settings_from(argv: Sequence[str] | None) -> SimulatorSettings:
     """Read the command line; exits with a message if it makes no sense."""
-    given = _parser().parse_args(argv)
+    given = vars(_parser().parse_args(argv))
+    accounts = (DEFAULT_ACCOUNT, *(given.pop("account") or ()))
+    public_url = given.pop("public_url")
     return SimulatorSettings(
-        host=given.host,
-        port=given.port,
-        state_dir=given.state_dir,
-        accounts=(DEFAULT_ACCOUNT, *(given.account or ())),
-        queue_seconds=given.queue_seconds,
-        render_seconds=given.render_seconds,
-        list_lag_seconds=given.list_lag_seconds,
-        list_page_cap=given.list_page_cap,
-        slots=given.slots,
-        duplicate_external_id=given.duplicate_external_id,
-        not_found=given.not_found,
-        url_ttl_seconds=given.url_ttl_seconds,
-        fetch_remote=given.fetch_remote,
-        webhook_secret=given.webhook_secret,
-        public_url=given.public_url.rstrip("/") if given.public_url else None,
+        **given, accounts=accounts, public_url=public_url.rstrip("/") if public_url else None
     )
 
 

@@ -10,17 +10,16 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from airflow_provider_kling_avatar.simulator.account_routes import account_routes
 from airflow_provider_kling_avatar.simulator.control import (
     inspection_routes,
     staging_routes,
     steering_routes,
 )
-from airflow_provider_kling_avatar.simulator.dialects import call_of
-from airflow_provider_kling_avatar.simulator.envelopes import kling_error
+from airflow_provider_kling_avatar.simulator.dialects import DIALECTS, call_of
+from airflow_provider_kling_avatar.simulator.dialects.kling import kling_error
 from airflow_provider_kling_avatar.simulator.gate import Gate
 from airflow_provider_kling_avatar.simulator.media_routes import media_routes
 from airflow_provider_kling_avatar.simulator.refusals import Refusal
@@ -59,8 +58,9 @@ def create_app(settings: SimulatorSettings) -> FastAPI:
     app.include_router(steering_routes(state))
     app.include_router(staging_routes(state))
     app.include_router(media_routes(state.cinema, state.links, state.clock))
-    app.include_router(account_routes(state.accounts, state.ledger))
-    app.include_router(vendor_routes(state.accounts, state.desk, settings.public_url, state.callbacks.nudge))
+    app.include_router(
+        vendor_routes(state.accounts, state.desk, state.ledger, settings.public_url, state.callbacks.nudge)
+    )
     return app
 
 
@@ -71,10 +71,9 @@ async def _wrong_place(request: Request, error: Exception) -> Response:
         return JSONResponse({"detail": detail}, getattr(error, "status_code", 500))
     if request.url.path.startswith("/simulator"):
         return JSONResponse({"detail": error.detail}, error.status_code)
-    if request.url.path.startswith("/kling/"):
-        # CometAPI sends the lost to its web site: a JSON reader gets HTML either way.
-        if request.method == "GET":
-            return RedirectResponse("/", 301)
-        return HTMLResponse("<!DOCTYPE html><title>Not found</title><h1>There is nothing here</h1>", 404)
+    for dialect in DIALECTS:
+        answer = dialect.lost(request.method, request.url.path)
+        if answer is not None:
+            return answer
     refusal = Refusal(1202 if error.status_code == _WRONG_METHOD else 1203)
     return JSONResponse(kling_error(refusal), refusal.status)

@@ -1,6 +1,6 @@
 """Announces status changes: one POST to `callback_url` for each, signed if there is a secret.
 
-It knows Standard Webhooks and the classic body. It must not know HTTP requests that came in. One thread, which
+It knows Standard Webhooks. It must not know HTTP requests that came in. One thread, which
 sleeps unless somebody asked for callbacks. A delivery that fails is not repeated: the vendor documents no
 retries, and whoever relies on callbacks alone should find out here.
 """
@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING
 import requests
 from standardwebhooks import Webhook
 
-from airflow_provider_kling_avatar.simulator.envelopes import callback_body
-from airflow_provider_kling_avatar.simulator.lifecycle import changes
+from airflow_provider_kling_avatar.simulator.dialects.kling import callback_body
+from airflow_provider_kling_avatar.simulator.lifecycle import changes, view_of
 from airflow_provider_kling_avatar.simulator.media import is_loopback
-from airflow_provider_kling_avatar.simulator.views import view_of
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.simulator.clock import Clock

@@ -1,20 +1,19 @@
 """The request contracts: says what is wrong with a body, by its schema, and finds the media in it.
 
-It knows JSON Schema and the annotation keywords `x-media` and `x-messages`. It must not know what a vendor allows;
-that is `schemas`.
+It must not know what a vendor allows; that is in `dialects`. Besides the keywords of JSON Schema there are two of our
+own: `x-media` describes a picture or an audio, of which `media` measures what is behind the text, and `x-messages` says
+in words what breaking a keyword means. Fields that are not listed are ignored, as the services do.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import relevance
 
 from airflow_provider_kling_avatar.simulator.refusals import Refusal
-from airflow_provider_kling_avatar.simulator.schemas import SCHEMAS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,12 +72,6 @@ class Contract:
     def media(self, body: dict[str, Any]) -> list[MediaField]:
         """List the pictures and audios of a body that passed `check`."""
         return list(_media(self._schema, body, ""))
-
-
-@cache
-def contract(dialect: str, endpoint: str) -> Contract:
-    """Make the contract of an endpoint that the dialect has."""
-    return Contract(SCHEMAS[dialect][endpoint])
 
 
 def _say(error: ValidationError) -> str:

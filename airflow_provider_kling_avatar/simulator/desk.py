@@ -1,7 +1,7 @@
 """The clerk: takes an order, checks it as the vendor would, books it, and later tells how it stands.
 
-It knows the whole meaning of a request. It must not know HTTP, nor how an answer is worded. Everything it
-refuses is a `Refusal`; whatever it accepts is on disk before it returns.
+It knows what becomes of a request. It must not know HTTP, nor what a vendor's fields and answers are called.
+Everything it refuses is a `Refusal`; whatever it accepts is on disk before it returns.
 """
 
 from __future__ import annotations
@@ -12,20 +12,18 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_kling_avatar.simulator import prices, speech
-from airflow_provider_kling_avatar.simulator.contracts import contract
 from airflow_provider_kling_avatar.simulator.faults import SPOILS_TASK
-from airflow_provider_kling_avatar.simulator.lifecycle import SUBMITTED, State, state_at
+from airflow_provider_kling_avatar.simulator.ledger import plain
+from airflow_provider_kling_avatar.simulator.lifecycle import SUBMITTED, State, TaskView, state_at, view_of
 from airflow_provider_kling_avatar.simulator.lists import Lists
 from airflow_provider_kling_avatar.simulator.media import audio_seconds, check_length
 from airflow_provider_kling_avatar.simulator.refusals import NoSuchTask, Refusal
-from airflow_provider_kling_avatar.simulator.schemas import AUDIO_LENGTH
+from airflow_provider_kling_avatar.simulator.speech import speak
 from airflow_provider_kling_avatar.simulator.store import TaskRow
-from airflow_provider_kling_avatar.simulator.views import TaskView, view_of
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.simulator.clock import Clock
-    from airflow_provider_kling_avatar.simulator.dialects import Dialect
+    from airflow_provider_kling_avatar.simulator.dialects.base import Dialect, Job, Speech
     from airflow_provider_kling_avatar.simulator.faults import Fault
     from airflow_provider_kling_avatar.simulator.links import Links
     from airflow_provider_kling_avatar.simulator.media import MediaCupboard
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     from airflow_provider_kling_avatar.simulator.store import Store
 
 _AUDIO_ID_SECONDS = 30 * 24 * 3600
-_STEEPEST_RATIO = 10
 
 
 @dataclass(frozen=True)
@@ -69,12 +66,11 @@ class Desk:
         # The official samples send "" for fields they do not use.
         body = {name: value for name, value in order.body.items() if value != ""}
         _check_prompt(order, body)
-        rules = contract(order.dialect.name, order.endpoint)
+        rules = order.dialect.contracts[order.endpoint]
         rules.check(body)
         order = replace(order, body=rules.known(body))
         taken = {field.name: self._cupboard.take(field) for field in rules.media(body)}
-        draft = {"avatar": self._avatar, "image_to_video": self._image_to_video, "speech": self._speech}
-        row = draft[order.endpoint](order, taken)
+        row = self._row(order, taken)
         booked = self._book(row)
         view = self.look_at(booked, order.base_url)
         if booked is not row or order.endpoint == "speech":
@@ -142,87 +138,63 @@ class Desk:
         rows = self._store.of_account(account)
         return sum(r.endpoint != "speech" and not state_at(r, now).is_final for r in rows)
 
-    def _avatar(self, order: Order, taken: dict[str, tuple[str, Decimal]]) -> TaskRow:
-        body = order.body
-        image = (taken.get("image") or taken["image_url"])[0]
-        audio, seconds = self._sound(order, taken)
-        _check_aspect_ratio(body.get("aspect_ratio", "1:1"))
-        mode = body.get("mode", "pro" if str(body.get("model", "")).endswith("-pro") else "std")
-        # The one gateway that asks for the length bills by what it was told, before it looks.
-        billed = Decimal(str(body.get("audio_duration_seconds", prices.billed_seconds(seconds))))
-        row = self._row(order, seconds, prices.avatar_units(mode, billed))
-        return replace(row, mode=mode, image=image, audio=audio, aspect_ratio=body.get("aspect_ratio"))
+    def _audio(
+        self, job: Job, account: str, taken: dict[str, tuple[str, Decimal]]
+    ) -> tuple[str, Decimal] | None:
+        """Find the audio and its seconds: sent along, made earlier, or to be spoken now; None: a silent film."""
+        if job.audio in taken:
+            return taken[job.audio]
+        if job.speech is not None:
+            return self._say(job.speech)
+        if job.audio_id is None:
+            return None
+        row = self._store.by_id(job.audio_id)
+        if row is None or row.endpoint != "speech" or row.account != account or row.audio is None:
+            raise Refusal(1201, f"audio_id not found: {job.audio_id[:100]}")
+        if self._clock.now() - row.created_at > _AUDIO_ID_SECONDS:
+            raise Refusal(1201, f"audio_id has expired: {job.audio_id}")
+        seconds = Decimal(row.seconds)
+        check_length("audio_id", seconds, job.audio_limits)
+        return row.audio, seconds
 
-    def _sound(self, order: Order, taken: dict[str, tuple[str, Decimal]]) -> tuple[str, Decimal]:
-        """Find the audio of an avatar: sent along, made earlier, or to be spoken now."""
-        body = order.body
-        for name in ("sound_file", "audio_url"):
-            if name in taken:
-                return taken[name]
-        if "audio_id" in body:
-            row = self._store.by_id(body["audio_id"])
-            if row is None or row.endpoint != "speech" or row.account != order.account or row.audio is None:
-                raise Refusal(1201, f"audio_id not found: {body['audio_id'][:100]}")
-            if self._clock.now() - row.created_at > _AUDIO_ID_SECONDS:
-                raise Refusal(1201, f"audio_id has expired: {body['audio_id']}")
-            seconds = Decimal(row.seconds)
-            check_length("audio_id", seconds, AUDIO_LENGTH)
-            return row.audio, seconds
-        return self._say(body["text"], speech.language_of(body["voice_id"]), 1.0)
-
-    def _image_to_video(self, order: Order, taken: dict[str, tuple[str, Decimal]]) -> TaskRow:
-        body = order.body
-        image = (taken.get("image") or taken["image_tail"])[0]
-        seconds = Decimal(str(body.get("duration", "5")))
-        mode, model = body.get("mode", "std"), str(body.get("model_name", ""))
-        row = self._row(order, seconds, prices.image_to_video_units(model, mode, seconds))
-        return replace(row, mode=mode, model=model, image=image)
-
-    def _speech(self, order: Order, taken: dict[str, tuple[str, Decimal]]) -> TaskRow:  # noqa: ARG002 - one signature
-        body = order.body
-        language = body.get("voice_language", "zh")
-        speech.check_voice(body["voice_id"], language)
-        audio, seconds = self._say(body["text"], language, speech.clamp_speed(body.get("voice_speed", 1.0)))
-        row = self._row(order, seconds, prices.SPEECH_UNITS_PER_CALL)
-        return replace(row, audio=audio, queue_seconds=0.0, render_seconds=0.0)
-
-    def _say(self, text: str, language: str, speed: float) -> tuple[str, Decimal]:
+    def _say(self, speech: Speech) -> tuple[str, Decimal]:
         draft = self._cupboard.folder / f"{secrets.token_hex(8)}.partial"
         try:
-            speech.speak(text, draft, language=language, speed=speed)
+            speak(speech.text, draft, language=speech.language, speed=speech.speed)
             seconds = audio_seconds(draft)[1]
             return self._cupboard.keep(draft.read_bytes(), ".mp3"), seconds
         finally:
             draft.unlink(missing_ok=True)
 
-    def _row(self, order: Order, seconds: Decimal, units: Decimal) -> TaskRow:
+    def _row(self, order: Order, taken: dict[str, tuple[str, Decimal]]) -> TaskRow:
+        """Write down what was ordered, with what it needs and what it costs."""
+        job = order.dialect.job(order.endpoint, order.body)
+        audio, seconds = self._audio(job, order.account, taken) or (None, job.seconds or Decimal(0))
         body, fault, now = order.body, order.fault, self._clock.now()
-        spoiled = fault is not None and fault.kind in SPOILS_TASK
-        outcome = "succeed"
-        note = ""
-        if fault is not None and spoiled:
+        outcome, note = "succeed", ""
+        if fault is not None and fault.kind in SPOILS_TASK:
             outcome = "failed" if fault.kind == "fail_task" else fault.kind
             note = {"fail_task": fault.reason, "unknown_status": fault.word}.get(fault.kind, "")
+        is_speech = order.endpoint == "speech"
         return TaskRow(
-            task_id=_new_task_id(order.dialect.name, now),
+            task_id=order.dialect.new_task_id(now),
             account=order.account,
             dialect=order.dialect.name,
             desk=order.dialect.desk,
             endpoint=order.endpoint,
             external_task_id=body.get("external_task_id"),
-            model=str(body.get("model", "")),
-            mode="",
-            seconds=prices.plain(seconds.quantize(Decimal("0.001"))),
-            units=prices.plain(units.quantize(Decimal("0.0001"))),
-            image=None,
-            audio=None,
-            aspect_ratio=None,
+            mode=job.mode,
+            seconds=plain(seconds.quantize(Decimal("0.001"))),
+            units=plain(job.units(seconds).quantize(Decimal("0.0001"))),
+            image=taken[job.image][0] if job.image else None,
+            audio=audio,
+            aspect_ratio=job.aspect_ratio,
             watermark=int(bool(body.get("watermark_info", {}).get("enabled"))),
             callback_url=body.get("callback_url"),
             base_url=order.base_url,
             created_at=now,
-            queue_seconds=self._settings.queue_seconds,
-            render_seconds=self._settings.render_seconds,
+            queue_seconds=0.0 if is_speech else self._settings.queue_seconds,
+            render_seconds=0.0 if is_speech else self._settings.render_seconds,
             outcome=outcome,
             note=note,
         )
@@ -232,16 +204,3 @@ def _check_prompt(order: Order, body: dict[str, Any]) -> None:
     needed = order.dialect.prompt_rule and order.endpoint == "avatar"
     if needed and not str(body.get("prompt", "")).strip():
         raise Refusal(1201, "prompt is required", slug="invalid_request", param="prompt")
-
-
-def _check_aspect_ratio(ratio: str) -> None:
-    across, down = (int(part) for part in ratio.split(":"))
-    if max(across, down) > _STEEPEST_RATIO * min(across, down):
-        raise Refusal(1201, f"aspect_ratio is not supported: {ratio}")
-
-
-def _new_task_id(dialect: str, now: float) -> str:
-    if dialect == "generations":
-        return f"task_{secrets.token_hex(8)}"
-    # Like the vendor's: digits only, ordered by time.
-    return f"{int(now * 1000)}{secrets.randbelow(10**5):05d}"

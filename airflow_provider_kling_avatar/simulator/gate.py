@@ -10,13 +10,13 @@ import asyncio
 import json
 import logging
 import time
-from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_kling_avatar.simulator.faults import NEEDS_DIALECT
 
 if TYPE_CHECKING:
+    from collections import Counter, deque
     from collections.abc import Callable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,7 +31,6 @@ DROP_EXTENSION: Final = "kling_simulator.drop"
 
 _HTML = b"<!DOCTYPE html><html><head><title>Gateway</title></head><body><h1>Something is not right</h1></body></html>"
 _LONGEST_STRING = 200
-_KEPT_REQUESTS = 1000
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 _REDACTED: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
 
@@ -173,11 +172,6 @@ class Gate:
 
         await self._app(scope, replay, hold)
         return held
-
-
-def request_log() -> deque[RequestRecord]:
-    """Make a log that keeps the latest requests and forgets the oldest."""
-    return deque(maxlen=_KEPT_REQUESTS)
 
 
 async def _read(receive: Receive) -> bytes | None:

@@ -1,22 +1,31 @@
-"""What it would have cost: one line per accepted request, from the rows and the price list.
+"""What it would have cost: one line per accepted request.
 
-It knows how to add up. It must not know requests or answers. An entry has its price from the moment its task is
-accepted, so that a clip ordered twice shows at once; what an account has been charged moves as the vendor's own
-balance does, when a task succeeds. A failed task is billed nothing here; whether the vendors charge for failures is
-not known. The list price is an estimate, never an invoice.
+It knows how to add up and to write amounts. It must not know prices, requests or answers. An entry has its price from
+the moment its task is accepted, so that a clip ordered twice shows at once; what an account has been charged moves as
+the vendor's own balance does, when a task succeeds. A failed task is billed nothing here; whether the vendors charge
+for failures is not known. The list price is an estimate, never an invoice.
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_kling_avatar.simulator.lifecycle import FAILED, SUCCEED, state_at
-from airflow_provider_kling_avatar.simulator.prices import USD_PER_UNIT, plain
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.simulator.clock import Clock
     from airflow_provider_kling_avatar.simulator.store import Store, TaskRow
+
+
+USD_PER_UNIT: Final = Decimal("0.14")
+"""One resource-pack unit at list price."""
+
+
+def plain(value: Decimal) -> str:
+    """Write a number without exponent or trailing zeros, as the vendors' string fields have it."""
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 class Ledger:

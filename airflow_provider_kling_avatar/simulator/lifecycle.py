@@ -1,4 +1,4 @@
-"""Where a task stands at a given moment: a pure function of its row and the time.
+"""Where a task stands at a given moment, and what its owner may see of it then: pure functions of its row and the time.
 
 It knows the four documented states and the outcomes a fault can ask for. It must not know the store, the
 wire or the clock, so nothing has to run in the background for a task to move on.
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from airflow_provider_kling_avatar.simulator.store import TaskRow
 
 SUBMITTED, PROCESSING, SUCCEED, FAILED = "submitted", "processing", "succeed", "failed"
@@ -33,10 +35,27 @@ class State:
         """Whether it will never change again."""
         return self.status in (SUCCEED, FAILED)
 
+    def in_words(self, words: Mapping[str, str]) -> str:
+        """Translate the status; a word that is in no table is one a fault put there, and passed on."""
+        return words.get(self.status, self.status)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskView:
+    """What a query may tell about a task."""
+
+    row: TaskRow
+    state: State
+    url: str | None
+    """Where the result is; None until it succeeded, and always for a `no_url` task."""
+    watermark_url: str | None
+    url_expires: float
+    """Unix seconds."""
+
     @property
-    def step(self) -> int:
-        """How many status changes there have been: 1 submitted, 2 processing, 3 over."""
-        return 1 if self.status == SUBMITTED else 3 if self.is_final else 2
+    def succeeded(self) -> bool:
+        """Whether there is a result."""
+        return self.state.status == SUCCEED
 
 
 def state_at(row: TaskRow, now: float) -> State:
@@ -59,3 +78,20 @@ def changes(row: TaskRow) -> tuple[float, ...]:
     started = row.created_at + row.queue_seconds
     all_of_them = (row.created_at, started, started + row.render_seconds)
     return all_of_them[:2] if row.outcome == "stuck" else all_of_them
+
+
+def view_of(
+    row: TaskRow, now: float, ttl_seconds: float, link: Callable[[str, float], str], *, with_url: bool = True
+) -> TaskView:
+    """Look at a task at `now`; `link` signs a file name until a time."""
+    state = state_at(row, now)
+    expires = now + ttl_seconds
+    is_there = state.status == SUCCEED and row.outcome != "no_url" and with_url
+    suffix = "mp3" if row.endpoint == "speech" else "mp4"
+    return TaskView(
+        row=row,
+        state=state,
+        url=link(f"{row.task_id}.{suffix}", expires) if is_there else None,
+        watermark_url=link(f"{row.task_id}-watermarked.mp4", expires) if is_there and row.watermark else None,
+        url_expires=expires,
+    )

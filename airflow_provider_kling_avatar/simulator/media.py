@@ -27,6 +27,7 @@ from PIL import Image, UnidentifiedImageError
 from airflow_provider_kling_avatar.simulator.refusals import Refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from airflow_provider_kling_avatar.simulator.contracts import MediaField
@@ -179,7 +180,7 @@ class MediaCupboard:
         return self.keep(data, f".{kind}"), seconds
 
 
-def check_length(name: str, seconds: Decimal, rules: dict[str, Any]) -> None:
+def check_length(name: str, seconds: Decimal, rules: Mapping[str, Any]) -> None:
     """Refuse audio shorter or longer than the rules allow."""
     shortest, longest = rules.get("min_seconds"), rules.get("max_seconds")
     if shortest is not None and seconds < shortest:

@@ -1,7 +1,7 @@
 """What the real services refuse, and with which code: the official error table, as data.
 
 It knows codes, HTTP statuses and default texts. It must not know how a dialect words a refusal on the
-wire; that is `envelopes` and `relays`.
+wire; that is in `dialects`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.simulator.settings import NotFoundForm
+
+MALFORMED: Final = 1200
+"""The code of what is no JSON object; gateways have words of their own for it."""
 
 CODES: Final[dict[int, tuple[int, str]]] = {
     1000: (401, "Authentication failed"),

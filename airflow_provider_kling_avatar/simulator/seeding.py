@@ -6,16 +6,14 @@ a task like any other: it takes a slot until it ends, and has a line in the ledg
 
 from __future__ import annotations
 
-import itertools
-import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from airflow_provider_kling_avatar.simulator import prices
 from airflow_provider_kling_avatar.simulator.dialects import DIALECTS
+from airflow_provider_kling_avatar.simulator.ledger import plain
 from airflow_provider_kling_avatar.simulator.settings import DEFAULT_ACCOUNT
 from airflow_provider_kling_avatar.simulator.store import TaskRow
 
@@ -27,9 +25,6 @@ if TYPE_CHECKING:
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 _NOTES: Final = {"failed": "Failure to pass the risk control system", "unknown_status": "reviewing"}
-_numbers = itertools.count(
-    secrets.randbelow(10**6)
-)  # ids of one moment must differ, also from an earlier run's
 
 
 # Checked by pydantic, because orders arrive as JSON from tests in any language.
@@ -69,28 +64,18 @@ def rows_of(
 ) -> list[TaskRow]:
     """Make the rows, newest first; `image` and `audio` (of so many `seconds`) are file names in the media folder."""
     dialect = next(d for d in DIALECTS if d.name == seed.api and seed.endpoint in d.paths)
-    units = (
-        prices.avatar_units("std", prices.billed_seconds(seconds))
-        if seed.endpoint == "avatar"
-        else prices.image_to_video_units("", "std", seconds)
-    )
+    job = dialect.job(seed.endpoint, {})
     like = TaskRow(
         task_id="",
         account=seed.account,
         dialect=dialect.name,
         desk=dialect.desk,
         endpoint=seed.endpoint,
-        external_task_id=None,
-        model="",
-        mode="std",
-        seconds=prices.plain(seconds),
-        units=prices.plain(units),
+        mode=job.mode,
+        seconds=plain(seconds),
+        units=plain(job.units(seconds)),
         image=image,
         audio=audio if seed.endpoint == "avatar" else None,
-        aspect_ratio=None,
-        watermark=0,
-        callback_url=None,
-        base_url="",
         created_at=now,
         queue_seconds=settings.queue_seconds if seed.queue_seconds is None else seed.queue_seconds,
         render_seconds=settings.render_seconds if seed.render_seconds is None else seed.render_seconds,
@@ -99,10 +84,4 @@ def rows_of(
     )
     newest = now - seed.age_seconds
     moments = (newest - seed.spacing_seconds * place for place in range(seed.count))
-    return [replace(like, task_id=_task_id(seed.api, moment), created_at=moment) for moment in moments]
-
-
-def _task_id(api: str, moment: float) -> str:
-    if api == "generations":
-        return f"task_{secrets.token_hex(8)}"
-    return f"{int(moment * 1000)}{next(_numbers):07d}"
+    return [replace(like, task_id=dialect.new_task_id(moment), created_at=moment) for moment in moments]

@@ -1,6 +1,6 @@
-"""Stands in for text-to-speech: the known voices, and a soft babble as long as the text would take to say.
+"""Stands in for text-to-speech: a soft babble as long as the text would take to say.
 
-It knows voices, speaking rates and how to write an MP3. It must not know tasks or requests. The sound is
+It knows speaking rates and how to write an MP3. It must not know tasks or voices. The sound is
 not speech, and says so by ear: one short tone per letter, silence for spaces.
 """
 
@@ -13,17 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 import av
 
-from airflow_provider_kling_avatar.simulator.refusals import Refusal
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-VOICES: Final = {
-    "en": ("oversea_male1", "genshin_vindi2", "commercial_lady_en_f-v1", "reader_en_m-v1"),
-    "zh": ("genshin_vindi2", "ai_kaiya", "chat1_female_new-3"),
-}
-"""Voice ids that appear in working samples, per language. The full list is only on the vendor's voice page."""
 
 CHARACTERS_PER_SECOND: Final = {"en": 15.0, "zh": 5.0}
 """Ordinary speaking rates; what the real voices do is not documented."""
@@ -34,26 +26,7 @@ _LOUDNESS = 6000
 _PITCH_HZ = {"en": 196.0, "zh": 247.0}
 
 
-def check_voice(voice_id: str, language: str) -> None:
-    """Refuse a voice that the language does not have, with the words the API uses."""
-    if voice_id not in VOICES.get(language, ()):
-        raise Refusal(1201, "Voice id not found")
-
-
-def language_of(voice_id: str) -> str:
-    """Find a language that has the voice, for the API that does not ask for one."""
-    for language, voices in VOICES.items():
-        if voice_id in voices:
-            return language
-    raise Refusal(1201, "Voice id not found")
-
-
-def clamp_speed(speed: float) -> float:
-    """Bring a speed to 0.8 .. 2.0 with one decimal."""
-    return round(min(2.0, max(0.8, speed)), 1)
-
-
-def speak(text: str, path: Path, *, language: str, speed: float = 1.0) -> None:
+def speak(text: str, path: Path, *, language: str, speed: float) -> None:
     """Write an MP3 at `path` in which `text` is babbled at `speed`."""
     per_character = int(_RATE / (CHARACTERS_PER_SECOND[language] * speed))
     tones = _tones(per_character, _PITCH_HZ[language])

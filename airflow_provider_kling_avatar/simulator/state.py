@@ -9,7 +9,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, deque
 from decimal import Decimal
 from io import BytesIO
 from pathlib import Path
@@ -20,7 +20,6 @@ from airflow_provider_kling_avatar.simulator.callbacks import Callbacks
 from airflow_provider_kling_avatar.simulator.clock import Clock
 from airflow_provider_kling_avatar.simulator.desk import Desk
 from airflow_provider_kling_avatar.simulator.faults import Faults
-from airflow_provider_kling_avatar.simulator.gate import RequestRecord, request_log
 from airflow_provider_kling_avatar.simulator.ledger import Ledger
 from airflow_provider_kling_avatar.simulator.links import Links
 from airflow_provider_kling_avatar.simulator.media import MediaCupboard, audio_seconds, stand_in
@@ -29,9 +28,10 @@ from airflow_provider_kling_avatar.simulator.seeding import Seed, rows_of
 from airflow_provider_kling_avatar.simulator.store import Store
 
 if TYPE_CHECKING:
-    from collections import deque
-
+    from airflow_provider_kling_avatar.simulator.gate import RequestRecord
     from airflow_provider_kling_avatar.simulator.settings import SimulatorSettings
+
+_KEPT_REQUESTS = 1000
 
 
 class SimulatorState:
@@ -57,7 +57,7 @@ class SimulatorState:
         self.cinema = Cinema(self.store, self.clock, media)
         self.callbacks = Callbacks(settings, self.store, self.clock, self.links)
         self.faults = Faults()
-        self.records: deque[RequestRecord] = request_log()
+        self.records: deque[RequestRecord] = deque(maxlen=_KEPT_REQUESTS)
         self.calls: Counter[str] = Counter()
         """How many requests there were of each call: `create`, `list`, `query`."""
 

@@ -1,6 +1,6 @@
 """The simulator's memory: one SQLite file with a row per accepted task, and a few named values.
 
-It knows rows and how to keep two requests from interleaving. It must not know states, prices or envelopes:
+It knows rows and how to keep two requests from interleaving. It must not know states, prices or answers:
 what a row means at a given moment is `lifecycle`.
 """
 
@@ -30,8 +30,7 @@ class TaskRow:
     """Which APIs can see it: a task of one vendor is unknown to the others."""
     endpoint: str
     """`avatar`, `image_to_video` or `speech`."""
-    external_task_id: str | None
-    model: str
+    external_task_id: str | None = None
     mode: str
     seconds: str
     """Length of the result in seconds, as a decimal number."""
@@ -41,11 +40,11 @@ class TaskRow:
     """File name of the picture in the media folder."""
     audio: str | None
     """File name of the audio in the media folder."""
-    aspect_ratio: str | None
-    watermark: int
+    aspect_ratio: str | None = None
+    watermark: int = 0
     """1 if a watermarked copy was asked for."""
-    callback_url: str | None
-    base_url: str
+    callback_url: str | None = None
+    base_url: str = ""
     """How the creating client addressed the simulator; callbacks have no request to take it from."""
     created_at: float
     """Unix seconds, as all times here."""

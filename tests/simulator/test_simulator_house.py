@@ -231,7 +231,7 @@ def test_by_default_a_test_server_finishes_tasks_at_once_and_leaves_nothing_behi
 
 
 def test_the_simulator_shares_no_code_with_the_client():
-    for file in Path(package.__file__).parent.glob("*.py"):
+    for file in Path(package.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
