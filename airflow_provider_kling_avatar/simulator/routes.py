@@ -18,6 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from airflow_provider_kling_avatar.simulator.desk import Desk, Order
 from airflow_provider_kling_avatar.simulator.dialects import DIALECTS
 from airflow_provider_kling_avatar.simulator.dialects.base import Answer, Dialect
+from airflow_provider_kling_avatar.simulator.dialects.kling import kling_error
 from airflow_provider_kling_avatar.simulator.refusals import Refusal
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Counter:
         self.booked()
         _raise_if_refusing(fault)
         answer = self.dialect.spoken if self.endpoint == "speech" else self.dialect.created
-        return _recoded(fault, answer(view))
+        return _good(fault, answer(view))
 
     def query(self, request: Request, wanted: str) -> Answer:
         """Tell about one task."""
@@ -67,7 +68,7 @@ class Counter:
             raise self.desk.no_such_task(wanted)
         row = self.desk.find(self.dialect, self.endpoint, account, wanted)
         view = self.desk.look_at(row, self._base_url(request), with_url=with_url)
-        return _recoded(fault, self.dialect.one(view))
+        return _good(fault, self.dialect.one(view))
 
     def page(self, request: Request) -> Answer:
         """List tasks."""
@@ -79,7 +80,7 @@ class Counter:
         look = partial(
             self.desk.look_at, base_url=self._base_url(request), with_url=with_url, lag_seconds=lag
         )
-        return _recoded(_fault_of(request), self.dialect.many([look(row) for row in rows]))
+        return _good(_fault_of(request), self.dialect.many([look(row) for row in rows]))
 
     async def handle_create(self, request: Request) -> JSONResponse:
         """Carry out a request to accept a task."""
@@ -141,10 +142,9 @@ def _shower(dialect: Dialect, accounts: Accounts, ledger: Ledger) -> Callable[[R
         try:
             _raise_if_refusing(_fault_of(request))
             account = _account(request, accounts, dialect)
-            given = dialect.pages[request.url.path](account, ledger, request.query_params)
+            return JSONResponse(dialect.pages[request.url.path](account, ledger, request.query_params))
         except Refusal as refusal:
-            given = dialect.refused(refusal, "query")
-        return JSONResponse(given.body, given.status, given.headers)
+            return JSONResponse(kling_error(refusal), refusal.status)  # no other vendor has such pages
 
     return show
 
@@ -187,12 +187,11 @@ def _no_number(word: str) -> float:
     raise ValueError(f"{word} is no JSON")
 
 
-def _recoded(fault: Fault | None, answer: Answer) -> Answer:
-    """Put the fault's success code on a good answer."""
+def _good(fault: Fault | None, body: dict[str, Any]) -> Answer:
+    """Answer well, if need be with the fault's success code."""
     if fault is None or fault.kind != "success_code":
-        return answer
-    body = answer.body if "data" in answer.body else {"data": answer.body}
-    return Answer(fault.status or answer.status, body | {"code": fault.code})
+        return Answer(200, body)
+    return Answer(fault.status or 200, (body if "data" in body else {"data": body}) | {"code": fault.code})
 
 
 def _whole(request: Request, name: str, default: int, allowed: range) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import secrets
-import uuid
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -34,7 +33,7 @@ _numbers = itertools.count(secrets.randbelow(_MANY))
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer with a JSON body."""
+    """An HTTP answer with a JSON body. What is good is answered with status 200 and needs its body only."""
 
     status: int
     body: Any
@@ -87,7 +86,7 @@ class Dialect(ABC):
     """Endpoint (`avatar`, `image_to_video`, `speech`) -> full path on this server."""
     contracts: Mapping[str, Contract]
     """Endpoint -> what its requests may contain."""
-    pages: Mapping[str, Callable[[str, Ledger, Mapping[str, str]], Answer]] = MappingProxyType({})
+    pages: Mapping[str, Callable[[str, Ledger, Mapping[str, str]], dict[str, Any]]] = MappingProxyType({})
     """Path -> what a page about an account answers, given its name, the ledger and the query's parameters."""
     signed_tokens = True
     """Whether it takes tokens signed with an access key, besides API keys."""
@@ -103,18 +102,18 @@ class Dialect(ABC):
         """Read what a body asks for that keeps the contract, or raise a Refusal; without fields, the usual."""
 
     @abstractmethod
-    def created(self, view: TaskView) -> Answer:
+    def created(self, view: TaskView) -> dict[str, Any]:
         """Answer an accepted task."""
 
     @abstractmethod
-    def one(self, view: TaskView) -> Answer:
+    def one(self, view: TaskView) -> dict[str, Any]:
         """Answer a query for one task."""
 
-    def many(self, views: Sequence[TaskView]) -> Answer:
+    def many(self, views: Sequence[TaskView]) -> dict[str, Any]:
         """Answer a list, where there are lists."""
         raise NotImplementedError
 
-    def spoken(self, view: TaskView) -> Answer:
+    def spoken(self, view: TaskView) -> dict[str, Any]:
         """Answer text-to-speech, where there is any; it is done when it is answered."""
         raise NotImplementedError
 
@@ -136,18 +135,3 @@ def answer_refusal(refusal: Refusal, body: dict[str, Any], status: int | None = 
     """Put a worded refusal into an HTTP answer."""
     headers = {} if refusal.retry_after is None else {"Retry-After": f"{refusal.retry_after:g}"}
     return Answer(refusal.status if status is None else status, body, headers)
-
-
-def gateway_error(slug: str, message: str) -> dict[str, Any]:
-    """Word an error of a gateway's own, as new-api does."""
-    return {"code": slug, "message": message, "data": None}
-
-
-def millis(seconds: float) -> int:
-    """Turn Unix seconds into the milliseconds of the classic API."""
-    return round(seconds * 1000)
-
-
-def new_id() -> str:
-    """Make a request id."""
-    return str(uuid.uuid4())

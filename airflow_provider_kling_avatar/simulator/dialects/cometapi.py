@@ -6,12 +6,12 @@ Sources: https://apidoc.cometapi.com/api/video/kling/avatar, .../errors/error-co
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from airflow_provider_kling_avatar.simulator.dialects.base import Action, Answer, answer_refusal, new_id
-from airflow_provider_kling_avatar.simulator.dialects.kling import PATHS, Classic, kling_error
+from airflow_provider_kling_avatar.simulator.dialects.base import Action, Answer, answer_refusal
+from airflow_provider_kling_avatar.simulator.dialects.kling import PATHS, Classic, kling_error, new_id
 from airflow_provider_kling_avatar.simulator.refusals import MALFORMED, Refusal
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ class CometApi(Classic):
     prompt_rule = True
     empty_until_final = True
 
-    def created(self, view: TaskView) -> Answer:
+    def created(self, view: TaskView) -> dict[str, Any]:
         """Answer an accepted task, without a request id."""
-        return Answer(200, {"code": 0, "message": "SUCCEED", "data": self.summary(view)})
+        return {"code": 0, "message": "SUCCEED", "data": self.summary(view)}
 
     def refused(self, refusal: Refusal, action: Action) -> Answer:
         """Word the platform's own errors its way, speech errors nested, Kling's others as they are."""

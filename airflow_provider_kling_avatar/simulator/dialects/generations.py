@@ -67,11 +67,11 @@ class Generations(Dialect):
 
         return Job(image="image_url", audio="audio_url", mode=mode, units=units)
 
-    def created(self, view: TaskView) -> Answer:
+    def created(self, view: TaskView) -> dict[str, Any]:
         """Answer an accepted task."""
-        return Answer(200, _head(view))
+        return _head(view)
 
-    def one(self, view: TaskView) -> Answer:
+    def one(self, view: TaskView) -> dict[str, Any]:
         """Answer a query."""
         body = _head(view)
         if view.succeeded:
@@ -79,7 +79,7 @@ class Generations(Dialect):
             body["result"] = {"outputs": [view.url] if view.url else []}
         if view.state.reason:
             body["error"] = {"message": view.state.reason, "code": "task_failed"}
-        return Answer(200, body)
+        return body
 
     def refused(self, refusal: Refusal, action: Action) -> Answer:  # noqa: ARG002 - one wording for all
         """Answer in OpenAI's error shape, the most common among such gateways."""

@@ -6,6 +6,7 @@ sends: both are written from the same pages by themselves, so that a mistake in 
 
 from __future__ import annotations
 
+import uuid
 from decimal import ROUND_FLOOR, Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -18,9 +19,6 @@ from airflow_provider_kling_avatar.simulator.dialects.base import (
     Job,
     Speech,
     answer_refusal,
-    gateway_error,
-    millis,
-    new_id,
 )
 from airflow_provider_kling_avatar.simulator.ledger import USD_PER_UNIT, plain
 from airflow_provider_kling_avatar.simulator.refusals import Refusal
@@ -278,14 +276,27 @@ CONTRACTS: Final = {
 }
 
 
+def new_id() -> str:
+    """Make a request id."""
+    return str(uuid.uuid4())
+
+
 def kling_error(refusal: Refusal) -> dict[str, Any]:
     """Word a refusal as Kling does."""
     return {"code": refusal.code, "message": refusal.message, "request_id": new_id()}
 
 
-def no_such_voice() -> Refusal:
-    """Word that there is no such voice, as the API does."""
-    return Refusal(1201, "Voice id not found")
+def gateway_error(slug: str, message: str) -> dict[str, Any]:
+    """Word an error of a gateway's own, as new-api does."""
+    return {"code": slug, "message": message, "data": None}
+
+
+def language_of(voice_id: str, *languages: str) -> str:
+    """Find the first of these languages that has the voice; raises a Refusal."""
+    for language in languages:
+        if voice_id in VOICES[language]:
+            return language
+    raise Refusal(1201, "Voice id not found")
 
 
 def avatar_units(mode: str, seconds: Decimal) -> Decimal:
@@ -293,7 +304,7 @@ def avatar_units(mode: str, seconds: Decimal) -> Decimal:
     return AVATAR_UNITS_PER_SECOND[mode] * seconds.to_integral_value(ROUND_FLOOR)
 
 
-def costs(account: str, ledger: Ledger, query: Mapping[str, str]) -> Answer:
+def costs(account: str, ledger: Ledger, query: Mapping[str, str]) -> dict[str, Any]:
     """Tell what is left of the packs: one made-up pack for each account.
 
     It moves when a task succeeds, at once and exactly, as it was seen to; the vendor allows itself twelve hours.
@@ -309,13 +320,13 @@ def costs(account: str, ledger: Ledger, query: Mapping[str, str]) -> Answer:
         "resource_pack_type": "decreasing_total",
         "total_quantity": float(_PACK_UNITS),
         "remaining_quantity": float(max(Decimal(0), _PACK_UNITS - used)),
-        "purchase_time": millis(ledger.opened_at),
-        "effective_time": millis(ledger.opened_at),
-        "invalid_time": millis(ledger.opened_at + _PACK_SECONDS),
+        "purchase_time": _millis(ledger.opened_at),
+        "effective_time": _millis(ledger.opened_at),
+        "invalid_time": _millis(ledger.opened_at + _PACK_SECONDS),
         "status": "online" if used < _PACK_UNITS else "runOut",
     }
     packs = [pack] if query.get("resource_pack_name", _PACK_NAME) == _PACK_NAME else []
-    return _succeed({"code": 0, "msg": "success", "resource_pack_subscribe_infos": packs})
+    return _success({"code": 0, "msg": "success", "resource_pack_subscribe_infos": packs})
 
 
 PAGES: Final = {"/account/costs": costs}
@@ -331,10 +342,9 @@ class Classic(Dialect):
     def job(self, endpoint: str, body: dict[str, Any]) -> Job:
         """Read what a body asks for."""
         if endpoint == "speech":
-            if body["voice_id"] not in VOICES[body["voice_language"]]:
-                raise no_such_voice()
+            language = language_of(body["voice_id"], body["voice_language"])
             speed = round(min(2.0, max(0.8, body.get("voice_speed", 1.0))), 1)
-            speech = Speech(body["text"], body["voice_language"], speed)
+            speech = Speech(body["text"], language, speed)
             return Job(speech=speech, units=lambda _: _SPEECH_UNITS_PER_CALL)
         mode = body.get("mode", "std")
         if endpoint == "avatar":
@@ -354,22 +364,22 @@ class Classic(Dialect):
             units=lambda seconds: rate * seconds,
         )
 
-    def created(self, view: TaskView) -> Answer:
+    def created(self, view: TaskView) -> dict[str, Any]:
         """Answer an accepted task."""
-        return _succeed(self.summary(view))
+        return _success(self.summary(view))
 
-    def one(self, view: TaskView) -> Answer:
+    def one(self, view: TaskView) -> dict[str, Any]:
         """Answer a query for one task."""
-        return _succeed(self.details(view))
+        return _success(self.details(view))
 
-    def many(self, views: Sequence[TaskView]) -> Answer:
+    def many(self, views: Sequence[TaskView]) -> dict[str, Any]:
         """Answer a list: a bare array, without a total."""
-        return _succeed([self.details(view) for view in views])
+        return _success([self.details(view) for view in views])
 
-    def spoken(self, view: TaskView) -> Answer:
+    def spoken(self, view: TaskView) -> dict[str, Any]:
         """Answer text-to-speech, which has no name or watermark."""
         absent = ("task_info", "watermark_info")
-        return _succeed({name: value for name, value in self.details(view).items() if name not in absent})
+        return _success({name: value for name, value in self.details(view).items() if name not in absent})
 
     def refused(self, refusal: Refusal, action: Action) -> Answer:  # noqa: ARG002 - other dialects need it
         """Answer a refusal; a slug is the word of a gateway in between."""
@@ -383,8 +393,8 @@ class Classic(Dialect):
             "task_id": row.task_id,
             "task_info": {"external_task_id": row.external_task_id} if row.external_task_id else {},
             "task_status": view.state.status,
-            "created_at": millis(row.created_at),
-            "updated_at": millis(view.state.since),
+            "created_at": _millis(row.created_at),
+            "updated_at": _millis(view.state.since),
         }
 
     def details(self, view: TaskView) -> dict[str, Any]:
@@ -418,16 +428,20 @@ def callback_body(view: TaskView) -> dict[str, Any]:
         "task_id": row.task_id,
         "task_status": view.state.status,
         "task_status_msg": view.state.reason,
-        "created_at": millis(row.created_at),
-        "updated_at": millis(view.state.since),
+        "created_at": _millis(row.created_at),
+        "updated_at": _millis(view.state.since),
         **_deductions(view),
         "task_info": {"parent_video": {}, "external_task_id": row.external_task_id or ""},
         "task_result": _result(view) if view.succeeded else {},
     }
 
 
-def _succeed(data: Any) -> Answer:
-    return Answer(200, {"code": 0, "message": "SUCCEED", "request_id": new_id(), "data": data})
+def _success(data: Any) -> dict[str, Any]:
+    return {"code": 0, "message": "SUCCEED", "request_id": new_id(), "data": data}
+
+
+def _millis(seconds: float) -> int:
+    return round(seconds * 1000)
 
 
 def _result(view: TaskView) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from airflow_provider_kling_avatar.simulator.dialects.kling import (
     VOICES,
     Classic,
     avatar_units,
-    no_such_voice,
+    language_of,
 )
 from airflow_provider_kling_avatar.simulator.refusals import Refusal
 
@@ -69,10 +69,13 @@ class KlingBroadcast(Classic):
 
     def job(self, endpoint: str, body: dict[str, Any]) -> Job:  # noqa: ARG002 - there is only one
         """Read what an avatar's body asks for."""
-        speech = Speech(body["text"], _language_of(body["voice_id"])) if "text" in body else None
+        # It does not ask for the language.
+        speech = Speech(body["text"], language_of(body["voice_id"], *VOICES)) if "text" in body else None
         ratio = body.get("aspect_ratio")
         if ratio is not None:
-            _check_aspect_ratio(ratio)
+            across, down = (int(part) for part in ratio.split(":"))
+            if max(across, down) > _STEEPEST_RATIO * min(across, down):
+                raise Refusal(1201, f"aspect_ratio is not supported: {ratio}")
         return Job(
             image="image",
             audio="audio_url",
@@ -81,17 +84,3 @@ class KlingBroadcast(Classic):
             aspect_ratio=ratio,
             units=partial(avatar_units, "std"),
         )
-
-
-def _language_of(voice_id: str) -> str:
-    """Find a language that has the voice: this API does not ask for one."""
-    for language, voices in VOICES.items():
-        if voice_id in voices:
-            return language
-    raise no_such_voice()
-
-
-def _check_aspect_ratio(ratio: str) -> None:
-    across, down = (int(part) for part in ratio.split(":"))
-    if max(across, down) > _STEEPEST_RATIO * min(across, down):
-        raise Refusal(1201, f"aspect_ratio is not supported: {ratio}")

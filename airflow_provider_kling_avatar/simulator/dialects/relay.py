@@ -10,14 +10,15 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_kling_avatar.simulator.dialects.base import (
-    Action,
-    Answer,
-    answer_refusal,
-    gateway_error,
-)
+from airflow_provider_kling_avatar.simulator.dialects.base import Action, Answer, answer_refusal
 from airflow_provider_kling_avatar.simulator.dialects.generations import Generations
-from airflow_provider_kling_avatar.simulator.dialects.kling import PATHS, Classic, Kling, kling_error
+from airflow_provider_kling_avatar.simulator.dialects.kling import (
+    PATHS,
+    Classic,
+    Kling,
+    gateway_error,
+    kling_error,
+)
 from airflow_provider_kling_avatar.simulator.lifecycle import FAILED, PROCESSING, SUBMITTED, SUCCEED
 from airflow_provider_kling_avatar.simulator.refusals import MALFORMED, NoSuchTask, Refusal
 
@@ -40,11 +41,14 @@ _TASK_NOT_FOUND = 1203
 
 @dataclass(frozen=True)
 class Shape:
-    """How a gateway with task records of its own words its answers."""
+    """How a gateway words its answers about tasks of films."""
 
     created: Worded
     one: Worded
     refused: Callable[[Refusal, Action], Answer]
+
+
+_PASSED_ON: Final = Shape(_KLING.created, _KLING.one, _KLING.refused)
 
 
 class Relay(Classic):
@@ -53,28 +57,26 @@ class Relay(Classic):
     name = "relay"
     desk = "gateway"
 
-    def __init__(self, prefix: str, shape: Shape | None) -> None:
-        """Serve it under `prefix`, in a shape of its own or as Kling says it."""
+    def __init__(self, prefix: str, shape: Shape) -> None:
+        """Serve it under `prefix`."""
         self.paths = {endpoint: f"{prefix}{path}" for endpoint, path in PATHS.items()}
         self._shape = shape
         # new-api's shared validator refuses an empty prompt before it routes.
-        self.prompt_rule = shape is not None and shape.refused is _new_api_refused
-        # Task records of its own are found by its own id, and listed nowhere.
-        self.queries_by_external_id = self.lists = shape is None
+        self.prompt_rule = shape.refused is _new_api_refused
+        # Who reshapes keeps task records of its own: found by its own id, listed nowhere.
+        self.queries_by_external_id = self.lists = shape is _PASSED_ON
 
-    def created(self, view: TaskView) -> Answer:
+    def created(self, view: TaskView) -> dict[str, Any]:
         """Answer an accepted task."""
-        return Answer(200, self._shape.created(view)) if self._shape else super().created(view)
+        return self._shape.created(view)
 
-    def one(self, view: TaskView) -> Answer:
+    def one(self, view: TaskView) -> dict[str, Any]:
         """Answer a query for one task."""
-        return Answer(200, self._shape.one(view)) if self._shape else super().one(view)
+        return self._shape.one(view)
 
     def refused(self, refusal: Refusal, action: Action) -> Answer:
         """Answer a refusal."""
-        if self._shape is None or action == "speech":
-            return super().refused(refusal, action)
-        return self._shape.refused(refusal, action)
+        return (_PASSED_ON if action == "speech" else self._shape).refused(refusal, action)
 
 
 def _new_api_created(view: TaskView) -> dict[str, Any]:
@@ -91,7 +93,7 @@ def _new_api_created(view: TaskView) -> dict[str, Any]:
 
 def _new_api_one(view: TaskView) -> dict[str, Any]:
     """Answer with the gateway's task record around Kling's whole answer."""
-    return {"code": "success", "message": "", "data": _record(view, _KLING.one(view).body)}
+    return {"code": "success", "message": "", "data": _record(view, _KLING.one(view))}
 
 
 def _record(view: TaskView, upstream: Any) -> dict[str, Any]:
@@ -209,8 +211,8 @@ def _duomi_refused(refusal: Refusal, action: Action) -> Answer:  # noqa: ARG001 
     return answer_refusal(refusal, {"code": refusal.status, "msg": refusal.message, "data": None})
 
 
-_SHAPES: Final[dict[str, Shape | None]] = {
-    "v1": None,
+_SHAPES: Final = {
+    "v1": _PASSED_ON,
     # new-api's task record. A *successful* task carries its URL in `fail_reason`.
     # Source: github QuantumNous/new-api, relay/relay_task.go and relay/channel/task/kling/adaptor.go
     "v2": Shape(_new_api_created, _new_api_one, _new_api_refused),
@@ -222,11 +224,7 @@ _SHAPES: Final[dict[str, Shape | None]] = {
         lambda view: {"task_id": view.row.task_id, "status": "queued"}, _documented_one, _new_api_refused
     ),
     # The words of `generations` on Kling's paths.
-    "v5": Shape(
-        lambda view: _GENERATIONS.created(view).body,
-        lambda view: _GENERATIONS.one(view).body,
-        _GENERATIONS.refused,
-    ),
+    "v5": Shape(_GENERATIONS.created, _GENERATIONS.one, _GENERATIONS.refused),
     # Starts as `initializing`. Source: https://apidocs.qnaigc.com/237751553d0
     "v6": Shape(_qiniu, _qiniu, _qiniu_refused),
     # Answers at once with OpenAI's video object. Source: https://open-route-api.fashionlabs.cn/441372936e0
@@ -243,9 +241,9 @@ _SHAPES: Final[dict[str, Shape | None]] = {
     # Source: github QuantumNous/new-api, pull request 2532
     "succeed": Shape(_new_api_created, _succeed_one, _new_api_refused),
 }
-"""Path word after `/relay/` -> shape; None: Kling's own."""
+"""Path word after `/relay/` -> shape."""
 
 RELAYS: Final = (
-    Relay("/relay/kling", None),
+    Relay("/relay/kling", _PASSED_ON),
     *(Relay(f"/relay/{word}/kling", shape) for word, shape in _SHAPES.items()),
 )
