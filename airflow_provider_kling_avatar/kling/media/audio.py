@@ -5,8 +5,8 @@ It knows four formats and how their headers lie. It must not know any vendor's l
 
 Everything is walked to the end instead of left to a tag reader (tinytag was tried), because those believe headers
 or guess from the first frames, and a wrong length either refuses good audio or pays for a bad clip: VBR MP3
-without a table came out up to twice as long, MP3s joined end to end as long as the first, WAV written to a pipe
-(as speech services do) as 134217 s, mu-law WAV as 0 s, half a file as a whole one, raw AAC as a short MP3.
+without a table came out up to three times as long, MP3s joined end to end as long as the first, WAV written to a pipe
+(as speech services do) as 134218 s, mu-law WAV as 0 s, half a file as a whole one, raw AAC as an MP3 of no length.
 """
 
 from __future__ import annotations
