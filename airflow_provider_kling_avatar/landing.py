@@ -11,9 +11,10 @@ import contextlib
 import hashlib
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
+from airflow_provider_kling_avatar.kling.download import MAX_BYTES
 from airflow_provider_kling_avatar.kling.errors import (
     CLIP_IS_SAFE,
     InvalidRequestError,
@@ -23,7 +24,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     StorageError,
     TaskLostError,
 )
-from airflow_provider_kling_avatar.storage import file_at, reader, sibling
+from airflow_provider_kling_avatar.storage import file_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,19 +33,13 @@ if TYPE_CHECKING:
 
     from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
     from airflow_provider_kling_avatar.kling.download.http import Fetched
-    from airflow_provider_kling_avatar.kling.media.boxes import Reader
     from airflow_provider_kling_avatar.kling.models import EndpointName, Video, VideoTask
     from airflow_provider_kling_avatar.storage import StoredFile
 
 OnExisting = Literal["fail", "replace"]
 """What to do with another file at ``output_path``."""
 
-MAX_BYTES = 4 << 30
-"""Bytes of a clip at most; the same as in `kling.download.http`, which is too heavy to import while Dags are parsed."""
-
 WATERMARKED = "watermarked"
-
-_READ = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +98,7 @@ class Landing:
         self.on_existing = on_existing
         self.watermarked = watermarked
         self.max_bytes = max_bytes
-        self._sleep = sleep
+        self.sleep = sleep
 
     def check(self) -> None:
         """
@@ -151,34 +146,18 @@ class Landing:
                 f"task {task.task_id} has no watermarked variant: it is made only if watermark=True was set when "
                 "the clip was ordered"
             )
-        name = _safe_name(task.task_id)
-        links = [_plain_link, _watermarked_link][: 1 + self.watermarked]
-        landed = []
-        for (output_path, suffix), link in zip(self._paths(), links, strict=True):
-            place = file_at(output_path, f"{name}{suffix}")
-            landed.append(_Variant(self, hook, endpoint, task, place, link, self._sleep).land())
-        main = landed[0]
-        return Landed(
-            file=main.file,
-            file_uri=main.file_uri,
-            size=main.size,
-            sha256=main.sha256,
+        places = zip(self._places(_safe_name(task.task_id)), (_plain_link, _watermarked_link), strict=False)
+        main, *others = [_Variant(self, hook, endpoint, task, place, link).land() for place, link in places]
+        return replace(
+            main,
             seconds=round(time.monotonic() - begin, 3),
-            duration=main.duration,
-            watermark_file=landed[1].file if self.watermarked else None,
-            was_there=main.was_there,
+            watermark_file=others[0].file if others else None,
         )
 
-    def _places(self) -> list[StoredFile]:
-        """Return the places of both variants, with a stand-in for the id of a task that is not known yet."""
-        return [file_at(path, f"<task_id>{suffix}") for path, suffix in self._paths()]
-
-    def _paths(self) -> list[tuple[str, str]]:
-        """Return where each variant goes, and how its name ends in a folder."""
-        paths = [(self.output_path, ".mp4")]
-        if self.watermarked:
-            paths.append((sibling(self.output_path, WATERMARKED), f".{WATERMARKED}.mp4"))
-        return paths
+    def _places(self, name: str = "<task_id>") -> list[StoredFile]:
+        """Return the place of each variant, in a folder with a name for the task's id."""
+        kinds = ("", WATERMARKED) if self.watermarked else ("",)
+        return [file_at(self.output_path, f"{name}.mp4", kind=kind) for kind in kinds]
 
     def _check_parameters(self) -> None:
         if self.on_existing not in get_args(OnExisting):
@@ -202,7 +181,6 @@ class _Variant:
     task: VideoTask
     place: StoredFile
     link: Callable[[VideoTask], str]
-    sleep: Callable[[float], None]
 
     def land(self) -> Landed:
         """Fetch, check and publish, unless the same content is there."""
@@ -216,14 +194,23 @@ class _Variant:
             reach=config.reach,
             connect_timeout=config.connect_timeout,
             read_timeout=config.read_timeout,
-            sleep=self.sleep,
+            sleep=self.landing.sleep,
         )
         with self.place.partial() as (file, path):
             fetched = clip.fetch(file, self.landing.max_bytes, self._check_announced)
-            duration = self._duration(reader(file), fetched.size)
+            duration = self._duration(path)
             was_there = not self._publish(file, path, fetched)
+        self.hook.log.info(
+            "task %s %s at %s: %s bytes, sha256 %s, after %.1f s",
+            self.task.task_id,
+            "was already" if was_there else "landed",
+            self.place.shown,
+            fetched.size,
+            fetched.sha256,
+            time.monotonic() - begin,
+        )
         uri = self.place.uri
-        landed = Landed(
+        return Landed(
             file=uri if "://" in self.landing.output_path else uri.removeprefix("file://"),
             file_uri=uri,
             size=fetched.size,
@@ -232,16 +219,6 @@ class _Variant:
             duration=duration,
             was_there=was_there,
         )
-        self.hook.log.info(
-            "task %s %s at %s: %s bytes, sha256 %s, after %.1f s",
-            self.task.task_id,
-            "was already" if landed.was_there else "landed",
-            self.place.shown,
-            landed.size,
-            landed.sha256,
-            time.monotonic() - begin,
-        )
-        return landed
 
     def _new_link(self) -> str:
         self.hook.log.info("the link to task %s has expired: asking for a new one", self.task.task_id)
@@ -267,22 +244,20 @@ class _Variant:
         size = self.place.size()
         if size is None or size != fetched.size:
             return False
-        digest = hashlib.sha256()
-        with self.place.open() as read:
-            for position in range(0, size, _READ):
-                digest.update(read(position, _READ))
-        return digest.hexdigest() == fetched.sha256
+        with self.place.open() as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == fetched.sha256
 
     def _another(self, size: int | None) -> OutputExistsError:
         return _exists(self.place, size, f"it is not task {self.task.task_id}")
 
-    def _duration(self, read: Reader, size: int) -> float | None:
+    def _duration(self, path: Path) -> float | None:
         """Check that a file is a film; return its seconds."""
         from airflow_provider_kling_avatar.kling.media.mp4 import check_film
 
         expected = _video(self.task).duration
-        film = check_film(read, size, expected)
-        return round(film.duration, 3) if film.duration else expected
+        with path.open("rb") as film:
+            seconds = check_film(film, expected)
+        return expected if seconds is None else round(seconds, 3)
 
 
 def _exists(place: StoredFile, size: int | None, problem: str) -> OutputExistsError:

@@ -15,7 +15,7 @@ import re
 import stat
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
 from airflow_provider_kling_avatar.compat import ObjectStoragePath
@@ -25,12 +25,10 @@ from airflow_provider_kling_avatar.kling.redact import redact, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import AbstractContextManager
+    from io import BufferedIOBase
     from typing import BinaryIO
 
     from fsspec import AbstractFileSystem
-
-    from airflow_provider_kling_avatar.kling.media.boxes import Reader
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +55,6 @@ What has to be installed for the schemes of ``ObjectStoragePath``, as the module
 ``filesystems``. Seen in Airflow's repository on 2026-11-28.
 """
 
-_IN_A_FOLDER = "<a name that no file has>"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _LOCAL = ("", "file", "local")
 _VARIABLE = re.compile(r"(?:^|/)\$(?:[A-Za-z_]|\{)")
@@ -65,48 +62,14 @@ _BAD_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "Req
 """Codes of S3's 403 that are no matter of rights: nothing can be written with such a key either, nor without any."""
 
 
-class StoredFile(Protocol):
-    """One file's place."""
-
-    uri: str
-    shown: str
-
-    def check(self) -> None:
-        """Say what is wrong with it as far as can be known without writing; raises `LandingError`."""
-        ...
-
-    def size(self) -> int | None:
-        """Return how many bytes are there; ``None`` if nothing is, or if nobody may look."""
-        ...
-
-    def open(self) -> AbstractContextManager[Reader]:
-        """Open what is there, for reading pieces of it."""
-        ...
-
-    def partial(self) -> AbstractContextManager[tuple[BinaryIO, Path]]:
-        """Make a file on this machine to collect the clip in."""
-        ...
-
-    def publish(self, file: BinaryIO, partial: Path, *, replace: bool) -> bool:
-        """Put a finished file there, whole or not at all; ``False`` if something is there and must stay."""
-        ...
-
-    def read_bytes(self) -> bytes:
-        """Return what is there, as another process has just left it; raises what the storage raises."""
-        ...
-
-    def write_bytes(self, content: bytes) -> None:
-        """Put a small file there in place of what is there, whole or not at all; raises what the storage raises."""
-        ...
-
-
-def file_at(path: str, file_name: str, *, parameter: str = "output_path") -> StoredFile:
+def file_at(path: str, file_name: str, *, kind: str = "", parameter: str = "output_path") -> StoredFile:
     """
     Return where a file belongs.
 
     :param path: a path or a storage URI; one that ends in ``/``, or an existing folder of this machine, is a folder.
         A ``~`` at its beginning is the home of the user that runs this process; variables are not filled in.
     :param file_name: its name in such a folder.
+    :param kind: of a variant, which lies beside the file: ``clip.mp4`` has ``clip.watermarked.mp4`` beside it.
     :param parameter: what the user calls the path.
     :raises OutputPathError: no file can be there, or the path is of no storage that this Airflow knows.
     """
@@ -123,10 +86,19 @@ def file_at(path: str, file_name: str, *, parameter: str = "output_path") -> Sto
     if scheme in ("http", "https"):
         raise OutputPathError(f"{name} is a web address: a file cannot be put there")
     if scheme not in _LOCAL:
-        return StorageFile(path + file_name if path.endswith("/") else path, parameter)
+        return StorageFile(_variant(path + file_name if path.endswith("/") else path, kind), parameter)
     local = _local_path(path, name)
-    place = LocalFile(local, parameter)
-    return LocalFile(local / file_name, parameter) if path.endswith("/") or place.is_folder() else place
+    if path.endswith("/") or LocalFile(local, parameter).is_folder():
+        local /= file_name
+    return LocalFile(Path(_variant(str(local), kind)), parameter)
+
+
+def _variant(path: str, kind: str) -> str:
+    if not kind:
+        return path
+    folder, slash, name = path.rpartition("/")
+    stem, dot, suffix = name.rpartition(".")
+    return folder + slash + (f"{stem}.{kind}.{suffix}" if dot and stem else f"{name}.{kind}")
 
 
 def _local_path(path: str, name: str) -> Path:
@@ -145,19 +117,6 @@ def _local_path(path: str, name: str) -> Path:
         raise OutputPathError(f"{name} names a host: local files are file:///path, with three slashes")
     # As `ObjectStoragePath` reads it: nothing is unquoted, and a question mark or a hash belongs to a file's name.
     return Path("/" + path.partition("://")[2].partition("/")[2].lstrip("/"))
-
-
-def sibling(output_path: str, kind: str) -> str:
-    """
-    Return the path of a variant: ``clip.mp4`` becomes ``clip.watermarked.mp4``; a folder stays one.
-
-    :raises OutputPathError: see `file_at`.
-    """
-    if file_at(output_path, _IN_A_FOLDER).uri.endswith(f"/{_IN_A_FOLDER}"):
-        return output_path
-    folder, slash, name = output_path.rpartition("/")
-    stem, dot, suffix = name.rpartition(".")
-    return folder + slash + (f"{stem}.{kind}.{suffix}" if dot and stem else f"{name}.{kind}")
 
 
 # ------------------------------------------------------------------------------------------ this machine
@@ -246,16 +205,16 @@ class LocalFile:
         return status
 
     def size(self) -> int | None:
-        """Return the bytes that are there, or `None`."""
+        """Return the bytes that are there; `None` if nothing is."""
         with storage_errors(self.shown):
             status = self._status()
             return None if status is None else status.st_size
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[Reader]:
-        """Open what is there, for reading pieces."""
+    def open(self) -> Iterator[BufferedIOBase]:
+        """Open what is there for reading."""
         with storage_errors(self.shown), self._path.open("rb") as file:
-            yield reader(file)
+            yield file
 
     @contextlib.contextmanager
     def partial(self) -> Iterator[tuple[BinaryIO, Path]]:
@@ -266,7 +225,7 @@ class LocalFile:
                 yield made
 
     def publish(self, file: BinaryIO, partial: Path, *, replace: bool) -> bool:
-        """Put a finished file there; `False` if something is there and must stay."""
+        """Put a finished file there, whole or not at all; `False` if something is there and must stay."""
         with storage_errors(self.shown):
             os.fsync(file.fileno())
             self._status()
@@ -288,7 +247,7 @@ class LocalFile:
         return True
 
     def read_bytes(self) -> bytes:
-        """Return what is there."""
+        """Return what is there; raises what the file system raises."""
         return self._path.read_bytes()
 
     def write_bytes(self, content: bytes) -> None:
@@ -300,10 +259,9 @@ class LocalFile:
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(self._path)
-        except BaseException:
-            with contextlib.suppress(OSError):
+        finally:
+            with contextlib.suppress(OSError):  # it was moved, unless that failed
                 partial.unlink()
-            raise
         _sync_folder(self._path.parent)
 
 
@@ -319,20 +277,6 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def reader(file: BinaryIO) -> Reader:
-    """Return a function that reads pieces of an open file."""
-
-    def read(position: int, size: int) -> bytes:
-        file.seek(position)
-        pieces = []
-        while size and (piece := file.read(size)):
-            pieces.append(piece)
-            size -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    return read
 
 
 # ------------------------------------------------------------------------------------------ storages
@@ -400,13 +344,13 @@ class StorageFile:
         return facts
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[Reader]:
-        """Open what is there, for reading pieces."""
+    def open(self) -> Iterator[BufferedIOBase]:
+        """Open what is there for reading."""
         with (
             storage_errors(self.shown),
             self._fs.open(self._path, "rb", block_size=_READ_BLOCK, cache_type="readahead") as file,
         ):
-            yield reader(file)
+            yield file
 
     @contextlib.contextmanager
     def partial(self) -> Iterator[tuple[BinaryIO, Path]]:
@@ -419,7 +363,7 @@ class StorageFile:
             yield made
 
     def publish(self, file: BinaryIO, partial: Path, *, replace: bool) -> bool:
-        """Put a finished file there; `False` if something is there and must stay."""
+        """Put a finished file there, whole or not at all; `False` if something is there and must stay."""
         with storage_errors(self.shown):
             if not replace and self.size() is not None:
                 return False
@@ -496,7 +440,7 @@ class StorageFile:
         return True
 
     def read_bytes(self) -> bytes:
-        """Return what is there, as another worker has just left it."""
+        """Return what is there, as another worker has just left it; raises what the storage raises."""
         self._fs.invalidate_cache()
         content: bytes = self._fs.cat_file(self._path)
         return content
@@ -505,6 +449,9 @@ class StorageFile:
         """Put a small file there; object stores show an object whole or not at all."""
         self._fs.pipe_file(self._path, content)
 
+
+StoredFile: TypeAlias = LocalFile | StorageFile
+"""One file's place; both kinds have the same methods, but for those about folders."""
 
 _LEFT = (
     "somebody else has replaced it meanwhile, or the storage cut it; it was left alone, since it is not known to be "
@@ -545,8 +492,10 @@ def _parameters_of(fs: AbstractFileSystem, method: str) -> frozenset[str]:
 
 
 def _is_unknown_wish(error: Exception) -> bool:
-    """Tell whether a storage does not know "only if nothing is there": some that speak S3 do not."""
-    return isinstance(error, NotImplementedError) or "NotImplemented" in str(error)
+    """Tell whether a storage does not know "only if nothing is there": some that speak S3 answer NotImplemented."""
+    return isinstance(error, NotImplementedError) or (
+        isinstance(error, OSError) and error.errno == errno.ENOSYS
+    )
 
 
 @contextlib.contextmanager

@@ -159,6 +159,9 @@ class InvalidRequestError(KlingError):
 class MediaError(InvalidRequestError):
     """An image or audio file is missing, unreadable, or outside the vendor's limits."""
 
+    encoding_helps = False
+    """True of a file that is too large or of a format that is not taken: encoded anew it may fit."""
+
 
 class UnsupportedError(InvalidRequestError):
     """The connection's API cannot do what was asked; the message names those that can."""

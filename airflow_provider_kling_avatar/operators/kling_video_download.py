@@ -89,7 +89,8 @@ class KlingVideoDownloadOperator(LineageMixin, BaseOperator):
             task_id = given_task_id(self.kling_task_id)
             if self.endpoint not in ("avatar", "image_to_video"):
                 raise ConfigurationError(f"endpoint must be avatar or image_to_video, not {self.endpoint!r}")
-            from airflow_provider_kling_avatar.landing import MAX_BYTES, Landing
+            from airflow_provider_kling_avatar.kling.download import MAX_BYTES
+            from airflow_provider_kling_avatar.landing import Landing
 
             landing = Landing(
                 self.output_path,

@@ -23,7 +23,6 @@ import s3_kit
 from airflow_provider_kling_avatar import landing as landing_module
 from airflow_provider_kling_avatar.exceptions import airflow_errors
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
-from airflow_provider_kling_avatar.kling.download.http import MAX_BYTES
 from airflow_provider_kling_avatar.kling.errors import (
     AuthenticationError,
     DamagedVideoError,
@@ -218,10 +217,6 @@ def test_odd_ids_are_file_names_of_their_own(tmp_path):
 
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name) and len(name) < 120 for name in names)
-
-
-def test_the_limit_is_the_same_in_both_rooms():
-    assert landing_module.MAX_BYTES == MAX_BYTES
 
 
 # ------------------------------------------------------------------------------------- what is there already
@@ -747,6 +742,29 @@ def test_an_s3fs_that_cannot_refuse_to_overwrite_in_one_way_is_asked_in_the_othe
 
     land(bucket.uri("clip.mp4"), hook, clip)
 
+    assert bucket.read("clip.mp4") == film_of(clip)
+
+
+def test_a_storage_that_knows_no_conditions_is_written_to_without_one(bucket, hook, clip, monkeypatch):
+    from aiobotocore.client import AioBaseClient
+    from botocore.exceptions import ClientError
+
+    real = AioBaseClient._make_api_call
+    asked = []
+
+    async def call(self, operation, parameters):
+        if operation == "PutObject":
+            asked.append("IfNoneMatch" in parameters)
+            if asked[-1]:
+                said = "A header you provided implies functionality that is not implemented"
+                raise ClientError({"Error": {"Code": "NotImplemented", "Message": said}}, operation)
+        return await real(self, operation, parameters)
+
+    monkeypatch.setattr(AioBaseClient, "_make_api_call", call)
+
+    land(bucket.uri("clip.mp4"), hook, clip)
+
+    assert asked[-1:] == [False]
     assert bucket.read("clip.mp4") == film_of(clip)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from io import BytesIO
 
 import pytest
 from film_server import FTYP, box, film, index, long_box
@@ -16,7 +17,7 @@ MDAT = box(b"mdat", bytes(500))
 
 
 def check(data, expected=None):
-    return check_film(lambda position, size: data[position : position + size], len(data), expected)
+    return check_film(BytesIO(data), expected)
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +30,7 @@ def real(tmp_path_factory):
 
 
 def test_a_real_film_is_one(real):
-    film = check(real, 3.0)
-
-    assert film.size == len(real)
-    assert film.duration == pytest.approx(3.0, abs=0.1)
+    assert check(real, 3.0) == pytest.approx(3.0, abs=0.1)
 
 
 def test_no_cut_of_a_real_film_is_one(real):
@@ -53,8 +51,8 @@ def test_a_real_film_with_something_behind_it_is_none(real):
         (b"", "empty file"),
         (b"<!DOCTYPE html><html></html>", "a web page"),
         (b'{"code": 1}', "a JSON text"),
-        (b"<?xml version='1.0'?><Error/>", "an XML text"),
-        (b"RIFF1234WAVE", "something else"),
+        (b"<?xml version='1.0'?><Error/>", "an SVG or XML text"),
+        (b"RIFF1234WAVE", "a WAV audio"),
         (FTYP, "no index"),
         (FTYP + MDAT, "no index"),
         (FTYP + index(), "no film"),
@@ -73,17 +71,17 @@ def test_what_is_no_film_is_told_apart(data, says):
 
 
 def test_the_index_may_come_last():
-    assert check(FTYP + MDAT + index()).duration == 3.0
+    assert check(FTYP + MDAT + index()) == 3.0
 
 
 def test_sizes_of_64_bits_and_padding_are_known():
-    assert check(FTYP + box(b"free", bytes(99)) + index() + long_box(b"mdat", bytes(500))).duration == 3.0
+    assert check(FTYP + box(b"free", bytes(99)) + index() + long_box(b"mdat", bytes(500))) == 3.0
 
 
 def test_a_last_box_without_a_size_goes_to_the_end():
     open_ended = bytes(4) + b"mdat" + bytes(500)
 
-    assert check(FTYP + index() + open_ended).duration == 3.0
+    assert check(FTYP + index() + open_ended) == 3.0
 
 
 def test_a_last_box_without_a_size_is_held_against_the_index():
@@ -96,8 +94,8 @@ def test_fragments_may_tell_their_length_or_not():
     told = box(b"mvex", box(b"mehd", bytes(4), (4500).to_bytes(4, "big")))
     fragments = box(b"moof", bytes(20)) + MDAT
 
-    assert check(FTYP + index(0, more=told) + fragments, 4.5).duration == 4.5
-    assert check(FTYP + index(0, more=box(b"mvex")) + fragments, 99).duration is None
+    assert check(FTYP + index(0, more=told) + fragments, 4.5) == 4.5
+    assert check(FTYP + index(0, more=box(b"mvex")) + fragments, 99) is None
 
 
 @pytest.mark.parametrize("difference", [-DURATION_TOLERANCE, 0, DURATION_TOLERANCE])

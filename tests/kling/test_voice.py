@@ -298,6 +298,12 @@ def test_what_cannot_be_read_cannot_be_re_encoded(face, wrong):
         voice_of(wrong, face, transcode_audio=True)
 
 
+def test_what_is_cut_off_is_refused_and_not_re_encoded_as_a_shorter_voice(face):
+    with pytest.raises(e.MediaError, match="cut off") as caught:
+        voice_of(sound(30, 96000)[:-1000], face, transcode_audio=True)
+    assert "transcode_audio" not in str(caught.value)
+
+
 def test_without_pyav_the_error_says_what_to_install(face, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(e.MediaError, match=r"pip install 'airflow-provider-kling-avatar\[media\]'"):

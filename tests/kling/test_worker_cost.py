@@ -198,7 +198,7 @@ def test_a_jpeg_of_88_megapixels_is_measured_in_little_memory(tmp_path, progress
 def test_a_payload_is_never_shown_whatever_quotes_it():
     payload = Payload.of(bytes(300))
     assert payload == base64.b64encode(bytes(300)).decode()
-    assert repr({"image": payload}) == "{'image': <base64, 400 characters>}"
+    assert repr({"image": payload}) == "{'image': <media, 400 characters>}"
 
 
 # ------------------------------------------------------------- the connections

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 import urllib3
 
-from airflow_provider_kling_avatar.kling.download.ssrf import Reach, open_session, open_url
+from airflow_provider_kling_avatar.kling.download import MAX_BYTES
+from airflow_provider_kling_avatar.kling.download.ssrf import Reach, announced_bytes, open_session, open_url
 from airflow_provider_kling_avatar.kling.errors import (
     DamagedVideoError,
     DownloadError,
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
     import requests
     from tenacity import RetryCallState
-
-MAX_BYTES: Final = 4 << 30
-"""Bytes. Five minutes, the longest avatar, are some 400 MB; what is larger is no clip."""
 
 MAX_SECONDS: Final = 3600.0
 """Of one download, all its attempts together. A server that drips would hold the worker for ever."""
@@ -49,9 +47,6 @@ _EXPIRED: Final = frozenset({400, 401, 403, 404, 410})
 """What storages answer to a link whose time is over (S3 has 400 for an expired token), or whose signature is wrong."""
 
 _PASSING: Final = frozenset({408, 425, 429})
-
-_LENGTH = re.compile(r"[0-9]{1,19}")
-"""A number of bytes; with more digits it is none."""
 
 _RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
 
@@ -266,8 +261,7 @@ class _Transfer:
                 f"the vendor's server cannot continue a download (HTTP {answer.status_code})"
             )
         self._start_over()
-        length = answer.headers.get("content-length", "")
-        self._total = int(length) if _LENGTH.fullmatch(length) else None
+        self._total = announced_bytes(answer)
         self._validator = _validator(answer)
         if self._total:  # of an empty answer `check_film` says what is wrong with it
             self._check_size(self._total)

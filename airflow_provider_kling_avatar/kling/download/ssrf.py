@@ -97,15 +97,14 @@ class Reach:
             raise ForbiddenAddressError(f"{how} names no host ({shown(url)})")
         host, port = place
         literal = "127.0.0.1" if host == "localhost" or host.endswith(".localhost") else host
-        if _is_address(literal) and not self.allows(host, port, literal):
+        if _address(literal) is not None and not self.allows(host, port, literal):
             raise forbidden(host, literal)
 
 
 def is_public(address: str) -> bool:
     """Tell whether an IP address is one of the open internet; those hidden inside IPv6 ones are looked at too."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
+    ip = _address(address)
+    if ip is None:
         return False
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo and ip.teredo[1])
@@ -174,6 +173,12 @@ def open_url(
     raise DownloadError(f"{shown(url)} redirects more than {REDIRECTS} times")
 
 
+def announced_bytes(answer: requests.Response) -> int | None:
+    """Return how many bytes an answer announces; ``None`` if none, or in more digits than a number has."""
+    length = answer.headers.get("content-length", "")
+    return int(length) if length.isdecimal() and length.isascii() and len(length) < 20 else None
+
+
 def _proxies_for(url: str) -> dict[str, str]:
     """Return the proxy that this machine's environment names for a URL, as requests wants it; empty if none."""
     proxies = get_environ_proxies(url)
@@ -237,9 +242,8 @@ def _host_and_port(url: str) -> tuple[str, int] | None:
     return (parts.hostname.lower(), port) if parts.hostname and port else None
 
 
-def _is_address(host: str) -> bool:
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        ipaddress.ip_address(host.partition("%")[0])
+        return ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        return False
-    return True
+        return None

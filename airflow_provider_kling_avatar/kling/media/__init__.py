@@ -8,18 +8,14 @@ Pillow and requests are imported where they are used: this module is imported at
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kling_avatar.kling.errors import MediaError
 from airflow_provider_kling_avatar.kling.media.audio import measure_audio
-from airflow_provider_kling_avatar.kling.media.encode import (
-    Payload,
-    SignedUrl,
-    Transcoded,
-    digested,
-)
 from airflow_provider_kling_avatar.kling.media.image import measure_image
 from airflow_provider_kling_avatar.kling.media.rules import (
     AudioInfo,
@@ -43,6 +39,7 @@ from airflow_provider_kling_avatar.kling.media.sources import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Self
 
 __all__ = [
     "AudioInfo",
@@ -51,7 +48,6 @@ __all__ = [
     "Opener",
     "Payload",
     "PreparedMedia",
-    "SignedUrl",
     "Signer",
     "check",
     "digested",
@@ -64,9 +60,65 @@ __all__ = [
     "without_padding",
 ]
 
-
 LARGEST_LINKED_BYTES = 50 * 1024 * 1024
 """Of a file that is measured where it lies, if the vendor names no limit: protects the worker."""
+
+LARGEST_TRANSCODED_BYTES = 100 * 1024 * 1024
+"""Of a voice that is re-encoded. Five minutes of 24-bit stereo at 48 kHz are 86 MB."""
+
+_OFFER = (
+    "; or set transcode_audio=True to have it re-encoded to fit, if its length is right "
+    "(needs pip install 'airflow-provider-kling-avatar[media]')"
+)
+
+
+class Payload(str):
+    """
+    A file as it stands in a request: its base64, or a link to it that a storage has signed.
+
+    Never shows itself, since it is megabytes long or opens the file to whoever has it: who quotes a value in a message
+    writes it out first, and the checker of schemas does that for every rule it tries.
+
+    :param text: the base64 without ``data:``, or the link.
+    :param digest: a short text that is the same for the same file only; the hash of ``text`` if left out.
+    """
+
+    __slots__ = ("digest",)
+    digest: str
+
+    def __new__(cls, text: str, digest: str = "") -> Self:
+        """Make one."""
+        digest = digest or f"sha256:{_sha256(text.encode())}"  # before there is a second copy of the text
+        payload = super().__new__(cls, text)
+        payload.digest = digest
+        return payload
+
+    @classmethod
+    def of(cls, data: bytes, digest: str = "") -> Self:
+        """Encode a file."""
+        return cls(base64.b64encode(data).decode("ascii"), digest)
+
+    def __repr__(self) -> str:
+        return f"<media, {len(self)} characters>"
+
+    def __rich_repr__(self) -> Iterator[str]:
+        """Keep rich, which cuts a string itself, from showing its beginning: it prints the locals of tracebacks."""
+        yield f"{len(self)} characters"
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def digested(value: Any) -> Any:
+    """Return a value with every payload in it, also inside lists and dicts, replaced by its digest."""
+    if isinstance(value, Payload):
+        return value.digest
+    if isinstance(value, dict):
+        return {key: digested(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [digested(entry) for entry in value]
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,76 +159,66 @@ def prepare_media(
     :param transcode: re-encode sound that is too large, or of a format that is not taken.
     :raises MediaError: the source is missing, unreadable or outside the rules.
     """
-    with _blaming(field, rules):
+    takes_files = "base64" in rules.accepts
+    offer = _OFFER if rules.kind == "audio" and takes_files and not transcode else ""
+    with _blaming(field, rules, offer):
         text = _given(source)
         if is_url(text):
             _need("url", rules)
             return PreparedMedia(check_url(text), None)
-        if "base64" not in rules.accepts and signer and is_storage(text):
-            return _linked(text, rules, field, opener, signer)
+        if not takes_files and signer and is_storage(text):
+            link = sign_source(
+                text, signer
+            )  # before anything is read: most that cannot be linked says so at once
+            data = read_source(text, opener, rules.max_bytes or LARGEST_LINKED_BYTES)
+            # Known by the file's content: each signing makes another link.
+            return _measured(Payload(link, f"linked-sha256:{_sha256(data)}"), data, rules, field)
         _need("base64", rules)
         encoded = inline_base64(text)
-        if rules.kind == "audio":
-            return _sound(text, encoded, rules, field, opener, transcode=transcode)
-        data = _read(text, encoded, opener, rules.max_bytes)
-        info = measure_image(data)
-        warnings = tuple(check(info, rules, field))
-        # Measured first: what is refused was not worth encoding.
-        return PreparedMedia(_payload(data, encoded), info, warnings)
+        most = LARGEST_TRANSCODED_BYTES if transcode and rules.kind == "audio" else rules.max_bytes
+        data = read_source(text, opener, most) if encoded is None else decode(encoded, most)
+        try:
+            return _measured(encoded, data, rules, field)
+        except MediaError as error:
+            if not (transcode and rules.kind == "audio" and error.encoding_helps):
+                raise
+        from airflow_provider_kling_avatar.kling.media.transcode import transcode as encode_anew
+
+        smaller = encode_anew(data, rules)
+        # Known by what it was made from: another encoder writes other bytes of it.
+        payload = Payload.of(smaller, f"transcoded-from-sha256:{_sha256(data)}")
+        return _measured(payload, smaller, rules, field)
 
 
-def _read(text: str, encoded: str | None, opener: Opener | None, max_bytes: int | None) -> bytes:
-    return read_source(text, opener, max_bytes) if encoded is None else decode(encoded, max_bytes)
+def _measured(value: str | None, data: bytes, rules: MediaRules, field: str) -> PreparedMedia:
+    """
+    Measure a file and check it; encode it only then, since what is refused was not worth it.
 
-
-def _payload(data: bytes, encoded: str | None) -> Payload:
-    return Payload.of(data) if encoded is None else Payload(encoded)
-
-
-def _linked(text: str, rules: MediaRules, field: str, opener: Opener | None, signer: Signer) -> PreparedMedia:
-    """Measure and check a file where it lies; hand over a link to it."""
-    link = sign_source(text, signer)  # before anything is read: most that cannot be linked says so at once
-    data = read_source(text, opener, rules.max_bytes or LARGEST_LINKED_BYTES)
+    :param value: how it goes on the wire, if it is encoded already.
+    """
     info = measure_image(data) if rules.kind == "image" else measure_audio(data)
-    return PreparedMedia(SignedUrl.of(link, data), info, tuple(check(info, rules, field)))
-
-
-def _sound(
-    text: str,
-    encoded: str | None,
-    rules: MediaRules,
-    field: str,
-    opener: Opener | None,
-    *,
-    transcode: bool,
-) -> PreparedMedia:
-    """Read a voice; re-encode it where that was asked for and is needed, offer it where it would help."""
-    from airflow_provider_kling_avatar.kling.media import transcode as transcoding
-
-    if not transcode:
-        with transcoding.offered():
-            data = _read(text, encoded, opener, rules.max_bytes)
-            info = measure_audio(data)
-            return PreparedMedia(_payload(data, encoded), info, tuple(check(info, rules, field)))
-    data = _read(text, encoded, opener, transcoding.LARGEST_SOURCE_BYTES)
-    if not transcoding.is_needed(data, rules):
-        info = measure_audio(data)
-        return PreparedMedia(_payload(data, encoded), info, tuple(check(info, rules, field)))
-    smaller = transcoding.transcode(data, rules)
-    info = measure_audio(smaller)
     warnings = tuple(check(info, rules, field))
-    return PreparedMedia(Transcoded.of_source(smaller, data), info, warnings)
+    if not isinstance(value, Payload):
+        value = Payload.of(data) if value is None else Payload(value)
+    return PreparedMedia(value, info, warnings)
 
 
 @contextmanager
-def _blaming(field: str, rules: MediaRules) -> Iterator[None]:
-    """Name the field in errors from functions that do not know for which field they work."""
+def _blaming(field: str, rules: MediaRules, offer: str) -> Iterator[None]:
+    """Name the field in errors from functions that do not know for which they work, and what else would help."""
     try:
         yield
     except MediaError as error:
-        if error.field:
+        if error.field and not (offer and error.encoding_helps):
             raise
-        raise MediaError(f"{field}: {error.message}", field=field, source=rules.source) from error.__cause__
+        message = error.message if error.field else f"{field}: {error.message}"
+        told = MediaError(
+            message + (offer if error.encoding_helps else ""),
+            field=field,
+            source="" if error.source else rules.source,
+        )
+        told.source = rules.source
+        raise told from error.__cause__
 
 
 def _given(source: object) -> str:

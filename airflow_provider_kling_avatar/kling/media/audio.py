@@ -14,12 +14,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Final, TypeAlias
 
 from airflow_provider_kling_avatar.kling.errors import MediaError
-from airflow_provider_kling_avatar.kling.media.boxes import BrokenBoxError, CutOffError, boxes, movie_seconds
-from airflow_provider_kling_avatar.kling.media.rules import AudioInfo
-from airflow_provider_kling_avatar.kling.media.sniff import looks_like
+from airflow_provider_kling_avatar.kling.media.mp4 import BrokenBoxError, CutOffError, boxes, movie_seconds
+from airflow_provider_kling_avatar.kling.media.rules import AudioInfo, looks_like, misfit
 
 _REMEDY = "save it as MP3, WAV, M4A or AAC"
 
@@ -88,7 +88,7 @@ def _mp4(data: bytes) -> tuple[str, float]:
     codecs = {match.decode("ascii").strip() for match in _CODEC.findall(index)}
     seconds = movie_seconds(_boxes(index).get(b"mvhd", b""))
     if not codecs or not seconds:
-        raise MediaError(f"the file has no sound, or does not tell its length: {looks_like(data)}; {_REMEDY}")
+        raise misfit(f"the file has no sound, or does not tell its length: {looks_like(data)}; {_REMEDY}")
     if _VIDEO_TRACK.search(index):
         return "mp4 video", seconds
     return ("m4a" if "mp4a" in codecs else f"mp4 with {' and '.join(sorted(codecs))} sound"), seconds
@@ -102,7 +102,7 @@ def _boxes(data: bytes) -> dict[bytes, bytes]:
     """
     found: dict[bytes, bytes] = {}
     try:
-        for box in boxes(lambda position, size: data[position : position + size], 0, len(data)):
+        for box in boxes(BytesIO(data), 0, len(data)):
             found.setdefault(box.name, data[box.body : box.end])
     except CutOffError as error:
         raise _cut_off(str(error)) from None
@@ -137,7 +137,7 @@ def _stream(data: bytes) -> tuple[str, float]:
         start = _next_frame(data, begin, begin + _SEARCHED, sync, reader)
         if start < len(data):
             return name, _walk(data, start, sync, reader)
-    raise MediaError(f"the file is no audio that can be read: {looks_like(data)}; {_REMEDY}")
+    raise misfit(f"the file is no audio that can be read: {looks_like(data)}; {_REMEDY}")
 
 
 def _skip_id3(data: bytes) -> int:

@@ -11,8 +11,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from airflow_provider_kling_avatar.kling.errors import MediaError
-from airflow_provider_kling_avatar.kling.media.rules import ImageInfo
-from airflow_provider_kling_avatar.kling.media.sniff import looks_like
+from airflow_provider_kling_avatar.kling.media.rules import ImageInfo, looks_like
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile

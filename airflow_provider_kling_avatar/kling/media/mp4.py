@@ -1,27 +1,22 @@
 """
-Whether a file is a real, whole MP4 film, told from its boxes alone. Reads a few hundred bytes of any film.
+What an MP4 file (ISO 14496-12) says about itself in its boxes, and whether it is a real, whole film.
 
-It must not know where the file came from. Nothing is decoded: a damaged picture inside is not found.
+Reads a few hundred bytes of any film. It must not know where the file came from. Nothing is decoded: a damaged picture
+inside is not found.
 """
 
 from __future__ import annotations
 
+import os
+from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from airflow_provider_kling_avatar.kling.errors import DamagedVideoError
-from airflow_provider_kling_avatar.kling.media.boxes import (
-    SMALLEST,
-    Box,
-    BrokenBoxError,
-    CutOffError,
-    Reader,
-    boxes,
-    movie_seconds,
-)
+from airflow_provider_kling_avatar.kling.media.rules import looks_like
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
 
 DURATION_TOLERANCE = 1.5
 """
@@ -32,148 +27,179 @@ this one, differs by more.
 
 _MOST_BOXES = 100_000
 """Of a file. A fragmented film has two for each fragment of a second or so."""
-
+_SMALLEST = 8
+"""Bytes of a box's head: its size and its name."""
 _HEAD = 64
+
+_OPENED: Final = {
+    b"": {b"moov"},
+    b"moov": {b"trak", b"mvex"},
+    b"trak": {b"mdia"},
+    b"mdia": {b"minf"},
+    b"minf": {b"stbl"},
+}
+"""The way to the boxes that are looked at: which are opened inside of which; the file itself has no name."""
 
 
 @dataclass(frozen=True, slots=True)
-class Film:
+class Box:
     """
-    A whole MP4.
+    One box.
 
-    :param size: bytes.
-    :param duration: seconds; ``None`` for one in fragments that does not tell.
+    :param name: four bytes, such as ``b"moov"``.
+    :param body: position of its contents, in bytes from the beginning of the file.
+    :param end: position behind it.
     """
 
-    size: int
-    duration: float | None
+    name: bytes
+    body: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of its contents."""
+        return self.end - self.body
 
 
-def check_film(read: Reader, size: int, expected_seconds: float | None = None) -> Film:
+class BrokenBoxError(ValueError):
+    """A box has an impossible size."""
+
+
+class CutOffError(BrokenBoxError):
     """
-    Check that a file is a whole MP4 with a picture in it.
+    A box is not all there.
 
-    :param read: reads the file.
-    :param size: of the file, in bytes.
+    :param announced: bytes that there should be at least.
+    :param present: bytes that there are.
+    """
+
+    def __init__(self, announced: int, present: int) -> None:
+        super().__init__(f"{announced} bytes are announced, {present} are there")
+
+
+def boxes(file: BinaryIO, start: int, end: int) -> Iterator[Box]:
+    """
+    Walk the boxes between two positions; what is left behind the last, less than a head, is not told.
+
+    :param file: open for reading, buffered.
+    :param start: bytes from the beginning of the file.
+    :param end: the same.
+    :raises CutOffError: a box goes on beyond the end.
+    :raises BrokenBoxError: a box is smaller than its own head.
+    """
+    position = start
+    while position + _SMALLEST <= end:
+        head = _read(file, position, 16)
+        size, body = int.from_bytes(head[:4], "big"), position + _SMALLEST
+        if size == 1:  # too large for four bytes
+            size, body = int.from_bytes(head[8:16], "big"), position + 16
+        elif size == 0:  # goes on to the end of what it is in
+            size = end - position
+        if position + size < body:
+            raise BrokenBoxError(f"a box at byte {position} is smaller than its own head")
+        if position + size > end:
+            raise CutOffError(position + size, end)
+        yield Box(head[4:8], body, position + size)
+        position += size
+
+
+def movie_seconds(header: bytes, fragments: bytes = b"") -> float:
+    """
+    Return how long a movie is; 0 if that does not stand in its headers.
+
+    :param header: the contents of its header (``mvhd``).
+    :param fragments: those of the header about its fragments (``mehd``), which tells what the first one does not.
+    """
+    is_long = header[:1] == b"\1"
+    per_second = int.from_bytes(header[20:24] if is_long else header[12:16], "big")
+    units = _units(header[24:32] if is_long else header[16:20]) or _units(
+        fragments[4:12] if fragments[:1] == b"\1" else fragments[4:8]
+    )
+    return units / per_second if per_second else 0.0
+
+
+def _units(length: bytes) -> int:
+    """Read a length; with every bit set it is unknown."""
+    units = int.from_bytes(length, "big")
+    return 0 if units == (1 << 8 * len(length)) - 1 else units
+
+
+def check_film(film: BinaryIO, expected_seconds: float | None = None) -> float | None:
+    """
+    Check that a file is a whole MP4 with a picture in it, and return its length.
+
+    :param film: open for reading, buffered.
     :param expected_seconds: how long the vendor says the film is; ``None`` if it does not.
+    :return: seconds; ``None`` for a film in fragments that does not tell.
     :raises DamagedVideoError: it is something else, or not all there, or of another length.
     """
+    size = film.seek(0, os.SEEK_END)
     if not size:
         raise DamagedVideoError("the vendor's link gave an empty file (0 bytes)")
-    begin = read(0, _HEAD)
+    begin = _read(film, 0, _HEAD)
     if begin[4:8] != b"ftyp":
-        raise DamagedVideoError(f"the vendor's link gave no MP4 but {_looks_like(begin)} of {size} bytes")
-    top = _walk(read, 0, size, "the file")
-    index = _one(top, b"moov")
-    if index is None:
+        raise DamagedVideoError(f"the vendor's link gave no MP4 but {size} bytes: {looks_like(begin)}")
+    found: dict[bytes, list[Box]] = defaultdict(list)
+    for count, box in enumerate(_inside(film, 0, size), 1):
+        if count > _MOST_BOXES:
+            raise DamagedVideoError(f"the MP4 is damaged: it has more than {_MOST_BOXES} boxes")
+        found[box.name].append(box)
+    if not found[b"moov"]:
         raise DamagedVideoError("the MP4 has no index (moov): it is cut off, or was never finished")
-    inside = _walk(read, index.body, index.end, "its index")
-    _check_picture(read, inside, size)
-    if not any(box.name == b"mdat" and box.size for box in top):
+    if not any(_read(film, handler.body + 8, 4) == b"vide" for handler in found[b"hdlr"]):
+        raise DamagedVideoError("the MP4 has no picture in it")
+    for table, width in [(b"stco", 4), (b"co64", 8)]:
+        for box in found[table]:
+            _check_last_piece(int.from_bytes(_read(film, box.end - width, width), "big"), size)
+    if not any(box.size for box in found[b"mdat"]):
         raise DamagedVideoError("the MP4 has an index but no film (mdat)")
-    duration = _duration(read, inside)
-    _check_duration(duration, expected_seconds)
-    return Film(size, duration)
+    return _seconds(film, found, expected_seconds)
 
 
-def _walk(read: Reader, start: int, end: int, what: str) -> list[Box]:
-    """Return the boxes of a stretch that they must fill exactly."""
-    found: list[Box] = []
+def _read(file: BinaryIO, position: int, size: int) -> bytes:
+    file.seek(position)
+    return file.read(size)
+
+
+def _inside(film: BinaryIO, start: int, end: int, name: bytes = b"") -> Iterator[Box]:
+    """Walk the boxes in a box of this name, and those in them, which they must fill exactly."""
+    what, position = "its index" if name else "the file", start
     try:
-        for box in boxes(read, start, end):
-            found.append(box)
-            if len(found) > _MOST_BOXES:
-                raise DamagedVideoError(f"the MP4 is damaged: {what} has more than {_MOST_BOXES} boxes")
+        for box in boxes(film, start, end):
+            yield box
+            if box.name in _OPENED.get(name, ()):
+                yield from _inside(film, box.body, box.end, box.name)
+            position = box.end
     except CutOffError as error:
         raise DamagedVideoError(f"the MP4 is cut off: in {what} {error}") from None
     except BrokenBoxError as error:
         raise DamagedVideoError(f"the MP4 is damaged: {error}") from None
-    left = end - (found[-1].end if found else start)
+    left = end - position
     # Some writers end a list of boxes inside the index with four zeros; a file ends with its last box.
-    if left and (what == "the file" or left >= SMALLEST or any(read(end - left, left))):
+    if left and (not name or any(_read(film, position, left))):
         raise DamagedVideoError(f"the MP4 is cut off: the last {left} bytes of {what} are the start of more")
-    return found
 
 
-def _one(found: Iterable[Box], name: bytes) -> Box | None:
-    return next((box for box in found if box.name == name), None)
-
-
-def _check_picture(read: Reader, index: list[Box], size: int) -> None:
-    """Check that one track is a picture, and that the pieces that any track points to are inside the file."""
-    kinds = set()
-    for track in (box for box in index if box.name == b"trak"):
-        media = _one(_walk(read, track.body, track.end, "a track"), b"mdia")
-        if media is None:
-            continue
-        parts = _walk(read, media.body, media.end, "a track")
-        handler = _one(parts, b"hdlr")
-        if handler is not None:
-            kinds.add(read(handler.body + 8, 4))
-        _check_offset(_last_offset(read, parts), size)
-    if b"vide" not in kinds:
-        raise DamagedVideoError("the MP4 has no picture in it")
-
-
-def _last_offset(read: Reader, media: list[Box]) -> int:
-    """Return where the last piece of a track begins, in bytes; 0 if it has none, as in a film of fragments."""
-    information = _one(media, b"minf")
-    table = information and _one(_walk(read, information.body, information.end, "a track"), b"stbl")
-    if not table:
-        return 0
-    for box in _walk(read, table.body, table.end, "a track"):
-        width = {b"stco": 4, b"co64": 8}.get(box.name)
-        if width is not None and box.size >= 8 + width:
-            return int.from_bytes(read(box.end - width, width), "big")
-    return 0
-
-
-def _check_offset(offset: int, size: int) -> None:
-    if offset >= size:
+def _check_last_piece(position: int, size: int) -> None:
+    """Check that where a track's last piece begins is inside the file: a last box without a size hides a cut."""
+    if position >= size:
         raise DamagedVideoError(
-            f"the MP4 is cut off: a piece of the film is at byte {offset}, {size} bytes are there"
+            f"the MP4 is cut off: a piece of the film is at byte {position}, {size} bytes are there"
         )
 
 
-def _duration(read: Reader, index: list[Box]) -> float | None:
-    header = _one(index, b"mvhd")
-    if header is None:
+def _seconds(film: BinaryIO, found: dict[bytes, list[Box]], expected: float | None) -> float | None:
+    if not found[b"mvhd"]:
         raise DamagedVideoError("the MP4 is damaged: its index has no header (mvhd)")
-    seconds = movie_seconds(read(header.body, min(header.size, _HEAD)))
-    if seconds:
-        return seconds
-    extends = _one(index, b"mvex")
-    if extends is None:
+    seconds = movie_seconds(
+        *(_read(film, box.body, _HEAD) for name in (b"mvhd", b"mehd") for box in found[name][:1])
+    )
+    if not seconds:
+        if found[b"mvex"]:
+            return None
         raise DamagedVideoError("the MP4 is damaged: it is 0 seconds long")
-    return _fragments_duration(read, header, extends)
-
-
-def _fragments_duration(read: Reader, header: Box, extends: Box) -> float | None:
-    """Return the length of all fragments in seconds, if it is written down."""
-    whole = _one(_walk(read, extends.body, extends.end, "its index"), b"mehd")
-    if whole is None:
-        return None
-    head = read(header.body, 24)
-    scale = int.from_bytes(head[20:24] if head[:1] == b"\1" else head[12:16], "big")
-    length = read(whole.body + 4, 8 if read(whole.body, 1) == b"\1" else 4)
-    return int.from_bytes(length, "big") / scale if scale else None
-
-
-def _check_duration(seconds: float | None, expected: float | None) -> None:
-    if seconds is None or not expected:
-        return
-    if abs(seconds - expected) > DURATION_TOLERANCE:
+    if expected and abs(seconds - expected) > DURATION_TOLERANCE:
         raise DamagedVideoError(
             f"the MP4 is {seconds:.1f} s long, but the vendor said {expected:.1f} s: it is another clip, or not whole"
         )
-
-
-def _looks_like(begin: bytes) -> str:
-    text = begin.lstrip(b"\xef\xbb\xbf \t\r\n")[:16].lower()
-    if text.startswith((b"<!doctype html", b"<html")):
-        return "a web page"
-    if text.startswith(b"<?xml"):
-        return "an XML text"
-    if text.startswith((b"{", b"[")):
-        return "a JSON text"
-    return "something else"
+    return seconds

@@ -1,11 +1,12 @@
 """
-What a vendor takes, and whether a measured file fits.
+What a vendor takes, whether a measured file fits, and how to word that it does not.
 
-It knows limits and how to word a broken one. It must not know how a file is opened or measured.
+It knows limits and how common files begin. It must not know how a file is opened or measured.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -107,52 +108,48 @@ def check(info: ImageInfo | AudioInfo, rules: MediaRules, field: str) -> list[st
     if rules.formats and info.format not in rules.formats:
         known = ", ".join(name.upper() for name in rules.formats)
         actual = info.format.upper()
-        raise _broken(
-            rules, field, f"{field} is {actual}, whatever its name says; it must be {known}: convert it"
-        )
+        message = f"{field} is {actual}, whatever its name says; it must be {known}: convert it"
+        raise misfit(message, field=field, source=rules.source)
     if rules.max_bytes is not None and info.size > rules.max_bytes:
-        raise _broken(rules, field, f"{field} {too_large(info.size, rules.max_bytes)}")
-    if isinstance(info, ImageInfo):
-        _check_shape(info, rules, field)
-        return []
-    return _check_length(info, rules, field)
+        message = f"{field} {too_large(info.size, rules.max_bytes)}"
+        raise misfit(message, field=field, source=rules.source)
+    broken = _broken_shape(info, rules) if isinstance(info, ImageInfo) else _broken_length(info, rules)
+    if broken:
+        raise MediaError(f"{field} is {broken}", field=field, source=rules.source)
+    limit = rules.warn_above_seconds
+    if isinstance(info, AudioInfo) and limit is not None and info.seconds > limit + UPPER_TOLERANCE_SECONDS:
+        return [doubtful(f"{field} is {info.seconds:.2f} seconds long", limit, rules.source)]
+    return []
 
 
-def _check_shape(info: ImageInfo, rules: MediaRules, field: str) -> None:
+def misfit(message: str, *, field: str | None = None, source: str = "") -> MediaError:
+    """Return the error about a file that would fit if it were encoded anew: too large, or of another format."""
+    error = MediaError(message, field=field, source=source)
+    error.encoding_helps = True
+    return error
+
+
+def _broken_shape(info: ImageInfo, rules: MediaRules) -> str | None:
     short, long = sorted((info.width, info.height))
-    shape = f"{field} is {info.width}x{info.height} pixels"
+    shape = f"{info.width}x{info.height} pixels"
     if rules.min_side_pixels is not None and short < rules.min_side_pixels:
-        raise _broken(
-            rules,
-            field,
-            f"{shape}; every side must be at least {rules.min_side_pixels}: enlarge it or take another",
-        )
+        return f"{shape}; every side must be at least {rules.min_side_pixels}: enlarge it or take another"
     # Multiplied, not divided: exactly 2.5 must pass whatever floats do.
     if rules.max_aspect_ratio is not None and long > rules.max_aspect_ratio * short:
         ratio = f"{long / short:.2f}:1" if short else "endless"
-        raise _broken(
-            rules,
-            field,
-            f"{shape}, an aspect ratio of {ratio}; at most {rules.max_aspect_ratio:g}:1 either way: crop it",
+        return (
+            f"{shape}, an aspect ratio of {ratio}; at most {rules.max_aspect_ratio:g}:1 either way: crop it"
         )
+    return None
 
 
-def _check_length(info: AudioInfo, rules: MediaRules, field: str) -> list[str]:
-    length = f"{field} is {info.seconds:.2f} seconds long"
+def _broken_length(info: AudioInfo, rules: MediaRules) -> str | None:
+    length = f"{info.seconds:.2f} seconds long"
     if rules.min_seconds is not None and info.seconds < rules.min_seconds - LOWER_TOLERANCE_SECONDS:
-        raise _broken(
-            rules,
-            field,
-            f"{length}; at least {rules.min_seconds:g} are needed: say more or add silence at the end",
-        )
+        return f"{length}; at least {rules.min_seconds:g} are needed: say more or add silence at the end"
     if rules.max_seconds is not None and info.seconds > rules.max_seconds + UPPER_TOLERANCE_SECONDS:
-        raise _broken(
-            rules, field, f"{length}; at most {rules.max_seconds:g} are accepted: split it into several clips"
-        )
-    limit = rules.warn_above_seconds
-    if limit is not None and info.seconds > limit + UPPER_TOLERANCE_SECONDS:
-        return [doubtful(length, limit, rules.source)]
-    return []
+        return f"{length}; at most {rules.max_seconds:g} are accepted: split it into several clips"
+    return None
 
 
 def doubtful(what: str, limit: float, source: str) -> str:
@@ -183,5 +180,43 @@ def too_large(size: int | None, limit: int) -> str:
     )
 
 
-def _broken(rules: MediaRules, field: str, message: str) -> MediaError:
-    return MediaError(message, field=field, source=rules.source)
+_BEGINNINGS = (
+    (rb"GIF8", "a GIF"),
+    (rb"\x89PNG", "a damaged PNG"),
+    (rb"\xff\xd8\xff", "a damaged JPEG"),
+    (rb"RIFF....WEBP", "a WebP picture"),
+    (rb"....ftyp(?:heic|heix|hevc|mif1|msf1)", "a HEIC picture, as iPhones take it"),
+    (rb"....ftypavi[fs]", "an AVIF picture"),
+    (rb"....ftyp", "an MP4 or QuickTime file"),
+    (rb"RIFF....WAVE", "a WAV audio"),
+    (rb"RIFF....AVI ", "an AVI video"),
+    (rb"OggS", "an Ogg audio (Vorbis or Opus)"),
+    (rb"fLaC", "a FLAC audio"),
+    (rb"FORM....AIF[FC]", "an AIFF audio"),
+    (rb"#!AMR", "an AMR audio"),
+    (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a WMA audio"),
+    (rb"\x1a\x45\xdf\xa3", "a WebM or Matroska file"),
+    (rb"ID3|\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff]", "an MPEG audio"),
+    (rb"\xff[\xf0\xf1\xf8\xf9]", "an AAC audio"),
+    (rb"%PDF", "a PDF"),
+    (rb"PK\x03\x04", "a ZIP archive"),
+    (rb"\x1f\x8b", "a gzip archive"),
+    (rb"\s*<svg|\s*<\?xml", "an SVG or XML text"),
+    (rb"(?i)\s*<!doctype html|\s*<html", "a web page, perhaps an error page saved under this name"),
+    (rb"\s*[\[{]\s*[\"{\]}]", "a JSON text, perhaps an error message saved under this name"),
+)
+_NAMES = tuple((re.compile(beginning, re.DOTALL), name) for beginning, name in _BEGINNINGS)
+
+
+def looks_like(data: bytes) -> str:
+    """Describe a file by its first bytes, as in "it looks like a GIF"."""
+    head = data[:64]
+    for pattern, name in _NAMES:
+        if pattern.match(head):
+            return f"it looks like {name}"
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 3:  # else a character was merely cut in two
+            return "its content has no known beginning"
+    return "its content has no known beginning" if b"\0" in head else "it looks like a text"

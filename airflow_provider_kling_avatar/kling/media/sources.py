@@ -25,7 +25,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     KlingError,
     MediaError,
 )
-from airflow_provider_kling_avatar.kling.media.rules import too_large
+from airflow_provider_kling_avatar.kling.media.rules import misfit, too_large
 from airflow_provider_kling_avatar.kling.redact import LONGEST_NAME
 from airflow_provider_kling_avatar.kling.redact import shown as _shown
 
@@ -152,7 +152,7 @@ def _read_file(source: str, max_bytes: int | None) -> bytes:
         if not stat.S_ISREG(status.st_mode):  # a pipe would block for ever, a device would never end
             raise MediaError(f"{shown} is a device or a pipe; name a regular file")
         if max_bytes is not None and status.st_size > max_bytes:
-            raise MediaError(f"{shown} {too_large(status.st_size, max_bytes)}")
+            raise misfit(f"{shown} {too_large(status.st_size, max_bytes)}")
         with path.open("rb") as stream:
             return _read(stream, max_bytes)
     except (FileNotFoundError, NotADirectoryError):
@@ -183,7 +183,7 @@ def _read(stream: BinaryIO, max_bytes: int | None) -> bytes:
         pieces.append(piece)
         left = max(left - len(piece), 0) if left > 0 else left
     if not left:
-        raise MediaError(f"the file {too_large(None, max_bytes or 0)}")
+        raise misfit(f"the file {too_large(None, max_bytes or 0)}")
     return b"".join(pieces)
 
 
@@ -213,7 +213,7 @@ def decode(encoded: str, max_bytes: int | None) -> bytes:
     """
     size = len(encoded) * 3 // 4 - encoded[-2:].count("=")
     if max_bytes is not None and size > max_bytes:
-        raise MediaError(f"the file {too_large(size, max_bytes)}")
+        raise misfit(f"the file {too_large(size, max_bytes)}")
     try:
         return base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
@@ -231,7 +231,7 @@ def fetch_url(
     timeout_seconds: tuple[float, float] = (10, 60),
 ) -> bytes:
     """
-    Download a file over http(s), by the rules for clips: see `landing.reach`.
+    Download a file over http(s), from where clips may come from too.
 
     :param max_bytes: never much more than this is read.
     :param reach: which addresses may be asked; only public ones if left out.
@@ -260,15 +260,14 @@ def fetch_url(
 
 
 def _body(answer: requests.Response, max_bytes: int) -> bytes:
+    from airflow_provider_kling_avatar.kling.download.ssrf import announced_bytes
+
     if answer.status_code != HTTPStatus.OK:
         passing = answer.status_code == HTTPStatus.TOO_MANY_REQUESTS or answer.status_code >= 500
         raise (ConnectionFailedError if passing else MediaError)(
             f"{_shown(answer.url)} answered HTTP {answer.status_code}; check that the link is right and not expired"
         )
-    announced = answer.headers.get("content-length", "")
-    size = (
-        int(announced) if announced.isdecimal() and len(announced) < 20 else 0
-    )  # of more digits it is no number
+    size = announced_bytes(answer) or 0
     data = bytearray()
     if size <= max_bytes:
         for chunk in answer.iter_content(_CHUNK):

@@ -8,23 +8,18 @@ from __future__ import annotations
 
 import io
 import logging
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from airflow_provider_kling_avatar.kling.errors import MediaError
-from airflow_provider_kling_avatar.kling.media.audio import measure_audio
 from airflow_provider_kling_avatar.kling.media.rules import UPPER_TOLERANCE_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import ModuleType
 
     from airflow_provider_kling_avatar.kling.media.rules import MediaRules
 
 log = logging.getLogger(__name__)
 
-LARGEST_SOURCE_BYTES = 100 * 1024 * 1024
-"""Five minutes of 24-bit stereo at 48 kHz are 86 MB."""
 LONGEST_SECONDS = 300.0
 """Decoded at most, where the vendor names no limit."""
 BEST_BITS_PER_SECOND = 128_000
@@ -34,37 +29,6 @@ LEAST_BITS_PER_SECOND = 24_000
 MARGIN = 0.9
 """Of the size limit: the container, and encoders that overshoot."""
 SAMPLE_RATE = 44_100
-
-OFFER = (
-    "; or set transcode_audio=True to have it re-encoded to fit, if its length is right "
-    "(needs pip install 'airflow-provider-kling-avatar[media]')"
-)
-
-
-@contextmanager
-def offered() -> Iterator[None]:
-    """Name re-encoding in the message about a file for which it would help: too large, or another format."""
-    try:
-        yield
-    except MediaError as error:
-        if any(
-            sign in error.message
-            for sign in (" large; at most ", "whatever its name says", "no audio that can")
-        ):
-            offer = MediaError(error.message + OFFER, field=error.field)
-            offer.source = error.source
-            raise offer from error.__cause__
-        raise
-
-
-def is_needed(data: bytes, rules: MediaRules) -> bool:
-    """Tell whether a file is too large or of a format that is not taken."""
-    if rules.max_bytes is not None and len(data) > rules.max_bytes:
-        return True
-    try:
-        return bool(rules.formats) and measure_audio(data).format not in rules.formats
-    except MediaError:
-        return True  # PyAV reads more than we measure, and says so itself if it does not
 
 
 def transcode(data: bytes, rules: MediaRules) -> bytes:
