@@ -56,6 +56,7 @@ What has to be installed for the schemes of ``ObjectStoragePath``, as the module
 """
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _LOCAL = ("", "file", "local")
 _VARIABLE = re.compile(r"(?:^|/)\$(?:[A-Za-z_]|\{)")
 _BAD_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "RequestTimeTooSkewed"}
@@ -237,7 +238,7 @@ class LocalFile:
                 except FileExistsError:
                     return False
                 except OSError as error:
-                    if error.errno in _FULL or not _has_no_links(error):
+                    if error.errno not in _NO_LINKS:
                         raise
                     # A file system without hard links: a moment between looking and moving is left.
                     if self._path.exists():
@@ -263,10 +264,6 @@ class LocalFile:
             with contextlib.suppress(OSError):  # it was moved, unless that failed
                 partial.unlink()
         _sync_folder(self._path.parent)
-
-
-def _has_no_links(error: OSError) -> bool:
-    return error.errno in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 def _sync_folder(folder: Path) -> None:
