@@ -60,12 +60,10 @@ class Fetched:
 
     :param size: bytes.
     :param sha256: of them, in hexadecimal digits.
-    :param attempts: how many it took; 1 if nothing went wrong.
     """
 
     size: int
     sha256: str
-    attempts: int
 
 
 class _TryAgainError(Exception):
@@ -149,7 +147,7 @@ class Clip:
         except _TryAgainError as error:
             status = error.status if isinstance(error, _ExpiredError) else None
             raise DownloadError(f"the clip cannot be fetched: {error}", http_status=status) from None
-        return Fetched(transfer.size, transfer.hash.hexdigest(), int(retrying.statistics["attempt_number"]))
+        return Fetched(transfer.size, transfer.hash.hexdigest())
 
     def _prepare_next(self, state: RetryCallState) -> None:
         error = state.outcome and state.outcome.exception()
