@@ -16,7 +16,7 @@ from airflow_provider_kling_avatar import metrics
 from airflow_provider_kling_avatar.kling.redact import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from airflow.providers.common.compat.sdk import Context
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -39,26 +39,22 @@ def announce(
     :param inputs: image and audio as they were given; what is no place, such as base64, is left out.
     """
     metrics.succeeded(manifest)
-    announce_file(context, hook, manifest["file_uri"], manifest, inputs)
+    announce_file(context, hook, manifest, inputs)
 
 
 def announce_file(
-    context: Context,
-    hook: KlingAvatarHook,
-    file: str | None,
-    facts: Mapping[str, Any],
-    inputs: Sequence[object] = (),
+    context: Context, hook: KlingAvatarHook, facts: Mapping[str, Any], inputs: Sequence[object] = ()
 ) -> None:
     """
-    Tell assets and hook lineage of a file; metrics are left out.
+    Tell assets and lineage of a file; metrics are left out.
 
-    :param file: its URI.
-    :param facts: for the event's ``extra``; signed URLs in it are left out.
+    :param facts: name the file, as a manifest does; the event's ``extra``, without the signed URLs in them.
     """
+    known = {name: value for name, value in facts.items() if name not in SIGNED}
     tellings: dict[str, Callable[[], None]] = {
-        "assets": lambda: _tell_assets(context, file, facts),
-        "hook lineage": lambda: _tell_lineage(hook, file, inputs),
-        "OpenLineage": lambda: _leave_for_openlineage(context, facts, inputs),
+        "assets": lambda: _tell_assets(context, known),
+        "hook lineage": lambda: _tell_lineage(hook, known, _uris(inputs)),
+        "OpenLineage": lambda: _leave_for_openlineage(context, known, _uris(inputs)),
     }
     for what, tell in tellings.items():
         try:
@@ -92,37 +88,38 @@ def dataset_name(uri: str) -> tuple[str, str]:
     return f"{parts.scheme}://{parts.netloc}", parts.path.lstrip("/") or "/"
 
 
-def _tell_assets(context: Context, file: str | None, facts: Mapping[str, Any]) -> None:
+def _uris(places: Iterable[object]) -> list[str]:
+    return [uri for uri in map(uri_of, places) if uri]
+
+
+def _tell_assets(context: Context, facts: Mapping[str, Any]) -> None:
     outlets = getattr(context.get("task"), "outlets", None)
     events = context.get("outlet_events")
     if not outlets or events is None:
         return
     from airflow.providers.common.compat.sdk import Asset, AssetAlias
 
-    extra = {name: value for name, value in facts.items() if name not in SIGNED}
     for outlet in outlets:
         if not isinstance(outlet, AssetAlias):
-            events[outlet].extra.update(extra)
-        elif uri := uri_of(file):
-            events[outlet].add(Asset(uri), extra=extra)
+            events[outlet].extra.update(facts)
+        elif uri := uri_of(facts):
+            events[outlet].add(Asset(uri), extra=dict(facts))
 
 
-def _tell_lineage(hook: KlingAvatarHook, file: str | None, inputs: Sequence[object]) -> None:
+def _tell_lineage(hook: KlingAvatarHook, facts: Mapping[str, Any], inputs: Sequence[str]) -> None:
     from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 
     collector = get_hook_lineage_collector()
-    for place in inputs:
-        if uri := uri_of(place):
-            collector.add_input_asset(context=hook, uri=uri)
-    if uri := uri_of(file):
+    for uri in inputs:
+        collector.add_input_asset(context=hook, uri=uri)
+    for uri in _uris([facts]):
         collector.add_output_asset(context=hook, uri=uri)
 
 
-def _leave_for_openlineage(context: Context, facts: Mapping[str, Any], inputs: Sequence[object]) -> None:
+def _leave_for_openlineage(context: Context, facts: Mapping[str, Any], inputs: Sequence[str]) -> None:
     task: object = context.get("task")
     if isinstance(task, LineageMixin):
-        task.announced = {name: value for name, value in facts.items() if name not in SIGNED}
-        task.announced_inputs = [uri for uri in map(uri_of, inputs) if uri]
+        task.announced, task.announced_inputs = facts, inputs
 
 
 class LineageMixin:
@@ -138,9 +135,7 @@ class LineageMixin:
         try:
             from airflow_provider_kling_avatar.openlineage_facets import lineage_of
 
-            files = [
-                uri for name in ("file_uri", "watermark_file") if (uri := uri_of(self.announced.get(name)))
-            ]
+            files = _uris([self.announced, self.announced.get("watermark_file")])
             return lineage_of(
                 self.announced, map(dataset_name, self.announced_inputs), map(dataset_name, files)
             )

@@ -105,7 +105,7 @@ class KlingVideoDownloadOperator(LineageMixin, BaseOperator):
                 landed = landing.land(hook, self.endpoint, task)
                 result = {"task_id": task.task_id, **asdict(landed)}
                 metrics.landed(hook.config.dialect.name, self.endpoint, landed.seconds)
-                announce_file(context, hook, landed.file_uri, result)
+                announce_file(context, hook, result)
                 return result
             finally:
                 hook.close()

@@ -159,28 +159,27 @@ def prepare_media(
     :param transcode: re-encode sound that is too large, or of a format that is not taken.
     :raises MediaError: the source is missing, unreadable or outside the rules.
     """
-    takes_files = "base64" in rules.accepts
-    offer = _OFFER if rules.kind == "audio" and takes_files and not transcode else ""
+    takes_files, is_sound = "base64" in rules.accepts, rules.kind == "audio"
+    offer = _OFFER if is_sound and takes_files and not transcode else ""
     with _blaming(field, rules, offer):
         text = _given(source)
         if is_url(text):
             _need("url", rules)
             return PreparedMedia(check_url(text), None)
         if not takes_files and signer and is_storage(text):
-            link = sign_source(
-                text, signer
-            )  # before anything is read: most that cannot be linked says so at once
+            # Before anything is read: most that cannot be linked says so at once.
+            link = sign_source(text, signer)
             data = read_source(text, opener, rules.max_bytes or LARGEST_LINKED_BYTES)
             # Known by the file's content: each signing makes another link.
             return _measured(Payload(link, f"linked-sha256:{_sha256(data)}"), data, rules, field)
         _need("base64", rules)
         encoded = inline_base64(text)
-        most = LARGEST_TRANSCODED_BYTES if transcode and rules.kind == "audio" else rules.max_bytes
+        most = LARGEST_TRANSCODED_BYTES if transcode and is_sound else rules.max_bytes
         data = read_source(text, opener, most) if encoded is None else decode(encoded, most)
         try:
             return _measured(encoded, data, rules, field)
         except MediaError as error:
-            if not (transcode and rules.kind == "audio" and error.encoding_helps):
+            if not (transcode and is_sound and error.encoding_helps):
                 raise
         from airflow_provider_kling_avatar.kling.media.transcode import transcode as encode_anew
 
