@@ -6,14 +6,13 @@ Nothing here ever fails a task: the clip is there and paid for.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow_provider_kling_avatar import metrics
-from airflow_provider_kling_avatar.kling.redact import redact
+from airflow_provider_kling_avatar.kling.redact import redact, scheme_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -72,7 +71,7 @@ def uri_of(place: object) -> str | None:
     if not isinstance(place, str) or not 0 < len(place.strip()) <= _LONGEST:
         return None
     place = place.strip()
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", place):
+    if scheme_of(place):
         parts = urlsplit(place)
         host = parts.netloc if parts.scheme in _ACCOUNT_IS_PLACE else parts.netloc.rpartition("@")[2]
         return f"{parts.scheme}://{host}{parts.path}"

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from airflow_provider_kling_avatar.compat import ObjectStoragePath
 from airflow_provider_kling_avatar.kling.download.tempfiles import partial_file
 from airflow_provider_kling_avatar.kling.errors import KlingError, LandingError, OutputPathError, StorageError
-from airflow_provider_kling_avatar.kling.redact import redact, shown
+from airflow_provider_kling_avatar.kling.redact import redact, scheme_of, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,8 +82,7 @@ def file_at(path: str, file_name: str, *, kind: str = "", parameter: str = "outp
     name = f"{parameter} {shown(path)}"
     if "\0" in path:
         raise OutputPathError(f"{name} has a zero byte in it: look where it comes from")
-    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", path)
-    scheme = match[1].lower() if match else ""
+    scheme = scheme_of(path)
     if scheme in ("http", "https"):
         raise OutputPathError(f"{name} is a web address: a file cannot be put there")
     if scheme not in _LOCAL:
@@ -396,14 +395,14 @@ class StorageFile:
                     self._fs.rm_file(beside)
                 raise
             return {}
-        wishes: dict[str, Any] = {"chunksize": UPLOAD_PART, "max_concurrency": UPLOADS_AT_ONCE}
+        options: dict[str, Any] = {"chunksize": UPLOAD_PART, "max_concurrency": UPLOADS_AT_ONCE}
         if not replace:
-            wishes["mode"] = "create"  # the storage itself refuses if somebody was faster
-        options = {name: value for name, value in wishes.items() if name in parameters}
+            options["mode"] = "create"  # the storage itself refuses if somebody was faster
+        options = {name: value for name, value in options.items() if name in parameters}
         try:
             return self._send(partial, size, options)
         except Exception as error:
-            if options.pop("mode", None) is None or not _is_unknown_wish(error):
+            if options.pop("mode", None) is None or not _has_no_conditional_writes(error):
                 raise
             return self._send(partial, size, options)
 
@@ -488,7 +487,7 @@ def _parameters_of(fs: AbstractFileSystem, method: str) -> frozenset[str]:
     return frozenset(inspect.signature(getattr(type(fs), method)).parameters)
 
 
-def _is_unknown_wish(error: Exception) -> bool:
+def _has_no_conditional_writes(error: Exception) -> bool:
     """Tell whether a storage does not know "only if nothing is there": some that speak S3 answer NotImplemented."""
     return isinstance(error, NotImplementedError) or (
         isinstance(error, OSError) and error.errno == errno.ENOSYS

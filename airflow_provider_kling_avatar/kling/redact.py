@@ -33,6 +33,7 @@ _URL = re.compile(
     r"([?#;][^\s\"'<>]+)?",  # query, fragment, parameters of the path: wherever vendors put signatures
     re.IGNORECASE,
 )
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _QUERY = re.compile(r"\?[\w.~%-]{1,100}=[^\s\"'<>]+")
 """Of a URL whose beginning is missing."""
 
@@ -78,9 +79,15 @@ def public_url(url: str) -> str:
     return _bare(parts, parts.netloc.rpartition("@")[2])
 
 
+def scheme_of(place: str) -> str:
+    """Return the scheme of a URI in lower case; an empty text for a path, or anything else."""
+    match = _SCHEME.match(place)
+    return match[1].lower() if match else ""
+
+
 def shown(source: str) -> str:
     """Name a place in a message: as `public_url`, with a connection's id; nothing at all if it is too long."""
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", source):
+    if scheme_of(source):
         try:
             parts = urlsplit(source)
         except ValueError:

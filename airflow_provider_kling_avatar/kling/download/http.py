@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import urllib3
 
 from airflow_provider_kling_avatar.kling.download import MAX_BYTES
-from airflow_provider_kling_avatar.kling.download.ssrf import Reach, announced_bytes, open_session, open_url
+from airflow_provider_kling_avatar.kling.download.ssrf import GuardedSession, Reach, announced_bytes
 from airflow_provider_kling_avatar.kling.errors import (
     DamagedVideoError,
     DownloadError,
@@ -142,7 +142,7 @@ class Clip:
             reraise=True,
         )
         try:
-            with open_session(self._reach) as session:
+            with GuardedSession(self._reach) as session:
                 retrying(self._go_on, session, transfer, deadline)
         except _TryAgainError as error:
             status = error.status if isinstance(error, _ExpiredError) else None
@@ -162,9 +162,9 @@ class Clip:
         self._refreshes += 1
         self._url = self._refresh()
 
-    def _go_on(self, session: requests.Session, transfer: _Transfer, deadline: float) -> None:
+    def _go_on(self, session: GuardedSession, transfer: _Transfer, deadline: float) -> None:
         """Fetch what is still missing."""
-        with self._ask(session, transfer.wishes()) as answer:
+        with self._ask(session, transfer.range_headers()) as answer:
             transfer.begin(answer)
             while chunk := self._read(answer, deadline):
                 transfer.write(chunk)
@@ -182,16 +182,10 @@ class Clip:
             raise self._interrupted(error) from None
         return data
 
-    def _ask(self, session: requests.Session, wishes: dict[str, str]) -> requests.Response:
+    def _ask(self, session: GuardedSession, headers: dict[str, str]) -> requests.Response:
         """Return the answer to a GET, without its body."""
         try:
-            answer = open_url(
-                session,
-                self._reach,
-                self._url,
-                headers={"Accept-Encoding": "identity", **wishes},
-                timeout=self._timeouts,
-            )
+            answer = session.fetch(self._url, headers, self._timeouts)
         except DownloadError as error:
             problem: Exception = bare(error)
         except (OSError, ValueError) as error:
@@ -236,7 +230,7 @@ class _Transfer:
         self._total: int | None = None
         self._validator: str | None = None
 
-    def wishes(self) -> dict[str, str]:
+    def range_headers(self) -> dict[str, str]:
         """Return the headers that ask for what is missing; none if only a whole new beginning is safe."""
         if not self.size or self._validator is None:
             return {}
@@ -246,9 +240,9 @@ class _Transfer:
         """Take the head of an answer: go on where the last one ended, or start over."""
         if answer.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
             raise DamagedVideoError("the clip came compressed, although it was asked for as it is")
-        spot = _RANGE.fullmatch(answer.headers.get("content-range", ""))
-        if answer.status_code == 206 and self.size and spot is not None and int(spot[1]) == self.size:
-            total = None if spot[3] == "*" else int(spot[3])
+        part = _RANGE.fullmatch(answer.headers.get("content-range", ""))
+        if answer.status_code == 206 and self.size and part is not None and int(part[1]) == self.size:
+            total = None if part[3] == "*" else int(part[3])
             if self._total is not None and total not in (None, self._total):
                 self._start_over()
                 raise _TryAgainError("the clip has changed at the vendor while it was fetched")

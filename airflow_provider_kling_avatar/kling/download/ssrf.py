@@ -124,53 +124,51 @@ def forbidden(host: str, address: str) -> ForbiddenAddressError:
     )
 
 
-def open_session(reach: Reach) -> requests.Session:
-    """Return a session that connects only to what may be reached, and sends nobody's credentials along."""
-    session = requests.Session()
-    session.trust_env = False  # else requests takes a login for the host out of ~/.netrc
-    session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
-    # Else requests reads where a redirect leads by itself, and the whole page with it.
-    session.get_redirect_target = lambda _: None  # type: ignore[assignment]
-    adapter = _GuardedAdapter(reach)
-    session.mount("http://", adapter)
-    session.mount("https://", adapter)
-    return session
-
-
-def open_url(
-    session: requests.Session,
-    reach: Reach,
-    url: str,
-    *,
-    headers: Mapping[str, str],
-    timeout: tuple[float, float],
-) -> requests.Response:
+class GuardedSession(requests.Session):
     """
-    Return the answer to a GET, without its body; redirects are followed by hand and judged one by one.
+    Connects only to what may be reached, and sends nobody's credentials along.
 
-    :param session: from `open_session`, for the same `reach`.
-    :param timeout: seconds to connect, and between two pieces of the answer.
-    :raises ForbiddenAddressError: the link, or what it redirects to, may not be asked.
-    :raises DownloadError: it redirects for ever.
-    :raises OSError: its host cannot be reached, or the file of authorities not be read.
-    :raises ValueError: it is no URL.
+    :param reach: what that is.
     """
-    here, before = url, None
-    for _ in range(REDIRECTS + 1):
-        reach.check_url(here, before)
-        answer = session.get(
-            here,
-            headers=dict(headers),
-            stream=True,
-            allow_redirects=False,
-            timeout=timeout,
-            proxies=_proxies_for(here),
-        )
-        if not answer.is_redirect:
-            return answer
-        answer.close()
-        before, here = here, urljoin(here, answer.headers["location"])
-    raise DownloadError(f"{shown(url)} redirects more than {REDIRECTS} times")
+
+    def __init__(self, reach: Reach) -> None:
+        super().__init__()
+        self._reach = reach
+        self.trust_env = False  # else requests takes a login for the host out of ~/.netrc
+        self.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+        adapter = _GuardedAdapter(reach)
+        self.mount("http://", adapter)
+        self.mount("https://", adapter)
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Keep requests from reading where a redirect leads by itself, and the whole page with it."""
+
+    def fetch(self, url: str, headers: Mapping[str, str], timeout: tuple[float, float]) -> requests.Response:
+        """
+        Return the answer to a GET, without its body and uncompressed; redirects are followed and judged one by one.
+
+        :param timeout: seconds to connect, and between two pieces of the answer.
+        :raises ForbiddenAddressError: the link, or what it redirects to, may not be asked.
+        :raises DownloadError: it redirects for ever.
+        :raises OSError: its host cannot be reached, or the file of authorities not be read.
+        :raises ValueError: it is no URL.
+        """
+        here, before = url, None
+        for _ in range(REDIRECTS + 1):
+            self._reach.check_url(here, before)
+            answer = self.get(
+                here,
+                headers={"Accept-Encoding": "identity", **headers},
+                stream=True,
+                allow_redirects=False,
+                timeout=timeout,
+                proxies=_proxies_for(here),
+            )
+            if not answer.is_redirect:
+                return answer
+            answer.close()
+            before, here = here, urljoin(here, answer.headers["location"])
+        raise DownloadError(f"{shown(url)} redirects more than {REDIRECTS} times")
 
 
 def announced_bytes(answer: requests.Response) -> int | None:

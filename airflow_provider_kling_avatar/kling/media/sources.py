@@ -26,8 +26,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     MediaError,
 )
 from airflow_provider_kling_avatar.kling.media.rules import misfit, too_large
-from airflow_provider_kling_avatar.kling.redact import LONGEST_NAME
-from airflow_provider_kling_avatar.kling.redact import shown as _shown
+from airflow_provider_kling_avatar.kling.redact import LONGEST_NAME, scheme_of, shown
 
 if TYPE_CHECKING:
     import requests
@@ -51,19 +50,18 @@ for a slot, and then for hours in the vendor's queue. S3 and Google take seven d
 _NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError")
 """What the libraries of S3 and Google raise where nothing is there to sign with."""
 _CHUNK = 1 << 18
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _HTTP = ("http", "https")
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+[=\s]*")
 
 
 def is_url(source: str) -> bool:
     """Tell whether a source is an http(s) URL."""
-    return _scheme(source) in _HTTP
+    return scheme_of(source) in _HTTP
 
 
 def is_storage(source: str) -> bool:
     """Tell whether a source is a URI of a storage, not of this machine."""
-    return _scheme(source) not in (None, "file", *_HTTP)
+    return scheme_of(source) not in ("", "file", *_HTTP)
 
 
 def sign_source(source: str, signer: Signer) -> str:
@@ -78,21 +76,21 @@ def sign_source(source: str, signer: Signer) -> str:
     )
     try:
         link = signer(source, SIGNED_URL_SECONDS)
-    except (NotImplementedError, AttributeError, ValueError, ImportError) as error:
-        # `from None`: the text of the error may hold what it was signed with.
-        raise MediaError(
-            f"this API takes only http(s) URLs, and {_shown(source)} lies in a storage that cannot sign links "
-            f"({type(error).__name__}): {remedy}"
-        ) from None
     except Exception as error:
-        if type(error).__name__ not in _NO_CREDENTIALS:
+        kind = type(error).__name__
+        if isinstance(error, NotImplementedError | AttributeError | ValueError | ImportError):
+            problem = f"{shown(source)} lies in a storage that cannot sign links ({kind}): {remedy}"
+        elif kind in _NO_CREDENTIALS:
+            problem = (
+                f"no link to {shown(source)} can be signed without credentials ({kind}): give the storage connection "
+                f"a key, or {remedy}"
+            )
+        else:
             raise
-        raise MediaError(
-            f"this API takes only http(s) URLs, and no link to {_shown(source)} can be signed without credentials "
-            f"({type(error).__name__}): give the storage connection a key, or {remedy}"
-        ) from None
+        # `from None`: the text of the error may hold what it was signed with.
+        raise MediaError(f"this API takes only http(s) URLs, and {problem}") from None
     if not is_url(link):
-        raise MediaError(f"{_shown(source)} lies in a storage whose links are no http(s) URLs: {remedy}")
+        raise MediaError(f"{shown(source)} lies in a storage whose links are no http(s) URLs: {remedy}")
     return link
 
 
@@ -103,7 +101,7 @@ def check_url(url: str) -> str:
     :raises MediaError: it names no host, or has blanks in it.
     """
     if not _host(url) or any(character.isspace() for character in url):
-        raise MediaError(f"{_shown(url)} is not a complete URL; give it as https://host/path, blanks as %20")
+        raise MediaError(f"{shown(url)} is not a complete URL; give it as https://host/path, blanks as %20")
     return url
 
 
@@ -116,62 +114,62 @@ def read_source(source: str, opener: Opener | None, max_bytes: int | None) -> by
     :raises MediaError: there is no such file, it cannot be read, or it is too large. Trouble on the way to a
         storage (throttling, a lost connection) is not the file's fault and is raised as it came: it may pass.
     """
-    scheme = _scheme(source)
-    if scheme in (None, "file"):
+    scheme = scheme_of(source)
+    if scheme in ("", "file"):
         return _read_file(source, max_bytes)
     if opener is None or scheme in _HTTP:
         raise MediaError(
-            f"{_shown(source)} cannot be opened: there is no storage for {scheme}:// here; "
+            f"{shown(source)} cannot be opened: there is no storage for {scheme}:// here; "
             "give a path, or a storage URI such as s3:// or gs:// with its connection set up"
         )
     try:
         with closing(opener(source)) as stream:
             return _read(stream, max_bytes)
     except FileNotFoundError as error:
-        raise MediaError(f"{_shown(source)} does not exist; check bucket and key") from error
+        raise MediaError(f"{shown(source)} does not exist; check bucket and key") from error
     except IsADirectoryError as error:
-        raise MediaError(f"{_shown(source)} is a directory; name one file in it") from error
+        raise MediaError(f"{shown(source)} is a directory; name one file in it") from error
     except PermissionError as error:
         raise MediaError(
-            f"{_shown(source)} may not be read; check the rights of the storage connection"
+            f"{shown(source)} may not be read; check the rights of the storage connection"
         ) from error
     except (ValueError, ImportError, NotImplementedError) as error:
         raise MediaError(
-            f"{_shown(source)} cannot be opened ({type(error).__name__}); "
+            f"{shown(source)} cannot be opened ({type(error).__name__}); "
             f"check that {scheme}:// is a storage this installation has a provider for"
         ) from error
 
 
 def _read_file(source: str, max_bytes: int | None) -> bytes:
-    shown = _shown(source)
+    name = shown(source)
     try:
         path = Path(_local_path(source))
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise MediaError(f"{shown} is a directory; name one file in it")
+            raise MediaError(f"{name} is a directory; name one file in it")
         if not stat.S_ISREG(status.st_mode):  # a pipe would block for ever, a device would never end
-            raise MediaError(f"{shown} is a device or a pipe; name a regular file")
+            raise MediaError(f"{name} is a device or a pipe; name a regular file")
         if max_bytes is not None and status.st_size > max_bytes:
-            raise misfit(f"{shown} {too_large(status.st_size, max_bytes)}")
+            raise misfit(f"{name} {too_large(status.st_size, max_bytes)}")
         with path.open("rb") as stream:
             return _read(stream, max_bytes)
     except (FileNotFoundError, NotADirectoryError):
         raise MediaError(
-            f"{shown} does not exist on the machine that runs this task; "
+            f"{name} does not exist on the machine that runs this task; "
             "check the path, or put the file where every worker reads it (a shared folder, s3://, gs://)"
         ) from None
     except (OSError, ValueError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or type(error).__name__
         # `from None`: the text of the error holds the whole name, which may be a mistaken payload.
-        raise MediaError(f"{shown} cannot be read ({reason}); check its name and its rights") from None
+        raise MediaError(f"{name} cannot be read ({reason}); check its name and its rights") from None
 
 
 def _local_path(source: str) -> str:
-    if _scheme(source) is None:
+    if not scheme_of(source):
         return os.path.expanduser(source)  # noqa: PTH111 - Path.expanduser raises where nobody is called so
     parts = urlsplit(source)
     if parts.netloc not in ("", "localhost"):
-        raise MediaError(f"{_shown(source)} names the host {parts.netloc!r}; local files are file:///path")
+        raise MediaError(f"{shown(source)} names the host {parts.netloc!r}; local files are file:///path")
     return url2pathname(parts.path)
 
 
@@ -239,21 +237,16 @@ def fetch_url(
     :raises MediaError: the URL is wrong, leads where it must not, or holds too large a file.
     :raises ConnectionFailedError: its host cannot be reached or has trouble: trying again may help.
     """
-    from airflow_provider_kling_avatar.kling.download.ssrf import Reach, open_session, open_url
+    from airflow_provider_kling_avatar.kling.download.ssrf import GuardedSession, Reach
 
-    reach = reach or Reach("")
-    headers = {"Accept-Encoding": "identity"}
     try:
-        with (
-            open_session(reach) as http,
-            open_url(http, reach, url, headers=headers, timeout=timeout_seconds) as answer,
-        ):
+        with GuardedSession(reach or Reach("")) as http, http.fetch(url, {}, timeout_seconds) as answer:
             return _body(answer, max_bytes)
     except DownloadError as error:  # which would say that a clip was made
         problem: KlingError = MediaError(error.finding)
     except (OSError, ValueError) as error:
         problem = (MediaError if isinstance(error, ValueError) else ConnectionFailedError)(
-            f"{_shown(url)} cannot be fetched ({type(error).__name__}); check that it opens from this machine"
+            f"{shown(url)} cannot be fetched ({type(error).__name__}); check that it opens from this machine"
         )
     # Not inside of `except`: texts and frames of such errors hold the URL with its signature.
     raise problem
@@ -265,7 +258,7 @@ def _body(answer: requests.Response, max_bytes: int) -> bytes:
     if answer.status_code != HTTPStatus.OK:
         passing = answer.status_code == HTTPStatus.TOO_MANY_REQUESTS or answer.status_code >= 500
         raise (ConnectionFailedError if passing else MediaError)(
-            f"{_shown(answer.url)} answered HTTP {answer.status_code}; check that the link is right and not expired"
+            f"{shown(answer.url)} answered HTTP {answer.status_code}; check that the link is right and not expired"
         )
     size = announced_bytes(answer) or 0
     data = bytearray()
@@ -275,13 +268,8 @@ def _body(answer: requests.Response, max_bytes: int) -> bytes:
             if len(data) > max_bytes:
                 break
     if max(size, len(data)) > max_bytes:
-        raise MediaError(f"the file at {_shown(answer.url)} {too_large(size or None, max_bytes)}")
+        raise MediaError(f"the file at {shown(answer.url)} {too_large(size or None, max_bytes)}")
     return bytes(data)
-
-
-def _scheme(source: str) -> str | None:
-    match = _SCHEME.match(source)
-    return match[1].lower() if match else None
 
 
 def _host(url: str) -> str | None:
