@@ -12,10 +12,11 @@ from rich.pretty import pretty_repr
 
 from airflow_provider_kling_avatar.kling import errors as e
 from airflow_provider_kling_avatar.kling.auth import SignedKey
-from airflow_provider_kling_avatar.kling.client import AsyncKlingClient, explain_connection
+from airflow_provider_kling_avatar.kling.client import AsyncKlingClient
 from airflow_provider_kling_avatar.kling.errors import Accepted
 from airflow_provider_kling_avatar.kling.models import TaskState, Video
-from airflow_provider_kling_avatar.kling.responses.errors import Answer, read_json
+from airflow_provider_kling_avatar.kling.responses.answer import Answer
+from airflow_provider_kling_avatar.kling.responses.errors import read_json
 from airflow_provider_kling_avatar.kling.responses.tasks import (
     STATES,
     read_speech,
@@ -1053,7 +1054,7 @@ def test_an_id_that_an_upstream_task_did_not_return_is_told_before_asking(vendor
 )
 def test_a_connection_is_tried_without_paying_and_explained(vendor, client_of, replies, works, words):
     vendor.answers(*replies)
-    good, explained = explain_connection(client_of(vendor.url, attempts=1))
+    good, explained = client_of(vendor.url, attempts=1).test_connection()
     assert good is works
     assert words in explained
     assert set(vendor.methods()) == {"GET"}
