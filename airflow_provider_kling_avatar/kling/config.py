@@ -144,7 +144,7 @@ class KlingConfig:
 
 
 _SECONDS = (Annotated[float, msgspec.Meta(gt=0, lt=3600)], "a number of seconds between 0 and 3600")
-_OBJECT = (dict[str, Any], "a JSON object")
+_OBJECT = (dict, "a JSON object")
 _FORMS: dict[str, tuple[Any, str]] = {
     "query_path": _OBJECT,
     "list_path": _OBJECT,

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from enum import Enum
+from numbers import Real
 from os import PathLike
-from typing import Annotated, Any, Literal, Self, get_origin
+from typing import Annotated, Any, Literal, Self
 
 import msgspec
 
@@ -36,10 +37,11 @@ def loosely(value: object, form: Any) -> Any:
     """
     try:
         if isinstance(value, str):
-            is_structure = get_origin(form) in (dict, list)
-            value = msgspec.json.decode(value) if is_structure else value.strip()
+            value = msgspec.json.decode(str(value)) if form in (dict, list) else value.strip()
+        elif not isinstance(value, int) and isinstance(value, Real | Decimal):
+            value = float(value)  # also what numpy calls a number
         return msgspec.convert(value, form, strict=False)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, OverflowError, RecursionError):
         raise ValueError from None
 
 
@@ -47,10 +49,10 @@ _FORMS: dict[str, tuple[Any, str]] = {
     "number": (Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)], "a number"),
     "boolean": (bool, "true or false"),
     "seconds": (int, "a whole number of seconds"),
-    "object": (dict[str, Any], "an object"),
-    "list": (list[Any], "a list"),
+    "object": (dict, "an object"),
+    "list": (list, "a list"),
 }
-_SWITCHES: dict[object, bool] = {"yes": True, "on": True, "no": False, "off": False}
+_SWITCHES: dict[str, bool | str] = {"yes": True, "on": True, "no": False, "off": False}
 """Besides true and false, which msgspec knows."""
 
 
@@ -70,7 +72,8 @@ def _read(kind: str, name: str, value: object) -> object:
             raise InvalidRequestError(f"{name} must be text, not {type(value).__name__}", field=name)
         return str(value)
     if kind == "boolean":
-        value = _SWITCHES.get(str(value).strip().lower(), value)
+        word = str(value).strip().lower()
+        value = _SWITCHES.get(word, word)
     form, words = _FORMS[kind]
     try:
         read = loosely(value, form)

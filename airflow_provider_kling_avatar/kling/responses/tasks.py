@@ -68,6 +68,11 @@ STATES: dict[str, TaskState] = {word: state for state, words in _WORDS.items() f
 """The vendors' words, lower-cased. A word that is not here means: keep waiting."""
 
 
+def state_of(word: str | None) -> TaskState:
+    """Return what a vendor's word says of a task."""
+    return STATES.get(normal(word or ""), TaskState.UNKNOWN)
+
+
 def read_task(answer: Answer, task_id: str | None = None) -> VideoTask:
     """
     Read a video task from a create or query answer.
@@ -145,8 +150,7 @@ def read_speech(answer: Answer) -> Speech:
     """
     body = read_json(answer)
     layers = answer.layers
-    status = first(layers, ("task_status", "status"), as_name)
-    if status and STATES.get(normal(status)) is TaskState.FAILED:
+    if state_of(first(layers, ("task_status", "status"), as_name)) is TaskState.FAILED:
         reason = first(layers, _REASONS, _as_reason)
         raise error_in(answer, reason or "text-to-speech failed")
     for audio in (audio for layer in layers for audio in dicts(at(layer, "task_result", "audios"))):
@@ -164,10 +168,11 @@ def read_speech(answer: Answer) -> Speech:
 
 def rows_of(body: Json) -> list[object] | None:
     """Return the rows of a list, or ``None`` if the answer holds none."""
+    keys = ("data", "tasks", "list", "items")
     data = body.get("data")
-    within = [(data, key) for key in ("data", "tasks", "list", "items") if isinstance(data, dict)]
-    places = [(body, "data"), *within, *((body, key) for key in ("tasks", "list", "items"))]
-    return next((rows for holder, key in places if isinstance(rows := holder.get(key), list)), None)
+    within = data if isinstance(data, dict) else {}
+    places = [data, *map(within.get, keys), *map(body.get, keys)]
+    return next((rows for rows in places if isinstance(rows, list)), None)
 
 
 # ------------------------------------------------------------------------ task
@@ -181,7 +186,7 @@ def _task(layers: list[Json], answer: Answer, task_id: str | None) -> VideoTask:
     if not found_id:
         raise UnreadableAnswerError("an answer without a task id", http_status=answer.status)
     status = first(records, ("task_status", "status"), as_name) or ""
-    state = STATES.get(normal(status), TaskState.UNKNOWN)
+    state = state_of(status)
     videos = _videos(records) if state is TaskState.SUCCEEDED else ()
     if state is TaskState.SUCCEEDED and not videos and _has_failed(records):
         state = TaskState.FAILED
@@ -204,7 +209,7 @@ def _task(layers: list[Json], answer: Answer, task_id: str | None) -> VideoTask:
 
 def _has_failed(records: list[Json]) -> bool:
     """Tell whether the vendor's own record says so, in a gateway's that says only that the question went well."""
-    return any(STATES.get(normal(as_name(r.get("task_status")) or "")) is TaskState.FAILED for r in records)
+    return any(state_of(as_name(layer.get("task_status"))) is TaskState.FAILED for layer in records)
 
 
 def _reason(records: list[Json]) -> tuple[str | None, int | str | None]:
@@ -231,8 +236,8 @@ def _reason(records: list[Json]) -> tuple[str | None, int | str | None]:
 def _as_reason(value: object) -> str | None:
     """Read words that may be a reason; gateways also put "SUCCEED" there, of the call that asked."""
     words = as_text(value)
-    word = normal(words.rstrip(".! ")) if words else ""
-    return None if word in OK_CODES or STATES.get(word) is TaskState.SUCCEEDED else words
+    word = words.rstrip(".! ").lower() if words else ""
+    return None if word in OK_CODES or state_of(word) is TaskState.SUCCEEDED else words
 
 
 def _videos(records: list[Json]) -> tuple[Video, ...]:
