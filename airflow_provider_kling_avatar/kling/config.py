@@ -126,20 +126,18 @@ class KlingConfig:
         return cls(
             dialect=dialect.override(
                 prefix=_prefix(options.get("path_prefix")),
-                query_path=_paths("query_path", options.get("query_path")),
-                list_path=_paths("list_path", options.get("list_path")),
-                limits=_read("limits", options.get("limits")),
+                query_path=_paths(options, "query_path"),
+                list_path=_paths(options, "list_path"),
+                limits=_read(options, "limits"),
             ),
             base_url=base_url,
             credentials=_credentials(login, password, dialect),
-            connect_timeout=_read("connect_timeout", options.get("connect_timeout", 10.0)),
-            read_timeout=_read("read_timeout", options.get("read_timeout", 120.0)),
+            connect_timeout=_read(options, "connect_timeout", 10.0),
+            read_timeout=_read(options, "read_timeout", 120.0),
             task_link=str(options["task_link"]) if "task_link" in options else None,
-            prices=_prices(_read("prices", options.get("prices")), dialect, base_url),
+            prices=_prices(_read(options, "prices"), dialect, base_url),
             max_cost=_max_cost(options.get("max_cost")),
-            allow_private_addresses=_read(
-                "allow_private_addresses", options.get("allow_private_addresses", False)
-            ),
+            allow_private_addresses=_read(options, "allow_private_addresses", False),
         )
 
 
@@ -156,15 +154,15 @@ _FORMS: dict[str, tuple[Any, str]] = {
 }
 
 
-def _read(name: str, value: object) -> Any:
-    """Read a value of the extra as its type, also from text; ``None`` stays."""
-    if value is None:
-        return None
+def _read(options: Mapping[str, Any], name: str, default: object = None) -> Any:
+    """Read a value of the extra as its type, also from text."""
+    if name not in options:
+        return default
     form, words = _FORMS[name]
     try:
-        return loosely(value, form)
+        return loosely(options[name], form)
     except ValueError:
-        raise ConfigurationError(f"the connection's {name} must be {words}, not {value!r}") from None
+        raise ConfigurationError(f"the connection's {name} must be {words}, not {options[name]!r}") from None
 
 
 def _dialect(name: str) -> Dialect:
@@ -251,18 +249,15 @@ def _prefix(value: object) -> str | None:
     return f"/{text}" if text else ""
 
 
-def _paths(name: str, value: object) -> str | dict[str, str] | None:
+def _paths(options: Mapping[str, Any], name: str) -> str | dict[str, str] | None:
+    value = options.get(name)
     if value is None:
         return None
-    if value is False:
-        return ""
-    if isinstance(value, dict) or (
-        isinstance(value, str) and value.lstrip().startswith("{") and '"' in value
-    ):
-        return {key: path or "" for key, path in _read(name, value).items()}
-    text = str(value)
+    text = str(value).strip()
     if text.lower() == "false":
         return ""
+    if isinstance(value, dict) or (text.startswith("{") and '"' in text):
+        return {key: path or "" for key, path in _read(options, name).items()}
     if not text.startswith(("/", "{path}")):
         raise ConfigurationError(f"the connection's {name} must start with / or {{path}}: {text!r}")
     return text
