@@ -27,68 +27,48 @@ UI_FIELD_BEHAVIOUR: dict[str, Any] = {
 }
 
 
-def _field(label: str, description: str, **schema: Any) -> dict[str, Any]:
-    return {"label": label, "description": description, "schema": schema}
+def _field(label: str, description: str, kind: str = "string", **schema: Any) -> dict[str, Any]:
+    return {"label": label, "description": description, "schema": {"type": [kind, "null"], **schema}}
 
 
 CONN_FIELDS: dict[str, dict[str, Any]] = {
     "api": _field(
         "API",
         "Which Kling API the key is for. A Dag never changes when this does.",
-        type=["string", "null"],
         enum=list(APIS),
         default="kling",
     ),
-    "path_prefix": _field(
-        "Path prefix",
-        "Goes before every path of a gateway, such as /kling.",
-        type=["string", "null"],
-    ),
+    "path_prefix": _field("Path prefix", "Goes before every path of a gateway, such as /kling."),
     "query_path": _field(
-        "Query path",
-        "Where one task is asked for, with {path} and {id}. Empty: {path}/{id}.",
-        type=["string", "null"],
+        "Query path", "Where one task is asked for, with {path} and {id}. Empty: {path}/{id}."
     ),
     "list_path": _field(
         "List path",
         "Where tasks are listed, with {path}. Empty: as documented. false: this gateway cannot list.",
-        type=["string", "null"],
     ),
     "limits": _field(
         "Limits",
         'Limits that differ from the documents, as JSON: {"avatar.prompt.maxLength": 500}',
-        type=["string", "null"],
     ),
     "connect_timeout": _field(
-        "Connect time-out",
-        "Seconds to wait for a connection. Empty: 10.",
-        type=["number", "null"],
-        exclusiveMinimum=0,
+        "Connect time-out", "Seconds to wait for a connection. Empty: 10.", "number", exclusiveMinimum=0
     ),
     "read_timeout": _field(
-        "Read time-out",
-        "Seconds to wait for an answer. Empty: 120.",
-        type=["number", "null"],
-        exclusiveMinimum=0,
+        "Read time-out", "Seconds to wait for an answer. Empty: 120.", "number", exclusiveMinimum=0
     ),
     "task_link": _field(
-        "Task link",
-        "Address of a page about a task, with {task_id}, for the extra link in the UI.",
-        type=["string", "null"],
+        "Task link", "Address of a page about a task, with {task_id}, for the extra link in the UI."
     ),
     "prices": _field(
         "Prices",
         'What this account pays a second, as JSON: {"avatar.std": "0.05", "avatar.pro": "0.10", "currency": "USD"}',
-        type=["string", "null"],
     ),
     "max_cost": _field(
         "Most per clip",
         "What one clip may cost at most, such as 1.50, in the currency of the prices. Empty: no limit.",
-        type=["string", "null"],
     ),
     "allow_private_addresses": _field(
         "Files in a private network",
         "true: clips, and audio to be measured, may be fetched from a private network. Empty: only from this host.",
-        type=["string", "null"],
     ),
 }

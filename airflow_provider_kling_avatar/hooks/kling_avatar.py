@@ -25,7 +25,7 @@ from airflow_provider_kling_avatar.connection_form import (
     UI_FIELD_BEHAVIOUR,
 )
 from airflow_provider_kling_avatar.kling.errors import ConfigurationError, KlingError
-from airflow_provider_kling_avatar.kling.log_filter import hidden_links
+from airflow_provider_kling_avatar.kling.redact import hidden_links
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -111,36 +111,21 @@ class KlingAvatarHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Tell whether host, route and key are right, by a call that costs nothing."""
-        from airflow_provider_kling_avatar.kling.client import explain_connection
-
         try:
-            return explain_connection(self.get_conn())
+            return self.get_conn().test_connection()
         except KlingError as error:
             return False, str(error)
 
     # --------------------------------------------------------------- methods
 
     def get_task(self, task_id: str, endpoint: EndpointName = "avatar") -> VideoTask:
-        """
-        Ask for one task.
-
-        :param task_id: the vendor's id, or your ``external_task_id`` where the API can be asked by it.
-        :param endpoint: ``avatar`` or ``image_to_video``.
-        :raises NotFoundError: the vendor does not have it.
-        """
+        """Ask for one task; parameters and errors are those of `KlingClient.get_task`."""
         return self.get_conn().get_task(task_id, endpoint)
 
     def list_tasks(
         self, endpoint: EndpointName = "avatar", *, page: int = 1, page_size: int = 30
     ) -> list[VideoTask]:
-        """
-        List the account's tasks, the newest first.
-
-        :param endpoint: ``avatar`` or ``image_to_video``.
-        :param page: 1 to 1000.
-        :param page_size: 1 to 500.
-        :raises UnsupportedError: this API cannot list; the message names those that can.
-        """
+        """List the account's tasks, the newest first; parameters and errors are those of `KlingClient.list_tasks`."""
         return self.get_conn().list_tasks(endpoint, page=page, page_size=page_size)
 
     def submit_avatar(self, request: AvatarRequest, *, validate: bool = True) -> VideoTask:
@@ -155,27 +140,12 @@ class KlingAvatarHook(BaseHook):
         return self._submit(request, validate=validate)
 
     def submit_image_to_video(self, request: ImageToVideoRequest, *, validate: bool = True) -> VideoTask:
-        """
-        Create a video from a picture. Costs money.
-
-        :param request: what is wanted.
-        :param validate: ``False`` skips the limits.
-        :raises InvalidRequestError: wrong input, found before anything was paid.
-        :raises KlingError: ``error.accepted`` tells whether the vendor may have taken it.
-        """
+        """Create a video from a picture. Costs money. Parameters and errors are those of `submit_avatar`."""
         return self._submit(request, validate=validate)
 
     def synthesize_speech(self, request: SpeechRequest, *, validate: bool = True) -> Speech:
-        """
-        Speak a text. Costs a little.
-
-        :param request: text and voice.
-        :param validate: ``False`` skips the limits.
-        :raises InvalidRequestError: wrong input, found before anything was paid.
-        :raises UnsupportedError: this API has no text-to-speech; the message names those that have.
-        """
-        body = self.prepare_speech(request, validate=validate)
-        return self.get_conn().synthesize(body)
+        """Speak a text. Costs a little. Parameters and errors are those of `prepare_speech`."""
+        return self.get_conn().synthesize(self.prepare_speech(request, validate=validate))
 
     def prepare_speech(self, request: SpeechRequest, *, validate: bool = True) -> dict[str, Any]:
         """

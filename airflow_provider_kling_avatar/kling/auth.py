@@ -7,9 +7,10 @@ Knows nothing of HTTP beyond the one header. `jwt` is imported on first use: Dag
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from airflow_provider_kling_avatar.kling.errors import ConfigurationError
 
@@ -22,22 +23,6 @@ BACKDATE_SECONDS = 5
 """How far in the past a signed token starts, for clocks that differ a little (same page)."""
 
 
-class Credentials(Protocol):
-    """Something that can put its name to a request."""
-
-    def header(self) -> str:
-        """Return the value of the ``Authorization`` header for a request sent now."""
-        ...
-
-    def learn_clock(self, date_header: str | None) -> bool:
-        """Take the vendor's clock from an answer's ``Date``; return whether signing again may help."""
-        ...
-
-    def secrets(self) -> tuple[str, ...]:
-        """Return what must never be shown."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class BearerKey:
     """One key issued by the console, the same for every request."""
@@ -45,15 +30,15 @@ class BearerKey:
     key: str = field(repr=False)
 
     def header(self) -> str:
-        """Return the header's value."""
+        """Return the value of the ``Authorization`` header for a request sent now."""
         return f"Bearer {self.key}"
 
     def learn_clock(self, date_header: str | None) -> bool:  # noqa: ARG002  # a plain key has no clock
-        """Return ``False``: a plain key does not depend on any clock."""
+        """Tell whether signing again may help: a plain key does not depend on any clock."""
         return False
 
     def secrets(self) -> tuple[str, ...]:
-        """Return the key."""
+        """Return what must never be shown."""
         return (self.key,)
 
 
@@ -75,7 +60,7 @@ class SignedKey:
 
     def header(self) -> str:
         """
-        Return the header's value, signed now by the vendor's clock.
+        Return the value of the ``Authorization`` header, signed now by the vendor's clock.
 
         :raises ConfigurationError: nothing can be signed with this secret key.
         """
@@ -100,12 +85,14 @@ class SignedKey:
 
     def learn_clock(self, date_header: str | None) -> bool:
         """Take over the vendor's clock if it says it; one more try with a fresh token is worth it either way."""
-        try:
+        with suppress(TypeError, ValueError, OverflowError):
             self.skew_seconds = parsedate_to_datetime(date_header or "").timestamp() - self.clock()
-        except (TypeError, ValueError, OverflowError):
-            return True
         return True
 
     def secrets(self) -> tuple[str, ...]:
-        """Return both keys."""
+        """Return what must never be shown."""
         return (self.secret_key, self.access_key)
+
+
+Credentials = BearerKey | SignedKey
+"""What can put its name to a request."""

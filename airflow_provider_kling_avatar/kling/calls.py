@@ -1,5 +1,5 @@
 """
-What is asked and how an answer is read, for both transports alike. Pure: builds calls, sends nothing.
+What is asked and how an answer is read, for both clients alike. Pure: builds calls, sends nothing.
 
 A call knows whether it costs money, and so which of its failures may be tried again without asking first.
 """
@@ -12,36 +12,31 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import msgspec
+
 from airflow_provider_kling_avatar.kling.errors import (
     Accepted,
     ConnectionFailedError,
     ConnectionLostError,
     InvalidRequestError,
     KlingError,
-    NotFoundError,
     RateLimitedError,
     UnavailableError,
     UnreadableAnswerError,
+    bare,
 )
+from airflow_provider_kling_avatar.kling.models import VideoTask
 from airflow_provider_kling_avatar.kling.redact import public_url
-from airflow_provider_kling_avatar.kling.responses.error_codes import (
-    KLING_HAS_NO_SUCH_THING,
-    KLING_REFUSES_A_VALUE,
-)
-from airflow_provider_kling_avatar.kling.responses.errors import VENDOR_SAYS, Answer, asked_for, read_json
-from airflow_provider_kling_avatar.kling.responses.page import Page
-from airflow_provider_kling_avatar.kling.responses.tasks import (
-    read_created,
-    read_speech,
-    read_task,
-    read_task_list,
-)
+from airflow_provider_kling_avatar.kling.responses.errors import about_task, read_json
+from airflow_provider_kling_avatar.kling.responses.tasks import read_created, read_task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
+    from airflow_provider_kling_avatar.kling.auth import Credentials
     from airflow_provider_kling_avatar.kling.config import KlingConfig
-    from airflow_provider_kling_avatar.kling.models import EndpointName, Speech, VideoTask
+    from airflow_provider_kling_avatar.kling.models import EndpointName
+    from airflow_provider_kling_avatar.kling.responses.answer import Answer
 
 T = TypeVar("T")
 
@@ -83,11 +78,27 @@ class Call(Generic[T]):
     body: Mapping[str, Any] | None = field(default=None, repr=False)
     paid: bool = False
 
-    def may_repeat(self, error: BaseException) -> bool:
+    def may_repeat(self, error: KlingError) -> bool:
         """Tell whether the call can be sent again at once: never, if the vendor may have taken a paid one."""
-        if not isinstance(error, TRANSIENT):
-            return False
-        return not self.paid or error.accepted is Accepted.NO
+        return isinstance(error, TRANSIENT) and (not self.paid or error.accepted is Accepted.NO)
+
+    def read_as(self, credentials: Credentials, answer: Answer) -> T:
+        """
+        Read an answer, the key taken out of it first: vendors repeat it, in errors and in reasons.
+
+        :param credentials: who has asked.
+        :raises KlingError: what `read` raises, without the frames, which hold payloads and links of the answer.
+        """
+        clean = answer.without(credentials)
+        try:
+            if clean is answer:
+                return self.read(answer)
+            return _with_addresses(self.read(clean), self.read(answer))
+        except KlingError as error:
+            problem = bare(error)
+        raise problem
+
+    # ------------------------------------------------------- what may go wrong on the way
 
     def failed_before_sending(self, error: BaseException) -> ConnectionFailedError:
         """Build the error for a connection that was never made."""
@@ -110,6 +121,15 @@ class Call(Generic[T]):
     def too_long(self) -> UnreadableAnswerError:
         """Build the error for an answer without end."""
         return UnreadableAnswerError(f"{public_url(self.url)} answered more than {MAX_ANSWER_BYTES} bytes")
+
+
+def _with_addresses(shown: T, whole: T) -> T:
+    """Return what was read without the key, with the addresses of results as the vendor wrote them."""
+    if isinstance(shown, VideoTask) and isinstance(whole, VideoTask):
+        return msgspec.structs.replace(shown, videos=whole.videos)
+    if isinstance(shown, list) and isinstance(whole, list):
+        return [_with_addresses(*pair) for pair in zip(shown, whole, strict=True)]  # type: ignore[return-value]
+    return whole
 
 
 def _causes(error: BaseException) -> list[BaseException]:
@@ -163,29 +183,21 @@ def _refused_by_proxy(status: int) -> str:
 
 class Calls:
     """
-    Builds every call of one account.
+    Builds every call of one account. What the parameters mean is told by the clients' methods.
 
     :param config: the account.
     """
 
     def __init__(self, config: KlingConfig) -> None:
-        self.config = config
-        self._dialect = config.dialect
+        self.base_url = config.base_url
+        self.dialect = config.dialect
 
-    def _url(self, path: str) -> str:
-        return self.config.base_url + path
+    def create(self, endpoint: EndpointName, body: Mapping[str, Any], read: Callable[[Answer], T]) -> Call[T]:
+        """Make something. Costs money."""
+        url = self.base_url + self.dialect.create_path(endpoint)
+        return Call("POST", url, lambda answer: read_created(answer, read), body=body, paid=True)
 
-    def submit(self, endpoint: EndpointName, body: Mapping[str, Any]) -> Call[VideoTask]:
-        """Create a video task. Costs money."""
-        url = self._url(self._dialect.create_path(endpoint))
-        return Call("POST", url, lambda answer: read_created(answer, read_task), body=body, paid=True)
-
-    def synthesize(self, body: Mapping[str, Any]) -> Call[Speech]:
-        """Speak a text. Costs money."""
-        url = self._url(self._dialect.create_path("speech"))
-        return Call("POST", url, lambda answer: read_created(answer, read_speech), body=body, paid=True)
-
-    def get_task(self, endpoint: EndpointName, task_id: str) -> Call[VideoTask]:
+    def task(self, endpoint: EndpointName, task_id: str) -> Call[VideoTask]:
         """
         Ask for one task.
 
@@ -198,72 +210,26 @@ class Calls:
             )
         if not task_id.strip("."):
             raise InvalidRequestError(f"{task_id!r} cannot be the id of a task", field="task_id")
-        return Call("GET", self._task_url(endpoint, task_id), lambda answer: read_task(answer, task_id))
+        url = self.base_url + self.dialect.query_path(endpoint, task_id)
+        return Call("GET", url, lambda answer: read_task(answer, task_id))
 
-    def _task_url(self, endpoint: EndpointName, task_id: str) -> str:
-        return self._url(self._dialect.query_path(endpoint, task_id))
-
-    def list_tasks(self, endpoint: EndpointName, page: int, page_size: int) -> Call[list[VideoTask]]:
-        """
-        List the account's tasks, the newest first.
-
-        :param page: 1 to 1000.
-        :param page_size: 1 to 500.
-        """
-        return self._page(endpoint, page, page_size, read_task_list)
-
-    def list_page(self, endpoint: EndpointName, page: int, page_size: int) -> Call[Page]:
-        """
-        List the account's tasks, the newest first, as far as those need who wait for some of them.
-
-        :param page: 1 to 1000.
-        :param page_size: 1 to 500.
-        """
-        return self._page(endpoint, page, page_size, Page)
-
-    def _page(
-        self, endpoint: EndpointName, page: int, page_size: int, read: Callable[[Answer], T]
-    ) -> Call[T]:
+    def page(self, endpoint: EndpointName, page: int, page_size: int, read: Callable[[Answer], T]) -> Call[T]:
+        """List the account's tasks, the newest first."""
         for name, value, most in (("page", page, MAX_PAGE), ("page_size", page_size, MAX_PAGE_SIZE)):
             if not 1 <= value <= most:
                 raise InvalidRequestError(f"{name} must be from 1 to {most}, not {value}", field=name)
-        url = self._url(self._dialect.list_path(endpoint))
+        url = self.base_url + self.dialect.list_path(endpoint)
         return Call("GET", url, read, params={"pageNum": page, "pageSize": page_size})
 
-    def pings(self) -> tuple[Call[bool] | None, Call[bool]]:
+    def pings(self) -> Iterator[Call[object]]:
         """Build calls that cost nothing and need a valid key: the shortest list, and a task that cannot exist."""
-        unlikely = Call(
-            "GET",
-            self._url(self._dialect.query_path("avatar", UNLIKELY_TASK)),
-            lambda answer: _is_good(answer, UNLIKELY_TASK),
-        )
-        if not self._dialect.endpoints["avatar"].list_path:
-            return None, unlikely
-        url = self._url(self._dialect.list_path("avatar"))
-        return Call("GET", url, _is_good, params={"pageNum": 1, "pageSize": 1}), unlikely
+        if self.dialect.endpoints["avatar"].list_path:
+            yield self.page("avatar", 1, 1, read_json)
 
+        def read(answer: Answer) -> object:
+            try:
+                return read_json(answer)
+            except KlingError as error:
+                raise about_task(UNLIKELY_TASK, error, answer) from None
 
-def _is_good(answer: Answer, wanted: str | None = None) -> bool:
-    with asked_for(wanted, answer):
-        read_json(answer)
-    return True
-
-
-def missing_is_certain(error: KlingError) -> bool:
-    """
-    Tell whether "not found" came from Kling itself, which knows a task by its id and by ours.
-
-    A gateway's own word is about the ids it gave itself, and a bare HTTP 404 may mean that it has no such route:
-    then nothing is known of a task of our name.
-    """
-    return isinstance(error, NotFoundError) and error.code in (KLING_REFUSES_A_VALUE, KLING_HAS_NO_SUCH_THING)
-
-
-def route_is_right(error: KlingError) -> bool:
-    """Tell whether "not found" came from something that keeps tasks, and not from a missing route."""
-    words = error.message.rpartition(VENDOR_SAYS)[2]  # gateways without a code say it in words
-    return (
-        missing_is_certain(error)
-        or error.code in ("task_not_exist", "task_not_found")
-        or bool(re.search(r"(?i)\btask\b.{0,30}\bnot?\b.{0,10}\b(found|exists?)\b", words))
-    )
+        yield Call("GET", self.base_url + self.dialect.query_path("avatar", UNLIKELY_TASK), read)

@@ -1,7 +1,7 @@
 """
 Sends calls: `KlingClient` with requests for workers, `AsyncKlingClient` with aiohttp for triggers.
 
-Same methods, same calls, same reading of answers; only the sending differs. Neither ever follows a redirect or
+Same calls, same reading of answers (`kling.calls`); only the sending differs. Neither ever follows a redirect or
 repeats a paid call that the vendor may have taken. Both libraries are imported on first use.
 """
 
@@ -11,6 +11,7 @@ import asyncio
 import importlib
 import json
 import logging
+import random
 import re
 import time
 from contextlib import suppress
@@ -19,17 +20,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import urlsplit
 
-import msgspec
-
 from airflow_provider_kling_avatar import __version__
-from airflow_provider_kling_avatar.kling.calls import (
-    MAX_ANSWER_BYTES,
-    MAX_PAGE_SIZE,
-    Call,
-    Calls,
-    missing_is_certain,
-    route_is_right,
-)
+from airflow_provider_kling_avatar.kling.calls import MAX_ANSWER_BYTES, MAX_PAGE_SIZE, Call, Calls
 from airflow_provider_kling_avatar.kling.errors import (
     AuthenticationError,
     InvalidRequestError,
@@ -42,21 +34,19 @@ from airflow_provider_kling_avatar.kling.errors import (
     WrongRouteError,
     bare,
 )
-from airflow_provider_kling_avatar.kling.models import VideoTask
-from airflow_provider_kling_avatar.kling.responses.errors import Answer
+from airflow_provider_kling_avatar.kling.responses.answer import Answer
+from airflow_provider_kling_avatar.kling.responses.errors import missing_is_certain, route_is_right
+from airflow_provider_kling_avatar.kling.responses.page import Page
+from airflow_provider_kling_avatar.kling.responses.tasks import read_speech, read_task, read_task_list
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from types import TracebackType
+    from collections.abc import Callable, Iterator, Mapping
 
     import aiohttp
     import requests
-    from tenacity import RetryCallState
 
-    from airflow_provider_kling_avatar.kling.auth import Credentials
     from airflow_provider_kling_avatar.kling.config import KlingConfig
-    from airflow_provider_kling_avatar.kling.models import EndpointName, Speech
-    from airflow_provider_kling_avatar.kling.responses.page import Page
+    from airflow_provider_kling_avatar.kling.models import EndpointName, Speech, VideoTask
     from airflow_provider_kling_avatar.kling.transport import Session
 
 log = logging.getLogger(__name__)
@@ -66,12 +56,12 @@ T = TypeVar("T")
 USER_AGENT = f"airflow-provider-kling-avatar/{__version__}"
 LONGEST_PAUSE_SECONDS = 30.0
 """A worker does not sit out a longer `Retry-After`; it fails the try, and Airflow's retry_delay takes over."""
+LONGEST_OWN_PAUSE_SECONDS = 10.0
+"""Where the vendor says nothing; they begin with one second at most."""
 _ODD_IN_A_PATH = re.compile(r"[/\\%]|^\.+$")
 """Many servers unpack these before they route: "not found" would then be said of another name."""
 PATIENCE_SECONDS = 30.0
 """In the triggerer, where thousands may wait for an answer or for their turn, none may take longer."""
-SHORTEST_SECRET = 8
-"""Characters. A shorter one would be found by chance in good answers."""
 DOUBTFUL = (NotFoundError, InvalidRequestError, RefusedError)
 """What a query may be answered with where the vendor has no such task; only some of it is certain."""
 PAGES_SEARCHED = 10
@@ -102,10 +92,11 @@ class KlingClient:
         """
         Create a video task: the one call that costs real money.
 
+        :param endpoint: ``avatar`` or ``image_to_video``.
         :param body: checked and complete, see `submission.request.prepare`.
         :raises KlingError: `error.accepted` tells whether the vendor may have taken it.
         """
-        call = self._calls.submit(endpoint, body)
+        call = self._calls.create(endpoint, body, read_task)
         del body  # a frame that an error carries shows its locals
         return self._call(call)
 
@@ -116,7 +107,7 @@ class KlingClient:
         :param body: see `submission.request.speech_body`.
         :raises KlingError: `error.accepted` tells whether the vendor may have taken it.
         """
-        call = self._calls.synthesize(body)
+        call = self._calls.create("speech", body, read_speech)
         del body
         return self._call(call)
 
@@ -124,13 +115,15 @@ class KlingClient:
         self, task_id: str, endpoint: EndpointName = "avatar", *, attempts: int | None = None
     ) -> VideoTask:
         """
-        Ask for one task by the vendor's id (or by ours, where the dialect can).
+        Ask for one task.
 
+        :param task_id: the vendor's id, or your ``external_task_id`` where the API can be asked by it.
+        :param endpoint: ``avatar`` or ``image_to_video``.
         :param attempts: how often in all, if trouble comes; ``None`` for the client's own number.
         :raises NotFoundError: the vendor does not have it.
         :raises KlingError: anything else that went wrong.
         """
-        return self._call(self._calls.get_task(endpoint, task_id), attempts)
+        return self._call(self._calls.task(endpoint, task_id), attempts)
 
     def list_tasks(
         self,
@@ -143,12 +136,13 @@ class KlingClient:
         """
         List the account's tasks, the newest first.
 
+        :param endpoint: ``avatar`` or ``image_to_video``.
         :param page: 1 to 1000.
         :param page_size: 1 to 500.
         :param attempts: see `get_task`.
-        :raises UnsupportedError: this API cannot list.
+        :raises UnsupportedError: this API cannot list; the message names those that can.
         """
-        return self._call(self._calls.list_tasks(endpoint, page, page_size), attempts)
+        return self._call(self._calls.page(endpoint, page, page_size, read_task_list), attempts)
 
     def may_ask_by_name(self, external_task_id: str) -> bool:
         """Tell whether the API can be asked by our name for a task, and this one survives in a path."""
@@ -184,22 +178,15 @@ class KlingClient:
         except DOUBTFUL as error:
             if missing_is_certain(error):
                 return None
-            doubtful = error
-        listed = self.find_listed(task_id, endpoint)
-        if listed is None:
-            raise doubtful
-        return listed
+            listed = self.find_listed(task_id, endpoint)
+            if listed is None:
+                raise
+            return listed
 
     def find_listed(self, task_id: str, endpoint: EndpointName = "avatar") -> VideoTask | None:
         """Look for a task in the list. That may lag, be short, or not be there: it can only say "here it is"."""
         with suppress(KlingError):
-            for page in range(1, PAGES_SEARCHED + 1):
-                tasks = self.list_tasks(endpoint, page=page, page_size=MAX_PAGE_SIZE)
-                for task in tasks:
-                    if task.task_id == task_id:
-                        return task
-                if not tasks:
-                    break
+            return next((task for task in self._listed(endpoint) if task.task_id == task_id), None)
         return None
 
     def _find_in_list(self, external_task_id: str, endpoint: EndpointName) -> VideoTask | None:
@@ -210,29 +197,36 @@ class KlingClient:
             searched.
         :raises UnreadableAnswerError: it does not tell yet.
         """
-        seen: dict[str, VideoTask] = {}
-        for page in range(1, PAGES_SEARCHED + 1):
-            tasks = self.list_tasks(endpoint, page=page, page_size=MAX_PAGE_SIZE)
-            for task in tasks:
-                if task.external_task_id == external_task_id:
-                    return task
-            # A short page need not be the last: gateways have limits of their own, and rows that cannot be read.
-            if all(task.task_id in seen for task in tasks):
-                break
-            seen |= {task.task_id: task for task in tasks}
-        else:
-            raise UnsupportedError(
-                f"the newest {len(seen)} tasks of the list do not show it, and there are more"
-            )
-        if any(not task.external_task_id and not task.state.is_final for task in seen.values()):
+        others: list[VideoTask] = []
+        for task in self._listed(endpoint):
+            if task.external_task_id == external_task_id:
+                return task
+            others.append(task)
+        if any(not task.external_task_id and not task.state.is_final for task in others):
             # Some answers leave the name out until the task has ended.
             raise UnreadableAnswerError(
                 "the list of tasks shows an unfinished one without its name, which may be the one looked for: "
                 "try again when it has ended"
             )
-        if seen and not any(task.external_task_id for task in seen.values()):
+        if others and not any(task.external_task_id for task in others):
             raise UnsupportedError("the list of tasks shows no names")
         return None
+
+    def _listed(self, endpoint: EndpointName) -> Iterator[VideoTask]:
+        """
+        Go through the list of tasks, the newest first.
+
+        :raises UnsupportedError: there is no list, or it is longer than it is searched.
+        """
+        seen: set[str] = set()
+        for page in range(1, PAGES_SEARCHED + 1):
+            tasks = self.list_tasks(endpoint, page=page, page_size=MAX_PAGE_SIZE)
+            yield from tasks
+            # A short page need not be the last: gateways have limits of their own, and rows that cannot be read.
+            if seen.issuperset(task.task_id for task in tasks):
+                return
+            seen.update(task.task_id for task in tasks)
+        raise UnsupportedError(f"the newest {len(seen)} tasks of the list do not show it, and there are more")
 
     def ping(self) -> None:
         """
@@ -240,65 +234,76 @@ class KlingClient:
 
         :raises KlingError: says which of them is wrong.
         """
-        shortest_list, unlikely_task = self._calls.pings()
-        no_list: KlingError | None = None
-        if shortest_list:
+        problem: KlingError | None = None
+        for call in self._calls.pings():  # perhaps only the list is missing: then the other way is asked
             try:
-                self._call(shortest_list)
+                self._call(call)
             except (InvalidRequestError, RefusedError, WrongRouteError, NotFoundError) as error:
-                no_list = error  # perhaps only the list is missing: ask the other way
+                if route_is_right(error):  # that we are told so is the proof
+                    return
+                problem = problem or error
             else:
                 return
-        try:
-            self._call(unlikely_task)
-        except NotFoundError as error:
-            if not route_is_right(error):  # otherwise, that we are told so is the proof
-                raise no_list or error from None
-        except (InvalidRequestError, RefusedError, WrongRouteError) as error:
-            raise no_list or error from None
+        if problem:
+            raise problem
 
     def region_of_key(self) -> str | None:
         """Return another host of the same vendor that takes this key, if ours is one of the vendor's hosts."""
         regions = self.config.dialect.regions
         if self.config.base_url not in regions:
-            return (
-                None  # never hand a key to a host that its owner did not name, unless both are the vendor's
-            )
+            # Never hand a key to a host that its owner did not name, unless both are the vendor's.
+            return None
         for host in regions:
             if host != self.config.base_url:
-                with KlingClient(replace(self.config, base_url=host), attempts=1) as other:
-                    try:
-                        other.ping()
-                    except KlingError:
-                        continue
+                with (
+                    KlingClient(replace(self.config, base_url=host), attempts=1) as other,
+                    suppress(KlingError),
+                ):
+                    other.ping()
                     return host
         return None
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Test the connection for a person, with calls that cost nothing: (works, what is wrong and what to do)."""
+        try:
+            self.ping()
+        except AuthenticationError as error:
+            host = self.region_of_key()
+            if host:
+                return False, f"wrong region: the key is good on {host}; put that into the connection's host"
+            return False, f"wrong key: {error}"
+        except KlingError as error:
+            return False, str(error)
+        return True, f"{self.config.dialect.title} at {self.config.base_url} takes this key"
 
     # --------------------------------------------------------------- sending
 
     def _call(self, call: Call[T], attempts: int | None = None) -> T:
-        from tenacity import Retrying, retry_if_exception, stop_after_attempt
-
-        retrying = Retrying(
-            stop=stop_after_attempt(attempts or self._attempts),
-            wait=_pause,
-            retry=retry_if_exception(lambda error: call.may_repeat(error) and not _asks_too_long(error)),
-            sleep=self._sleep,
-            before_sleep=_tell,
-            reraise=True,
-        )
-        result: T = retrying(self._once, call)
-        return result
+        """Send a call, and again after a pause where that may help and cannot pay twice."""
+        attempt = 1
+        while True:
+            try:
+                return self._once(call)
+            except KlingError as error:
+                pause = error.retry_after
+                if pause is None:
+                    pause = random.uniform(0, min(2.0 ** (attempt - 1), LONGEST_OWN_PAUSE_SECONDS))  # noqa: S311
+                is_last = attempt >= (attempts or self._attempts)
+                if is_last or not call.may_repeat(error) or pause > LONGEST_PAUSE_SECONDS:
+                    raise
+                log.warning("%s; trying again in %.1f s", error, pause)
+            self._sleep(pause)
+            attempt += 1
 
     def _once(self, call: Call[T]) -> T:
         answer = self._send(call)
         try:
-            return _read(call, answer, self.config.credentials)
+            return call.read_as(self.config.credentials, answer)
         except TokenTimeError:
             # The vendor's clock comes with its answer: sign once more by it. The first call was refused.
             if not self.config.credentials.learn_clock(answer.headers.get("date")):
                 raise
-        return _read(call, self._send(call), self.config.credentials)
+        return call.read_as(self.config.credentials, self._send(call))
 
     def _send(self, call: Call[Any]) -> Answer:
         outcome = self._exchange(call)
@@ -367,9 +372,7 @@ class KlingClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -377,7 +380,7 @@ class AsyncKlingClient:
     """
     The triggerer's client: only asks, never pays, never blocks the loop, and tries each call once.
 
-    Use as ``async with AsyncKlingClient(config) as client``.
+    Use as ``async with AsyncKlingClient(config) as client``. Its parameters and errors are those of `KlingClient`.
 
     :param config: the account.
     """
@@ -389,44 +392,27 @@ class AsyncKlingClient:
         self._proxy: str | None = None
 
     async def get_task(self, task_id: str, endpoint: EndpointName = "avatar") -> VideoTask:
-        """
-        Ask for one task by the vendor's id (or by ours, where the dialect can).
-
-        :raises NotFoundError: the vendor does not have it.
-        :raises KlingError: anything else that went wrong.
-        """
-        return await self._once(self._calls.get_task(endpoint, task_id))
+        """Ask for one task; see `KlingClient.get_task`."""
+        return await self._once(self._calls.task(endpoint, task_id))
 
     async def list_tasks(
         self, endpoint: EndpointName = "avatar", *, page: int = 1, page_size: int = 30
     ) -> list[VideoTask]:
-        """
-        List the account's tasks, the newest first.
-
-        :param page: 1 to 1000.
-        :param page_size: 1 to 500.
-        :raises UnsupportedError: this API cannot list.
-        """
-        return await self._once(self._calls.list_tasks(endpoint, page, page_size))
+        """List the account's tasks, the newest first; see `KlingClient.list_tasks`."""
+        return await self._once(self._calls.page(endpoint, page, page_size, read_task_list))
 
     async def list_page(self, endpoint: EndpointName, *, page: int, page_size: int) -> Page:
-        """
-        List the account's tasks, the newest first, as far as those need who wait for some of them.
-
-        :param page: 1 to 1000.
-        :param page_size: 1 to 500.
-        :raises UnsupportedError: this API cannot list.
-        """
-        return await self._once(self._calls.list_page(endpoint, page, page_size))
+        """List as `list_tasks` does, as far as those need who wait for some of the tasks."""
+        return await self._once(self._calls.page(endpoint, page, page_size, Page))
 
     async def _once(self, call: Call[T]) -> T:
         answer = await self._send(call)
         try:
-            return _read(call, answer, self.config.credentials)
+            return call.read_as(self.config.credentials, answer)
         except TokenTimeError:
             if not self.config.credentials.learn_clock(answer.headers.get("date")):
                 raise
-        return _read(call, await self._send(call), self.config.credentials)
+        return call.read_as(self.config.credentials, await self._send(call))
 
     async def _send(self, call: Call[Any]) -> Answer:
         if self._session is None:
@@ -487,9 +473,7 @@ class AsyncKlingClient:
         )
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -521,80 +505,3 @@ def _written(body: Mapping[str, Any] | None) -> tuple[dict[str, str], bytes | No
 
 def _answer(status: int, body: bytes, headers: Mapping[str, str], url: str) -> Answer:
     return Answer(status, body, {name.lower(): value for name, value in headers.items()}, url)
-
-
-def _read(call: Call[T], answer: Answer, credentials: Credentials) -> T:
-    """Read an answer, the key taken out of it first: vendors repeat it, in errors and in reasons."""
-    clean = _without(answer, credentials.secrets)
-    try:
-        if clean is answer:
-            return call.read(answer)
-        return _with_addresses(call.read(clean), call.read(answer))
-    except KlingError as error:
-        problem = bare(
-            error
-        )  # the frames of who read it hold the answer: vendors repeat payloads and links in it
-    raise problem
-
-
-def _without(answer: Answer, secrets: Callable[[], tuple[str, ...]]) -> Answer:
-    """Return the answer without secrets; the very same if it holds none. Never raises."""
-    for secret in secrets():
-        if len(secret) >= SHORTEST_SECRET and _holds(answer, secret):
-            answer = Answer(
-                answer.status,
-                answer.body.replace(secret.encode(), b"***"),
-                {name: value.replace(secret, "***") for name, value in answer.headers.items()},
-                answer.url,
-            )
-    return answer
-
-
-def _holds(answer: Answer, secret: str) -> bool:
-    return secret.encode() in answer.body or any(secret in value for value in answer.headers.values())
-
-
-def _with_addresses(shown: T, whole: T) -> T:
-    """Return what was read without the key, with the addresses of results as the vendor wrote them."""
-    if isinstance(shown, VideoTask) and isinstance(whole, VideoTask):
-        return msgspec.structs.replace(shown, videos=whole.videos)
-    if isinstance(shown, list) and isinstance(whole, list):
-        return [_with_addresses(*pair) for pair in zip(shown, whole, strict=True)]  # type: ignore[return-value]
-    return whole
-
-
-def _asks_too_long(error: BaseException) -> bool:
-    return isinstance(error, KlingError) and (error.retry_after or 0) > LONGEST_PAUSE_SECONDS
-
-
-def _pause(state: RetryCallState) -> float:
-    from tenacity import wait_random_exponential
-
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.retry_after if isinstance(error, KlingError) else None
-    return asked if asked is not None else wait_random_exponential(multiplier=1, max=10)(state)
-
-
-def _tell(state: RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    pause = state.next_action.sleep if state.next_action else 0
-    log.warning("%s; trying again in %.1f s", error, pause)
-
-
-def explain_connection(client: KlingClient) -> tuple[bool, str]:
-    """
-    Test a connection for a person: (works, what is wrong and what to do).
-
-    :param client: the connection's client.
-    """
-    dialect = client.config.dialect
-    try:
-        client.ping()
-    except AuthenticationError as error:
-        host = client.region_of_key()
-        if host:
-            return False, f"wrong region: the key is good on {host}; put that into the connection's host"
-        return False, f"wrong key: {error}"
-    except KlingError as error:
-        return False, str(error)
-    return True, f"{dialect.title} at {client.config.base_url} takes this key"

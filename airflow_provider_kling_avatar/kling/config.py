@@ -7,14 +7,16 @@ Built from the plain values of a connection. Says clearly what is wrong with the
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
+
+import msgspec
 
 from airflow_provider_kling_avatar.kling.auth import BearerKey, Credentials, SignedKey
 from airflow_provider_kling_avatar.kling.dialects import DIALECTS, Dialect
 from airflow_provider_kling_avatar.kling.errors import ConfigurationError, bare
+from airflow_provider_kling_avatar.kling.models import loosely
 from airflow_provider_kling_avatar.kling.pricing import PriceTable, decimal_of, list_prices, own_prices
 
 if TYPE_CHECKING:
@@ -120,24 +122,47 @@ class KlingConfig:
                 f"the connection's extra has {', '.join(unknown)}, which is not known; it may hold {', '.join(EXTRAS)}"
             )
         dialect = _dialect(str(options.get("api", "kling")))
+        base_url = _base_url(host, dialect)
         return cls(
             dialect=dialect.override(
                 prefix=_prefix(options.get("path_prefix")),
-                query_path=_paths("query_path", options.get("query_path")),
-                list_path=_paths("list_path", options.get("list_path")),
-                limits=_object("limits", options.get("limits")),
+                query_path=_paths(options, "query_path"),
+                list_path=_paths(options, "list_path"),
+                limits=_read(options, "limits"),
             ),
-            base_url=(base_url := _base_url(host, dialect)),
+            base_url=base_url,
             credentials=_credentials(login, password, dialect),
-            connect_timeout=_seconds("connect_timeout", options.get("connect_timeout"), 10.0),
-            read_timeout=_seconds("read_timeout", options.get("read_timeout"), 120.0),
+            connect_timeout=_read(options, "connect_timeout", 10.0),
+            read_timeout=_read(options, "read_timeout", 120.0),
             task_link=str(options["task_link"]) if "task_link" in options else None,
-            prices=_prices(options.get("prices"), dialect, base_url),
+            prices=_prices(_read(options, "prices"), dialect, base_url),
             max_cost=_max_cost(options.get("max_cost")),
-            allow_private_addresses=_switch(
-                "allow_private_addresses", options.get("allow_private_addresses", False)
-            ),
+            allow_private_addresses=_read(options, "allow_private_addresses", False),
         )
+
+
+_SECONDS = (Annotated[float, msgspec.Meta(gt=0, lt=3600)], "a number of seconds between 0 and 3600")
+_OBJECT = (dict, "a JSON object")
+_FORMS: dict[str, tuple[Any, str]] = {
+    "query_path": _OBJECT,
+    "list_path": _OBJECT,
+    "limits": _OBJECT,
+    "prices": _OBJECT,
+    "connect_timeout": _SECONDS,
+    "read_timeout": _SECONDS,
+    "allow_private_addresses": (bool, "true or false"),
+}
+
+
+def _read(options: Mapping[str, Any], name: str, default: object = None) -> Any:
+    """Read a value of the extra as its type, also from text."""
+    if name not in options:
+        return default
+    form, words = _FORMS[name]
+    try:
+        return loosely(options[name], form)
+    except ValueError:
+        raise ConfigurationError(f"the connection's {name} must be {words}, not {options[name]!r}") from None
 
 
 def _dialect(name: str) -> Dialect:
@@ -224,39 +249,22 @@ def _prefix(value: object) -> str | None:
     return f"/{text}" if text else ""
 
 
-def _paths(name: str, value: object) -> str | dict[str, str] | None:
+def _paths(options: Mapping[str, Any], name: str) -> str | dict[str, str] | None:
+    value = options.get(name)
     if value is None:
         return None
-    if value is False:
-        return ""
-    if isinstance(value, dict) or (
-        isinstance(value, str) and value.lstrip().startswith("{") and '"' in value
-    ):
-        return {key: path or "" for key, path in (_object(name, value) or {}).items()}
-    text = str(value)
+    text = str(value).strip()
     if text.lower() == "false":
         return ""
+    if isinstance(value, dict) or (text.startswith("{") and '"' in text):
+        return {key: path or "" for key, path in _read(options, name).items()}
     if not text.startswith(("/", "{path}")):
         raise ConfigurationError(f"the connection's {name} must start with / or {{path}}: {text!r}")
     return text
 
 
-def _object(name: str, value: object) -> dict[str, Any] | None:
-    if value is None:
-        return None
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            raise ConfigurationError(f"the connection's {name} is not valid JSON") from None
-    if not isinstance(value, dict):
-        raise ConfigurationError(f"the connection's {name} must be a JSON object")
-    return value
-
-
-def _prices(value: object, dialect: Dialect, base_url: str) -> PriceTable:
+def _prices(own: dict[str, Any] | None, dialect: Dialect, base_url: str) -> PriceTable:
     """Return the connection's own prices, else those that are known of the API in general."""
-    own = _object("prices", value)
     if own is not None:
         return own_prices(own)
     if (urlsplit(base_url).hostname or "").endswith("-beijing.klingai.com"):
@@ -274,21 +282,3 @@ def _max_cost(value: object) -> Decimal | None:
             'currency, such as "1.50"'
         )
     return amount
-
-
-def _switch(name: str, value: object) -> bool:
-    if str(value).strip().lower() not in ("true", "false"):
-        raise ConfigurationError(f"the connection's {name} must be true or false, not {value!r}")
-    return str(value).strip().lower() == "true"
-
-
-def _seconds(name: str, value: object, default: float) -> float:
-    if value is None:
-        return default
-    try:
-        seconds = float(str(value))
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 3600:
-        raise ConfigurationError(f"the connection's {name} must be a number of seconds between 0 and 3600")
-    return seconds

@@ -78,36 +78,38 @@ class KlingError(Exception):
     """
     Base of every error this package raises on purpose.
 
-    :param message: what happened and what to do next, for a person.
+    :param message: what happened and what to do next, for a person; the vendor's words are added to it.
+    :param said: the vendor's own words, without secrets.
     :param code: the vendor's own code (``1303``, ``"task_not_exist"``), if it gave one.
     :param http_status: the HTTP status of the answer, if there was an answer.
     :param request_id: the vendor's id of the request, to quote to its support.
     :param retry_after: seconds the vendor asked us to wait.
-    :param accepted: overrides the class's own word on whether a paid request may have been taken.
     """
 
     permanent: ClassVar[bool] = False
     """True if the same call will fail the same way until a person changes something."""
 
     accepted: Accepted = Accepted.NO
+    """Whether a paid request may have been taken; what is known of one answer goes before the class's word."""
 
     def __init__(
         self,
         message: str,
         *,
+        said: str = "",
         code: int | str | None = None,
         http_status: int | None = None,
         request_id: str | None = None,
         retry_after: float | None = None,
-        accepted: Accepted | None = None,
     ) -> None:
+        if said and said.lower() not in message.lower():
+            message = f"{message}; the vendor says: {said}"
         self.message = message
+        self.said = said
         self.code = code
         self.http_status = http_status
         self.request_id = request_id
         self.retry_after = retry_after
-        if accepted is not None:
-            self.accepted = accepted
         super().__init__(message)
 
     def __str__(self) -> str:
@@ -145,15 +147,22 @@ class InvalidRequestError(KlingError):
         *,
         field: str | None = None,
         source: str = "",
+        said: str = "",
         code: int | str | None = None,
         http_status: int | None = None,
         request_id: str | None = None,
+        retry_after: float | None = None,
     ) -> None:
         self.field = field
         self.source = source
-        if source:
-            message = f"{message} (see {source})"
-        super().__init__(message, code=code, http_status=http_status, request_id=request_id)
+        super().__init__(
+            f"{message} (see {source})" if source else message,
+            said=said,
+            code=code,
+            http_status=http_status,
+            request_id=request_id,
+            retry_after=retry_after,
+        )
 
 
 class MediaError(InvalidRequestError):

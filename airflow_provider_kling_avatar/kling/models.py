@@ -6,14 +6,14 @@ Knows the Dag author's field names and types. Knows nothing of any vendor's fiel
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from enum import Enum
+from numbers import Real
 from os import PathLike
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import msgspec
 
@@ -22,24 +22,67 @@ from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, bare
 EndpointName = Literal["avatar", "image_to_video", "speech"]
 ENDPOINT_NAMES: tuple[EndpointName, ...] = ("avatar", "image_to_video", "speech")
 
-_TRUE = frozenset({"true", "1", "yes", "on"})
-_FALSE = frozenset({"false", "0", "no", "off"})
-
 
 def is_absent(value: object) -> bool:
     """Tell whether a field was left out: ``None`` or an empty text, which the vendors treat alike."""
     return value is None or value == ""
 
 
-def _text(name: str, value: object) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidRequestError(f"{name} must be text, not {type(value).__name__}", field=name)
-    return str(value)
+def loosely(value: object, form: Any) -> Any:
+    """
+    Read a value as a type, also from a text: a number or switch by its words, a structure as JSON.
+
+    :param form: a type that msgspec can convert to.
+    :raises ValueError: it cannot be read as that.
+    """
+    try:
+        if isinstance(value, str):
+            value = msgspec.json.decode(str(value)) if form in (dict, list) else value.strip()
+        elif not isinstance(value, int) and isinstance(value, Real | Decimal):
+            value = float(value)  # also what numpy calls a number
+        return msgspec.convert(value, form, strict=False)
+    except (msgspec.MsgspecError, OverflowError, RecursionError):
+        raise ValueError from None
 
 
-def _media(_name: str, value: object) -> object:
+_FORMS: dict[str, tuple[Any, str]] = {
+    "number": (Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)], "a number"),
+    "boolean": (bool, "true or false"),
+    "seconds": (int, "a whole number of seconds"),
+    "object": (dict, "an object"),
+    "list": (list, "a list"),
+}
+_SWITCHES: dict[str, bool | str] = {"yes": True, "on": True, "no": False, "off": False}
+"""Besides true and false, which msgspec knows."""
+
+
+def _read(kind: str, name: str, value: object) -> object:
+    """
+    Read a field as its kind.
+
+    :raises InvalidRequestError: it cannot be read as that.
+    """
+    if kind == "media":
+        return _media(value)
+    if kind == "speech":  # the id, or the object that tells more of it; as JSON where a template wrote it
+        is_object = isinstance(value, Mapping) or str(value).lstrip().startswith("{")
+        kind = "object" if is_object else "text"
+    if kind == "text":
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise InvalidRequestError(f"{name} must be text, not {type(value).__name__}", field=name)
+        return str(value)
+    if kind == "boolean":
+        word = str(value).strip().lower()
+        value = _SWITCHES.get(word, word)
+    form, words = _FORMS[kind]
+    try:
+        read = loosely(value, form)
+    except ValueError:
+        raise InvalidRequestError(f"{name} must be {words}, not {_show(value)}", field=name) from None
+    return str(read) if kind == "seconds" else read
+
+
+def _media(value: object) -> object:
     """
     Take a path object, also one in a storage, for its text, and what an upstream task stored for its ``file``.
 
@@ -50,73 +93,9 @@ def _media(_name: str, value: object) -> object:
     return str(value) if isinstance(value, PathLike) or hasattr(value, "storage_options") else value
 
 
-def _speech(name: str, value: object) -> object:
-    """Take the id of a speech, or the object that tells more of it; as JSON where a template wrote it."""
-    if isinstance(value, str) and value.lstrip().startswith("{"):
-        value = _structure(dict)(name, value)
-    return dict(value) if isinstance(value, Mapping) else _text(name, value)
-
-
-def _number(name: str, value: object) -> float:
-    try:
-        number = float("nan") if isinstance(value, bool) else float(value)  # type: ignore[arg-type]  # see except
-    except (TypeError, ValueError, OverflowError):
-        raise InvalidRequestError(f"{name} must be a number, not {_show(value)}", field=name) from None
-    if number != number or number in (float("inf"), float("-inf")):  # noqa: PLR0124  # NaN is not itself
-        raise InvalidRequestError(f"{name} must be a finite number", field=name)
-    return number
-
-
-def _boolean(name: str, value: object) -> bool:
-    word = str(value).strip().lower()
-    if word in _TRUE:
-        return True
-    if word in _FALSE:
-        return False
-    raise InvalidRequestError(f"{name} must be true or false, not {_show(value)}", field=name)
-
-
-def _seconds_text(name: str, value: object) -> str:
-    number = _number(name, value)
-    if number != int(number):
-        raise InvalidRequestError(f"{name} must be a whole number of seconds", field=name)
-    return str(int(number))
-
-
-def _structure(expected: type) -> Callable[[str, object], object]:
-    def coerce(name: str, value: object) -> object:
-        if isinstance(value, str):  # a template renders a structure to text
-            try:
-                value = json.loads(value)
-            except (ValueError, RecursionError):
-                raise InvalidRequestError(f"{name} is text but not valid JSON", field=name) from None
-        if isinstance(value, tuple):
-            value = list(value)
-        if isinstance(value, Mapping):
-            value = dict(value)
-        if not isinstance(value, expected):
-            shape = "an object" if expected is dict else "a list"
-            raise InvalidRequestError(f"{name} must be {shape}, not {type(value).__name__}", field=name)
-        return value
-
-    return coerce
-
-
 def _show(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 40 else f"{type(value).__name__} of {len(text)} characters"
-
-
-_COERCE: dict[str, Callable[[str, object], object]] = {
-    "text": _text,
-    "media": _media,
-    "speech": _speech,
-    "number": _number,
-    "boolean": _boolean,
-    "seconds": _seconds_text,
-    "object": _structure(dict),
-    "list": _structure(list),
-}
 
 
 def _field(kind: str) -> Any:
@@ -154,7 +133,7 @@ class _Request:
         for f in fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
             value = getattr(self, f.name)
             if not is_absent(value):
-                object.__setattr__(self, f.name, _COERCE[f.metadata["kind"]](f.name, value))
+                object.__setattr__(self, f.name, _read(f.metadata["kind"], f.name, value))
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -283,7 +262,8 @@ class ImageToVideoRequest(_Request):
     extra: dict[str, Any] | None = _field("object")
 
 
-_CHINESE = re.compile(r"[\u3400-\u9fff]")
+CHINESE = re.compile(r"[\u3400-\u9fff]")
+"""A Chinese character."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,7 +286,7 @@ class SpeechRequest(_Request):
 
     def language(self) -> str:
         """Return the language to ask for: the given one, or the one the text is written in."""
-        return self.voice_language or ("zh" if _CHINESE.search(self.text or "") else "en")
+        return self.voice_language or ("zh" if CHINESE.search(self.text or "") else "en")
 
 
 VideoRequest = AvatarRequest | ImageToVideoRequest

@@ -15,7 +15,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import msgspec
+
 from airflow_provider_kling_avatar.kling.errors import ConfigurationError
+from airflow_provider_kling_avatar.kling.models import CHINESE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +40,6 @@ CHINESE_CHARACTERS_PER_SECOND = Decimal("4.5")
 SHORTEST, LONGEST = Decimal("0.5"), Decimal("1.5")
 """What a guessed length is multiplied with for the least and the most that the clip may come to."""
 
-_CHINESE = re.compile(r"[\u3400-\u9fff]")
 _DIGITS = 12
 """An amount may have so many digits before the point, and as many after it."""
 
@@ -220,7 +222,7 @@ def guessed(text: str, speed: float | None = None) -> Length:
 
     :param speed: of the voice, 1.0 is normal.
     """
-    chinese = len(_CHINESE.findall(text))
+    chinese = len(CHINESE.findall(text))
     others = len(text.strip()) - chinese
     seconds = chinese / CHINESE_CHARACTERS_PER_SECOND + max(others, 0) / ENGLISH_CHARACTERS_PER_SECOND
     pace = Decimal(str(speed)) if speed and speed > 0 else Decimal(1)
@@ -307,16 +309,7 @@ def list_prices(dialect: str) -> PriceTable:
     """
     table = _shipped()
     prices = {
-        (row["endpoint"], row.get("model", ""), row.get("mode", "")): Price(
-            amount=Decimal(row["amount"]),
-            currency=row["currency"],
-            per=row["per"],
-            mode=row.get("mode", ""),
-            minimum_seconds=Decimal(row.get("minimum_seconds", "0")),
-            step_seconds=Decimal(row.get("step_seconds", "0")),
-            source=row["source"],
-            date=row["date"],
-        )
+        (row["endpoint"], row.get("model", ""), row.get("mode", "")): msgspec.convert(row, Price)
         for row in table["prices"]
         if row["dialect"] == dialect
     }

@@ -130,8 +130,8 @@ def test_a_connection_without_a_type_is_taken(monkeypatch, hook):
         ({"query_path": "tasks/{id}"}, "query_path", "must start with /"),
         ({"query_path": "/tasks"}, "query_path", "needs {id}"),
         ({"list_path": "tasks"}, "list_path", "must start with /"),
-        ({"limits": "{"}, "limits is not valid JSON", ""),
-        ({"limits": [1]}, "limits must be a JSON object", ""),
+        ({"limits": "{"}, "limits must be a JSON object", "not '{'"),
+        ({"limits": [1]}, "limits must be a JSON object", "not [1]"),
         ({"limits": {"prompt": 5}}, "limits: 'prompt'", "must start with one of avatar"),
         (
             {"limits": {"avatar.prmpt.maxLength": 5}},

@@ -12,10 +12,11 @@ from rich.pretty import pretty_repr
 
 from airflow_provider_kling_avatar.kling import errors as e
 from airflow_provider_kling_avatar.kling.auth import SignedKey
-from airflow_provider_kling_avatar.kling.client import AsyncKlingClient, explain_connection
+from airflow_provider_kling_avatar.kling.client import AsyncKlingClient
 from airflow_provider_kling_avatar.kling.errors import Accepted
 from airflow_provider_kling_avatar.kling.models import TaskState, Video
-from airflow_provider_kling_avatar.kling.responses.errors import Answer, read_json
+from airflow_provider_kling_avatar.kling.responses.answer import Answer
+from airflow_provider_kling_avatar.kling.responses.errors import read_json, route_is_right
 from airflow_provider_kling_avatar.kling.responses.tasks import (
     STATES,
     read_speech,
@@ -917,6 +918,25 @@ def test_a_gateway_that_says_in_words_that_it_has_no_such_task_takes_the_key(ven
     client_of(vendor.url, "generations").ping()
 
 
+def test_the_vendors_words_are_kept_apart_from_ours(vendor, client_of):
+    vendor.answers(refusal(1102))
+    with pytest.raises(e.AccountError) as caught:
+        client_of(vendor.url).submit("avatar", BODY)
+    assert caught.value.said == "vendor's words"
+    assert caught.value.message.endswith("; the vendor says: vendor's words")
+
+
+@pytest.mark.parametrize("name", ["not found", "does not exist"])
+def test_a_name_that_reads_like_an_answer_does_not_make_a_missing_route_a_missing_task(
+    vendor, client_of, name
+):
+    vendor.answers(Reply("", 404))
+    with pytest.raises(e.NotFoundError, match=f"task {name}") as caught:
+        client_of(vendor.url).get_task(name)
+    assert caught.value.said == ""
+    assert not route_is_right(caught.value)
+
+
 def test_an_endless_error_is_told_in_few_words():
     bodies = [
         {f"key {n}": n for n in range(5000)},
@@ -1053,7 +1073,7 @@ def test_an_id_that_an_upstream_task_did_not_return_is_told_before_asking(vendor
 )
 def test_a_connection_is_tried_without_paying_and_explained(vendor, client_of, replies, works, words):
     vendor.answers(*replies)
-    good, explained = explain_connection(client_of(vendor.url, attempts=1))
+    good, explained = client_of(vendor.url, attempts=1).test_connection()
     assert good is works
     assert words in explained
     assert set(vendor.methods()) == {"GET"}

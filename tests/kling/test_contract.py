@@ -8,6 +8,7 @@ import io
 import re
 import wave
 from datetime import date
+from decimal import Decimal
 
 import msgspec
 import pytest
@@ -1089,6 +1090,22 @@ def test_rendered_text_becomes_what_the_field_holds():
         image=FACE, duration=5, dynamic_masks="[]", camera_control='{"type": "down_back"}', cfg_scale="0.5"
     )
     assert (video.duration, video.cfg_scale, video.camera_control) == ("5", 0.5, {"type": "down_back"})
+
+
+def test_what_a_library_calls_a_number_or_a_text_is_one():
+    class Number(float):
+        """As numpy's."""
+
+    class Text(str):
+        """As a template's."""
+
+        __slots__ = ()
+
+    video = ImageToVideoRequest.from_fields(
+        image=FACE, cfg_scale=Number(0.5), duration=Number(5.0), camera_control=Text('{"type": "down_back"}')
+    )
+    assert (video.cfg_scale, video.duration, video.camera_control) == (0.5, "5", {"type": "down_back"})
+    assert ImageToVideoRequest.from_fields(image=FACE, sound="off", duration=Decimal(5)).sound is False
 
 
 @pytest.mark.parametrize(

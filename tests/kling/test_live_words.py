@@ -8,11 +8,10 @@ import pytest
 from fake_vendor import Reply
 
 from airflow_provider_kling_avatar.kling import errors as e
-from airflow_provider_kling_avatar.kling.client import explain_connection
 from airflow_provider_kling_avatar.kling.errors import Accepted
 from airflow_provider_kling_avatar.kling.models import TaskState
 from airflow_provider_kling_avatar.kling.polling.decide import Finished, Verdict, error_for
-from airflow_provider_kling_avatar.kling.responses.errors import Answer
+from airflow_provider_kling_avatar.kling.responses.answer import Answer
 from airflow_provider_kling_avatar.kling.responses.tasks import read_speech, read_task
 
 NAME = "news-clip-0a1b-0"
@@ -122,7 +121,7 @@ def test_a_doubtful_answer_without_a_list_is_told_as_it_is(vendor, client_of, re
 @pytest.mark.parametrize("code", [1201, 1203])
 def test_a_connection_without_a_list_is_good_if_the_vendor_knows_no_unlikely_task(vendor, client_of, code):
     vendor.answers(Reply(gone("connection-test", code), 400))
-    good, explained = explain_connection(client_of(vendor.url, list_path=False))
+    good, explained = client_of(vendor.url, list_path=False).test_connection()
     assert good, explained
 
 

@@ -10,7 +10,7 @@ from film_server import FilmServer, film
 
 from airflow_provider_kling_avatar.kling.download.http import Clip
 from airflow_provider_kling_avatar.kling.download.ssrf import Reach
-from airflow_provider_kling_avatar.kling.log_filter import hidden_links
+from airflow_provider_kling_avatar.kling.redact import hidden_links
 
 SECRET = "S3CR3T"
 THEIRS = "/theirs?X-Amz-Signature=not-ours;a#b"

@@ -23,7 +23,7 @@ from airflow_provider_kling_avatar.kling.pricing import (
     measured,
     own_prices,
 )
-from airflow_provider_kling_avatar.kling.responses.deductions import Deducted, read_deductions
+from airflow_provider_kling_avatar.kling.responses.tasks import Deducted, read_deductions
 
 D = Decimal
 
@@ -168,7 +168,7 @@ def test_4k_has_a_price_of_its_own():
         ({"avatar.std": "1", "currency": "USD", "minimum_seconds": -5}, "minimum_seconds -5"),
         ({"currency": "USD"}, "hold no price"),
         ("[1]", "must be a JSON object"),
-        ("{", "not valid JSON"),
+        ("{", "must be a JSON object, not '{'"),
     ],
 )
 def test_wrong_prices_are_told_by_their_name(prices, says):

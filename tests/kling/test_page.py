@@ -12,7 +12,7 @@ from test_properties import JSON
 
 from airflow_provider_kling_avatar.kling import errors as e
 from airflow_provider_kling_avatar.kling.models import TaskState
-from airflow_provider_kling_avatar.kling.responses.errors import Answer
+from airflow_provider_kling_avatar.kling.responses.answer import Answer
 from airflow_provider_kling_avatar.kling.responses.page import Page, unfinished
 from airflow_provider_kling_avatar.kling.responses.tasks import STATES, read_task_list
 

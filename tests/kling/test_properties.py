@@ -15,7 +15,8 @@ from airflow_provider_kling_avatar.kling.auth import SignedKey
 from airflow_provider_kling_avatar.kling.errors import KlingError
 from airflow_provider_kling_avatar.kling.models import Speech, VideoTask
 from airflow_provider_kling_avatar.kling.redact import MAX_TEXT, public_url, redact, shown
-from airflow_provider_kling_avatar.kling.responses.errors import Answer, read_json
+from airflow_provider_kling_avatar.kling.responses.answer import Answer
+from airflow_provider_kling_avatar.kling.responses.errors import read_json
 from airflow_provider_kling_avatar.kling.responses.tasks import read_speech, read_task, read_task_list
 from airflow_provider_kling_avatar.kling.submission.identity import TaskIdentity, fingerprint
 

@@ -65,8 +65,9 @@ class Field:
     write: Callable[[Any], Any] = _as_is
 
 
-def _one_of(words: Mapping[str, str]) -> Callable[[Any], Any]:
-    return lambda value: words.get(value, value)
+def same(*names: str) -> dict[str, Field]:
+    """Return fields that the vendor calls and writes as we do."""
+    return {name: Field(name) for name in names}
 
 
 def watermark_info(value: bool) -> dict[str, bool]:
@@ -81,7 +82,7 @@ def on_off(value: bool) -> str:
 
 def words(**names: str) -> Callable[[Any], Any]:
     """Write our word as the vendor's; a word that is not in the table stays, for the schema to refuse."""
-    return _one_of(names)
+    return lambda value: names.get(value, value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,38 +7,24 @@ from airflow_provider_kling_avatar.kling.dialects.base import (
     Endpoint,
     Field,
     on_off,
+    same,
     watermark_info,
 )
 
 AVATAR_FIELDS = {
-    "image": Field("image"),
+    **same("image", "audio_id", "prompt", "mode", "callback_url", "external_task_id"),
     "audio": Field("sound_file"),
-    "audio_id": Field("audio_id"),
-    "prompt": Field("prompt"),
-    "mode": Field("mode"),
     "watermark": Field("watermark_info", watermark_info),
-    "callback_url": Field("callback_url"),
-    "external_task_id": Field("external_task_id"),
 }
 IMAGE_TO_VIDEO_FIELDS = {
-    "model_name": Field("model_name"),
-    "image": Field("image"),
-    "image_tail": Field("image_tail"),
-    "prompt": Field("prompt"),
-    "negative_prompt": Field("negative_prompt"),
-    "cfg_scale": Field("cfg_scale"),
-    "mode": Field("mode"),
-    "duration": Field("duration"),
-    "static_mask": Field("static_mask"),
-    "dynamic_masks": Field("dynamic_masks"),
-    "camera_control": Field("camera_control"),
+    **same("model_name", "image", "image_tail", "prompt", "negative_prompt", "cfg_scale", "mode", "duration"),
+    **same(
+        "static_mask", "dynamic_masks", "camera_control", "voice_list", "callback_url", "external_task_id"
+    ),
     "sound": Field("sound", on_off),
-    "voice_list": Field("voice_list"),
     "watermark": Field("watermark_info", watermark_info),
-    "callback_url": Field("callback_url"),
-    "external_task_id": Field("external_task_id"),
 }
-SPEECH_FIELDS = {name: Field(name) for name in ("text", "voice_id", "voice_language", "voice_speed")}
+SPEECH_FIELDS = same("text", "voice_id", "voice_language", "voice_speed")
 
 AVATAR = Endpoint("/v1/videos/avatar/image2video", AVATAR_FIELDS, {"mode": "std"})
 IMAGE_TO_VIDEO = Endpoint("/v1/videos/image2video", IMAGE_TO_VIDEO_FIELDS, {"mode": "std"})

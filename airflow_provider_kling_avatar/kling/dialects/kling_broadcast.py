@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow_provider_kling_avatar.kling.dialects.base import Dialect, Endpoint, Field
+from airflow_provider_kling_avatar.kling.dialects.base import Dialect, Endpoint, Field, same
 from airflow_provider_kling_avatar.kling.dialects.kling import DIALECT as OFFICIAL
 
 DIALECT = Dialect(
@@ -19,13 +19,8 @@ DIALECT = Dialect(
         "avatar": Endpoint(
             "/v1/videos/avatar",
             {
-                "image": Field("image"),
+                **same("image", "text", "voice_id", "aspect_ratio", "callback_url", "external_task_id"),
                 "audio": Field("audio_url"),
-                "text": Field("text"),
-                "voice_id": Field("voice_id"),
-                "aspect_ratio": Field("aspect_ratio"),
-                "callback_url": Field("callback_url"),
-                "external_task_id": Field("external_task_id"),
             },
         )
     },

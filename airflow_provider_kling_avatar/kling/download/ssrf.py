@@ -25,8 +25,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from airflow_provider_kling_avatar.kling.errors import DownloadError, ForbiddenAddressError
-from airflow_provider_kling_avatar.kling.log_filter import hidden_links
-from airflow_provider_kling_avatar.kling.redact import shown
+from airflow_provider_kling_avatar.kling.redact import hidden_links, shown
 
 if TYPE_CHECKING:
     import socket

@@ -75,14 +75,16 @@ KLING_CODES: dict[int, Meaning] = {
     5002: Meaning(e.UnavailableError, "the vendor timed out inside"),
 }
 
+NO_SUCH_TASK = ("task_not_exist", "task_not_found")
 LOST_ANSWER = "the gateway lost the answer of the vendor behind it"
 
 SLUGS: dict[str, Meaning] = {
     # https://github.com/QuantumNous/new-api: relay/relay_task.go, dto/task.go; CometAPI's error page
-    "invalid_request": Meaning(e.InvalidRequestError, "the gateway refused a field: check the fields"),
-    "invalid_request_error": Meaning(e.InvalidRequestError, "the gateway refused a field: check the fields"),
-    "task_not_exist": Meaning(e.NotFoundError, "the gateway has no such task: check the id"),
-    "task_not_found": Meaning(e.NotFoundError, "the gateway has no such task: check the id"),
+    **dict.fromkeys(
+        ("invalid_request", "invalid_request_error"),
+        Meaning(e.InvalidRequestError, "the gateway refused a field: check the fields"),
+    ),
+    **dict.fromkeys(NO_SUCH_TASK, Meaning(e.NotFoundError, "the gateway has no such task: check the id")),
     "model_price_error": Meaning(
         e.RefusedError, "the gateway has no price for this model: ask its seller to enable it"
     ),

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
-from airflow_provider_kling_avatar.kling.responses.errors import Answer, read_json, unreadable
+from airflow_provider_kling_avatar.kling.responses.errors import read_json, unreadable
 from airflow_provider_kling_avatar.kling.responses.tasks import STATES, read_record, record_id, rows_of
 
 if TYPE_CHECKING:
-    from airflow_provider_kling_avatar.kling.responses.values import Json
+    from airflow_provider_kling_avatar.kling.responses.answer import Answer, Json
 
 
 class _Row(msgspec.Struct, gc=False):

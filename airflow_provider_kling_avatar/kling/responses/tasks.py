@@ -7,31 +7,21 @@ places, outermost first. Whatever the answer, only our own errors come out.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+import logging
+from decimal import Decimal
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from airflow_provider_kling_avatar.kling.errors import NotFoundError, RefusedError, UnreadableAnswerError
+from airflow_provider_kling_avatar.kling.errors import (
+    KlingError,
+    NotFoundError,
+    RefusedError,
+    UnreadableAnswerError,
+)
 from airflow_provider_kling_avatar.kling.models import Speech, TaskState, Video, VideoTask
+from airflow_provider_kling_avatar.kling.pricing import decimal_of, plain
 from airflow_provider_kling_avatar.kling.redact import redact
-from airflow_provider_kling_avatar.kling.responses.deductions import read_deductions
-from airflow_provider_kling_avatar.kling.responses.error_codes import (
-    KLING_CODES,
-    KLING_HAS_NO_SUCH_THING,
-    code_of_reason,
-)
-from airflow_provider_kling_avatar.kling.responses.errors import (
+from airflow_provider_kling_avatar.kling.responses.answer import (
     OK_CODES,
-    Answer,
-    asked_for,
-    code_of,
-    error_in,
-    is_task,
-    layers_of,
-    read_json,
-    records_of,
-    request_id_of,
-    unreadable,
-)
-from airflow_provider_kling_avatar.kling.responses.values import (
     as_name,
     as_number,
     as_seconds,
@@ -40,13 +30,30 @@ from airflow_provider_kling_avatar.kling.responses.values import (
     at,
     dicts,
     first,
+    is_task,
+    layers_of,
     normal,
+    records_of,
+)
+from airflow_provider_kling_avatar.kling.responses.error_codes import (
+    KLING_CODES,
+    KLING_HAS_NO_SUCH_THING,
+    code_of_reason,
+)
+from airflow_provider_kling_avatar.kling.responses.errors import (
+    about_task,
+    code_of,
+    error_in,
+    read_json,
+    unreadable,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from airflow_provider_kling_avatar.kling.responses.values import Json
+    from airflow_provider_kling_avatar.kling.responses.answer import Answer, Json
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -61,6 +68,11 @@ STATES: dict[str, TaskState] = {word: state for state, words in _WORDS.items() f
 """The vendors' words, lower-cased. A word that is not here means: keep waiting."""
 
 
+def state_of(word: str | None) -> TaskState:
+    """Return what a vendor's word says of a task."""
+    return STATES.get(normal(word or ""), TaskState.UNKNOWN)
+
+
 def read_task(answer: Answer, task_id: str | None = None) -> VideoTask:
     """
     Read a video task from a create or query answer.
@@ -68,12 +80,13 @@ def read_task(answer: Answer, task_id: str | None = None) -> VideoTask:
     :param task_id: the id that was asked for, where the answer does not repeat it.
     :raises KlingError: the answer is an error, or no task can be read from it.
     """
-    with asked_for(task_id, answer):
+    try:
         body = read_json(answer)
-        layers = layers_of(body)
-        if is_task(layers) or (task_id and _is_record(body.get("data"))):
-            return _task(layers, answer, task_id)
+        if is_task(answer.layers) or (task_id and _is_record(body.get("data"))):
+            return _task(answer.layers, answer, task_id)
         raise unreadable(answer, "an answer without a task in it", body)
+    except KlingError as error:
+        raise about_task(task_id, error, answer) from None
 
 
 def read_created(answer: Answer, read: Callable[[Answer], T]) -> T:
@@ -83,19 +96,18 @@ def read_created(answer: Answer, read: Callable[[Answer], T]) -> T:
     :param read: what it should hold.
     :raises RefusedError: what the request names (a model, a voice) is not there: no other try will find it.
     """
-    missing = None
     try:
         return read(answer)
     except NotFoundError as error:
         if error.code != KLING_HAS_NO_SUCH_THING:
             raise
-        missing = error
-    raise RefusedError(
-        f"what the request names does not exist there (a model, a voice, an audio): change it; {missing.message}",
-        code=missing.code,
-        http_status=missing.http_status,
-        request_id=missing.request_id,
-    )
+        raise RefusedError(
+            "what the request names does not exist there (a model, a voice, an audio): change it",
+            said=error.said,
+            code=error.code,
+            http_status=error.http_status,
+            request_id=error.request_id,
+        ) from None
 
 
 def _is_record(data: object) -> bool:
@@ -121,13 +133,13 @@ def read_task_list(answer: Answer) -> list[VideoTask]:
 
 def record_id(row: object) -> str | None:
     """Return the id of a row, or ``None`` if it is no task."""
-    layers = layers_of({"data": row} if isinstance(row, dict) else {})
+    layers = layers_of(row) if isinstance(row, dict) else []
     return first(layers, ("task_id", "id"), as_name) if is_task(layers) else None
 
 
 def read_record(row: object, answer: Answer, row_id: str) -> VideoTask:
     """Read one row of a list, of which `record_id` has told the id."""
-    return _task(layers_of({"data": row}), answer, row_id)
+    return _task(layers_of(row), answer, row_id)
 
 
 def read_speech(answer: Answer) -> Speech:
@@ -137,39 +149,30 @@ def read_speech(answer: Answer) -> Speech:
     :raises KlingError: the answer is an error, or holds no audio.
     """
     body = read_json(answer)
-    layers = layers_of(body)
-    status = first(layers, ("task_status", "status"), as_name)
-    if status and STATES.get(normal(status)) is TaskState.FAILED:
+    layers = answer.layers
+    if state_of(first(layers, ("task_status", "status"), as_name)) is TaskState.FAILED:
         reason = first(layers, _REASONS, _as_reason)
-        raise error_in(answer, layers, reason or "text-to-speech failed")
-    for layer in layers:
-        for audio in dicts(at(layer, "task_result", "audios")):
-            audio_id = as_name(audio.get("id"))
-            if audio_id:
-                return Speech(
-                    audio_id=audio_id,
-                    url=as_url(audio.get("url")),
-                    duration=as_number(audio.get("duration")),
-                    task_id=first(layers, ("task_id", "id"), as_name),
-                    units=read_deductions(layers).units,
-                    request_id=request_id_of(answer, layers),
-                )
+        raise error_in(answer, reason or "text-to-speech failed")
+    for audio in (audio for layer in layers for audio in dicts(at(layer, "task_result", "audios"))):
+        if audio_id := as_name(audio.get("id")):
+            return Speech(
+                audio_id=audio_id,
+                url=as_url(audio.get("url")),
+                duration=as_number(audio.get("duration")),
+                task_id=first(layers, ("task_id", "id"), as_name),
+                units=read_deductions(layers).units,
+                request_id=answer.request_id,
+            )
     raise unreadable(answer, "a speech answer without an audio id", body)
 
 
 def rows_of(body: Json) -> list[object] | None:
     """Return the rows of a list, or ``None`` if the answer holds none."""
-    return next((rows for rows in _lists(body) if isinstance(rows, list)), None)
-
-
-def _lists(body: Json) -> Iterator[object]:
+    keys = ("data", "tasks", "list", "items")
     data = body.get("data")
-    yield data
-    if isinstance(data, dict):
-        for key in ("data", "tasks", "list", "items"):
-            yield data.get(key)
-    for key in ("tasks", "list", "items"):
-        yield body.get(key)
+    within = data if isinstance(data, dict) else {}
+    places = [data, *map(within.get, keys), *map(body.get, keys)]
+    return next((rows for rows in places if isinstance(rows, list)), None)
 
 
 # ------------------------------------------------------------------------ task
@@ -183,37 +186,30 @@ def _task(layers: list[Json], answer: Answer, task_id: str | None) -> VideoTask:
     if not found_id:
         raise UnreadableAnswerError("an answer without a task id", http_status=answer.status)
     status = first(records, ("task_status", "status"), as_name) or ""
-    state = STATES.get(normal(status), TaskState.UNKNOWN)
+    state = state_of(status)
     videos = _videos(records) if state is TaskState.SUCCEEDED else ()
     if state is TaskState.SUCCEEDED and not videos and _has_failed(records):
         state = TaskState.FAILED
-    failed = state is TaskState.FAILED
-    reason, reason_code = _reason(records) if failed else (None, None)
-    deducted = read_deductions(records)
+    reason, reason_code = _reason(records) if state is TaskState.FAILED else (None, None)
+    infos = [info for layer in records if isinstance(info := layer.get("task_info"), dict)]
     return VideoTask(
         task_id=found_id,
         state=state,
         status=redact(status),
-        external_task_id=first(
-            [info for layer in records if isinstance(info := layer.get("task_info"), dict)] + records,
-            ("external_task_id", "external_id"),
-            as_name,
-        ),
+        external_task_id=first([*infos, *records], ("external_task_id", "external_id"), as_name),
         reason=redact(reason) if reason else None,
         reason_code=reason_code,
         videos=videos,
-        units=deducted.units,
-        cost=deducted.cost,
-        currency=deducted.currency,
+        **read_deductions(records)._asdict(),
         created_at=first(records, ("created_at", "create_time", "submit_time"), as_seconds),
         updated_at=first(records, ("updated_at", "update_time", "finish_time"), as_seconds),
-        request_id=request_id_of(answer, layers),
+        request_id=answer.request_id_in(layers),
     )
 
 
 def _has_failed(records: list[Json]) -> bool:
     """Tell whether the vendor's own record says so, in a gateway's that says only that the question went well."""
-    return any(STATES.get(normal(as_name(r.get("task_status")) or "")) is TaskState.FAILED for r in records)
+    return any(state_of(as_name(layer.get("task_status"))) is TaskState.FAILED for layer in records)
 
 
 def _reason(records: list[Json]) -> tuple[str | None, int | str | None]:
@@ -240,8 +236,8 @@ def _reason(records: list[Json]) -> tuple[str | None, int | str | None]:
 def _as_reason(value: object) -> str | None:
     """Read words that may be a reason; gateways also put "SUCCEED" there, of the call that asked."""
     words = as_text(value)
-    word = normal(words.rstrip(".! ")) if words else ""
-    return None if word in OK_CODES or STATES.get(word) is TaskState.SUCCEEDED else words
+    word = words.rstrip(".! ").lower() if words else ""
+    return None if word in OK_CODES or state_of(word) is TaskState.SUCCEEDED else words
 
 
 def _videos(records: list[Json]) -> tuple[Video, ...]:
@@ -262,17 +258,11 @@ def _videos(records: list[Json]) -> tuple[Video, ...]:
         ]
         if videos:
             return tuple(videos)
-    for layer in records:
-        for path in _FLAT_URLS:
-            url = as_url(at(layer, *path))
-            if url:
-                duration = first(
-                    [*records, *[m for r in records if isinstance(m := r.get("metadata"), dict)]],
-                    ("duration", "seconds"),
-                    as_number,
-                )
-                return (Video(url=url, duration=duration),)
-    return ()
+    addresses = (as_url(at(layer, *path)) for layer in records for path in _FLAT_URLS)
+    url = next((address for address in addresses if address), None)
+    metadata = [inner for layer in records if isinstance(inner := layer.get("metadata"), dict)]
+    duration = first([*records, *metadata], ("duration", "seconds"), as_number)
+    return (Video(url=url, duration=duration),) if url else ()
 
 
 _FLAT_URLS = (
@@ -294,3 +284,71 @@ def _outputs(layer: Json) -> Iterator[Json]:
                 yield {"url": row}
             elif isinstance(row, dict) and row.get("type", "video") == "video":
                 yield row
+
+
+# ------------------------------------------------------------------------ deductions
+
+
+class Deducted(NamedTuple):
+    """
+    What the vendor deducted for a task, as far as it says so.
+
+    :param units: as a decimal text.
+    :param cost: money, at the vendor's list price.
+    :param currency: of ``cost``, where the vendor names it.
+    """
+
+    units: str | None = None
+    cost: Decimal | None = None
+    currency: str | None = None
+
+
+def read_deductions(records: list[Json]) -> Deducted:
+    """
+    Read the deductions of a task, in the words of both generations of Kling's API.
+
+    :param records: the layers of the answer that describe it, outermost first.
+    """
+    units = _amount(records, "final_unit_deduction")
+    cost = _amount(records, "final_balance_deduction", "list_price")
+    billed = _billed(next((rows for layer in records if (rows := dicts(layer.get("billing")))), []))
+    return Deducted(
+        billed.units if units is None else plain(units),
+        billed.cost if cost is None else cost,
+        billed.currency if cost is None else None,
+    )
+
+
+def _billed(rows: list[Json]) -> Deducted:
+    """Read the new generation's ``billing[]{charge_type, amount, currency, package_type, list_price}``."""
+    units, money = [], []
+    for row in rows:
+        amount, price = _amount([row], "amount"), _amount([row], "list_price")
+        if row.get("charge_type") != "unit":
+            price = amount if price is None else price
+        elif amount is not None:
+            units.append(amount)
+        money.append(price)
+    currencies = {as_text(row.get("currency")) for row in rows}
+    if len(currencies) > 1:
+        log.warning("the vendor billed in several currencies (%s): not added up", currencies)
+    known = [price for price in money if price is not None]
+    is_whole = len(known) == len(rows) and len(currencies) == 1
+    return Deducted(
+        plain(sum(units, Decimal(0))) if units else None,
+        sum(known, Decimal(0)) if is_whole else None,
+        currencies.pop() if is_whole else None,
+    )
+
+
+def _amount(records: list[Json], *path: str) -> Decimal | None:
+    """Read an amount from its decimal text; what is no plain number is told in the log and left out."""
+    for value in (at(layer, *path) for layer in records):
+        amount = decimal_of(value)
+        if amount is not None:
+            return amount
+        if value not in (None, ""):
+            log.warning(
+                "%s in the vendor's answer is no plain number (%.40r): left out", ".".join(path), value
+            )
+    return None

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
-from airflow_provider_kling_avatar.kling.calls import MAX_PAGE_SIZE, route_is_right
+from airflow_provider_kling_avatar.kling.calls import MAX_PAGE_SIZE
 from airflow_provider_kling_avatar.kling.errors import (
     ChangedInputError,
     ConfigurationError,
@@ -28,6 +28,7 @@ from airflow_provider_kling_avatar.kling.errors import (
 )
 from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
 from airflow_provider_kling_avatar.kling.polling.decide import Finished, Verdict, error_for
+from airflow_provider_kling_avatar.kling.responses.errors import route_is_right
 from airflow_provider_kling_avatar.kling.submission.state import (
     Account,
     Policies,

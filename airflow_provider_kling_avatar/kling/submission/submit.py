@@ -283,7 +283,7 @@ class Submitter:
         """
         if name is None or not isinstance(error, InvalidRequestError | RefusedError):
             raise error
-        seems_taken = name in error.message or error.http_status == 409 or bool(_TAKEN.search(error.message))
+        seems_taken = name in error.said or error.http_status == 409 or bool(_TAKEN.search(error.said))
         try:
             found = self.client.find_task(name, self.prepared.endpoint)
         except KlingError:
