@@ -91,6 +91,9 @@ class KlingError(Exception):
 
     accepted: Accepted = Accepted.NO
 
+    said: str = ""
+    """The vendor's own words, without secrets."""
+
     def __init__(
         self,
         message: str,

@@ -163,6 +163,7 @@ def error_in(answer: Answer, layers: list[Json], reason: str) -> KlingError:
     if is_about_input:
         facts["field"] = "voice_id" if "voice" in said.lower() else None
     error = meaning.error(text, **facts)
+    error.said = said
     error.retry_after = _retry_after(answer)
     # Without a code of the vendor's own nobody knows which machine on the way answered, and how far the request came.
     nobody_knows = answer.is_server_error and not isinstance(code, int) and not is_about_input

@@ -49,7 +49,7 @@ class Prepared:
 
     :param endpoint: what it is for.
     :param body: in the vendor's words; still without ``audio_id`` if there is `speech`.
-    :param speech: words to be spoken first, where the API does not speak itself.
+    :param speech: body of the text-to-speech call that comes first, where the API does not speak itself.
     :param audio_seconds: length of the voice, where it could be measured.
     :param fingerprint: of all that is paid for.
     :param spoken_at: when its ``audio_id`` was made, Unix seconds, where that is known.
@@ -57,10 +57,25 @@ class Prepared:
 
     endpoint: EndpointName
     body: dict[str, Any] = field(repr=False)
-    speech: SpeechRequest | None
+    speech: dict[str, Any] | None = field(repr=False)
     audio_seconds: float | None
     fingerprint: Fingerprint
     spoken_at: float | None = None
+
+    def body_with(self, dialect: Dialect, **late: str | None) -> dict[str, Any]:
+        """
+        Return the body with what is only known when it is sent.
+
+        :param dialect: the API, for its names of the fields.
+        :param late: our fields, ``external_task_id`` or ``audio_id``; ``None`` leaves one as it is.
+        """
+        fields = dialect.endpoint(self.endpoint).fields
+        return self.body | {fields[name].name: value for name, value in late.items() if value is not None}
+
+    def own_name(self, dialect: Dialect) -> str | None:
+        """Return the user's own ``external_task_id``, where the API keeps one."""
+        name = dialect.endpoint(self.endpoint).fields.get("external_task_id")
+        return (self.body.get(name.name) if name else None) or None
 
 
 def prepare(
@@ -94,8 +109,8 @@ def prepare(
 
 def _prepared(request: VideoRequest, dialect: Dialect, access: _Access) -> Prepared:
     endpoint = ENDPOINT_OF[type(request)]
-    dialect.endpoint(endpoint)
-    given, speech = _spoken_apart(request, dialect)
+    fields = dialect.endpoint(endpoint).fields
+    given, words = _spoken_apart(request, dialect)
     voice = _voice(given, dialect, validate=access.validate)
     if access.transcode_audio and "audio" in given and not dialect.accepts_files(endpoint, "audio"):
         raise MediaError(
@@ -108,17 +123,20 @@ def _prepared(request: VideoRequest, dialect: Dialect, access: _Access) -> Prepa
     media_seconds = _open_media(given, dialect, endpoint, access)
     body = dialect.body(endpoint, given, request.extra)
     if access.validate:
-        pending = {dialect.endpoint(endpoint).fields["audio_id"].name: "pending"} if speech else {}
-        _warn(dialect.check(endpoint, {**body, **pending}))
-        if speech:
-            _warn(dialect.check("speech", speech_body(speech, dialect)))
-    spoken = speech_body(speech, dialect) if speech else {}
-    inputs = media.digested({**body, "speech": spoken})  # small: a fingerprint writes out all it is given
-    seconds = media_seconds if voice is None else voice.duration
-    spoken_at = voice.spoken_at if voice else None
-    fields = dialect.endpoint(endpoint).fields
+        _warn(dialect.check(endpoint, body | ({fields["audio_id"].name: "pending"} if words else {})))
+    speech = speech_body(words, dialect, validate=access.validate) if words else None
+    inputs = media.digested(
+        {**body, "speech": speech or {}}
+    )  # small: a fingerprint writes out all it is given
     media_fields = {fields[name].name for name in ALL_MEDIA_FIELDS if name in fields}
-    return Prepared(endpoint, body, speech, seconds, fingerprint(inputs, media_fields, endpoint), spoken_at)
+    return Prepared(
+        endpoint,
+        body,
+        speech,
+        audio_seconds=media_seconds if voice is None else voice.duration,
+        fingerprint=fingerprint(inputs, media_fields, endpoint),
+        spoken_at=voice.spoken_at if voice else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +207,12 @@ def _open_media(
     return audio_seconds
 
 
-def speech_body(request: SpeechRequest, dialect: Dialect) -> dict[str, Any]:
+def speech_body(request: SpeechRequest, dialect: Dialect, *, validate: bool = True) -> dict[str, Any]:
     """
-    Write the body of a text-to-speech call.
+    Write and check the body of a text-to-speech call. Free.
 
-    :raises InvalidRequestError: text or voice is missing.
+    :param validate: ``False`` skips the limits.
+    :raises InvalidRequestError: names the field, the rule and the remedy.
     """
     for name in ("text", "voice_id"):
         if is_absent(getattr(request, name)):
@@ -203,7 +222,10 @@ def speech_body(request: SpeechRequest, dialect: Dialect) -> dict[str, Any]:
                 field=name,
             )
     given: dict[str, Any] = {**request.given(), "voice_language": request.language()}
-    return dialect.body("speech", given, request.extra)
+    body = dialect.body("speech", given, request.extra)
+    if validate:
+        _warn(dialect.check("speech", body))
+    return body
 
 
 def _speech(request: AvatarRequest, dialect: Dialect) -> SpeechRequest:
