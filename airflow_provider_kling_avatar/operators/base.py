@@ -344,7 +344,8 @@ class KlingSubmitOperator(KlingOperator):
                 self._hand_on(context, hook, submission)
                 self._keep_speech(context, prepared, submitter.spoken)
                 if not submission.is_new:
-                    cost_limits.note_bought(submission.paid_for)
+                    spoken = submitter.spoken
+                    cost_limits.note_bought(submission.paid_for, spoken.duration if spoken else None)
                 return submission
 
     def wait_for_slot(
