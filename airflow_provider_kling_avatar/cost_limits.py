@@ -30,7 +30,7 @@ from airflow_provider_kling_avatar.kling.pricing import (
 from airflow_provider_kling_avatar.kling.run_budget import Share, claim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -117,6 +117,8 @@ class CostLimits:
         self.max_cost_per_run = parse_limit("max_cost_per_run", max_cost_per_run)
         self.not_measured = ""
         self.mode = self._mode()
+        map_index = context["ti"].map_index
+        self.place = -1 if map_index is None else int(map_index)
 
     def before_speech(self) -> None:
         """
@@ -147,12 +149,13 @@ class CostLimits:
         if self.max_cost_per_run is not None:
             self._claim(expected)
 
-    def note_bought(self, paid_for: Mapping[str, Any]) -> None:
+    def note_bought(self, paid_for: Mapping[str, Any], spoken_seconds: float | None) -> None:
         """
         Tell of a clip that an earlier try has paid for: it counts for the others, and is never refused.
 
         :param paid_for: what is known of it, with the ``estimate`` of that try; the inputs may be others by now. Empty
             if nothing is, and it was made from these inputs.
+        :param spoken_seconds: length of the speech, if this try had the text spoken and was told.
         """
         noted = paid_for.get("estimate")
         amount = decimal_of(noted.get("amount")) if noted else None
@@ -164,22 +167,22 @@ class CostLimits:
             )
             self.context["ti"].xcom_push(key=ESTIMATE_XCOM_KEY, value=dict(noted))
         else:
-            expected = self.estimate(None)
+            expected = self.estimate(spoken_seconds)
             if paid_for:
                 log.info("cost: not known: what this clip was made from, or its price then, was not noted")
             else:
                 self._tell(expected)
             amount = expected.at_most if expected else None
         if amount is not None and self.max_cost_per_run is not None:
-            _Rows(self.context).tell(Share(_place(self.context), amount, "granted"))
+            self._tell_share(Share(self.place, amount, "granted"))
 
     def release(self) -> None:
         """Give back what was claimed: the vendor has certainly refused the clip."""
         if self.max_cost_per_run is None:
             return
-        share = Share.from_json(own_xcom(self.context, SHARE_XCOM_KEY))
+        share = self._own_share()
         if share and share.stage == "granted":
-            _Rows(self.context).tell(replace(share, stage="withdrawn"))
+            self._tell_share(Share(share.place, share.amount, "withdrawn"))
 
     def estimate(self, spoken_seconds: float | None) -> Estimate | None:
         """Return what the clip will cost, ``None`` if its price or its length is not known."""
@@ -212,9 +215,6 @@ class CostLimits:
         if known:
             return measured(known)
         if request.text:
-            told = own_xcom(self.context, ESTIMATE_XCOM_KEY)  # by this try, when it had just been spoken
-            if told and not told["rough"]:
-                return measured(float(told["seconds"]))
             return guessed(request.text, request.voice_speed)
         if self._limit is not None and request.audio:
             return self._fetched(str(request.audio))
@@ -277,10 +277,12 @@ class CostLimits:
         limit = self.max_cost_per_run
         if limit is None:
             return
-        held = Share.from_json(own_xcom(self.context, SHARE_XCOM_KEY))
+        held = self._own_share()
         if held and held.stage == "granted" and held.amount >= expected.at_most:
             return  # this try has claimed it before it began to wait for a slot
-        total = claim(_place(self.context), expected.at_most, limit, _Rows(self.context))
+        total = claim(
+            self.place, expected.at_most, limit, tell=self._tell_share, told=self._shares_of_all_rows
+        )
         log.info(
             "with this clip %s of max_cost_per_run %s %s are spoken for",
             amount_text(total),
@@ -288,25 +290,15 @@ class CostLimits:
             expected.currency,
         )
 
+    def _own_share(self) -> Share | None:
+        return Share.from_json(own_xcom(self.context, SHARE_XCOM_KEY))
 
-class _Rows:
-    """The rows of this mapped task in this run, as a `kling.run_budget.Board`."""
-
-    def __init__(self, context: Context) -> None:
-        self.context = context
-
-    def tell(self, share: Share) -> None:
+    def _tell_share(self, share: Share) -> None:
         self.context["ti"].xcom_push(key=SHARE_XCOM_KEY, value=share.as_json())
 
-    def others(self) -> Iterable[Share]:
-        own = _place(self.context)
-        shares = [Share.from_json(value) for value in xcoms_of_all_rows(self.context, SHARE_XCOM_KEY)]
-        return [share for share in shares if share and share.place != own]
-
-
-def _place(context: Context) -> int:
-    map_index = context["ti"].map_index
-    return -1 if map_index is None else int(map_index)
+    def _shares_of_all_rows(self) -> list[Share]:
+        shares = (Share.from_json(value) for value in xcoms_of_all_rows(self.context, SHARE_XCOM_KEY))
+        return [share for share in shares if share]
 
 
 def told_estimate(context: Context) -> dict[str, Any] | None:

@@ -62,18 +62,16 @@ class Ours:
     def __call__(self, clip: Clip, attempt: Attempt) -> str:
         """Find the clip or submit it, then wait for it deferred."""
         store = _Memory(clip.store) if self._remembers else None
-        this_try = Try(attempt.number == 1, attempt.asked_anew, attempt.max_tries - clip.schedule.retries)
-        if this_try.first:
-            leave_mark(store, this_try.round)
-        submission = self._submitter(
-            clip.client(),
-            clip.prepared,
+        this_try = Try(
             WORK,
-            store=store,
-            this_try=this_try,
-            policies=Policies(attempt.policy),
-            sleep=clip.sleep,
-        ).run()
+            store,
+            Policies(attempt.policy),
+            first=attempt.number == 1,
+            asked_anew=attempt.asked_anew,
+            round=attempt.max_tries - clip.schedule.retries,
+        )
+        leave_mark(this_try)
+        submission = self._submitter(clip.client(), clip.prepared, this_try, sleep=clip.sleep).run()
         clip.step("submitted")
         clip.tell(f"task {submission.task.task_id} is {'new' if submission.is_new else 'found again'}")
         clip.step("id in XCom")

@@ -165,7 +165,7 @@ class KlingAvatarDecoratedOperator(DecoratedOperator, KlingAvatarOperator):
         return fields_of(self.python_callable(*arguments, **named), self.python_callable)
 
     def _answers(self, context: Context) -> StateStore | None:
-        return state_store_of(context, self.state_path, self._work(context), key=ANSWER_STATE_KEY)
+        return state_store_of(context, self.state_path, self._this_try(context).work, ANSWER_STATE_KEY)
 
     def _fingerprint(self) -> str:
         """Return what stands for the function's arguments: others are another question."""

@@ -158,11 +158,7 @@ class KlingAvatarHook(BaseHook):
         """
         from airflow_provider_kling_avatar.kling.submission.request import speech_body
 
-        dialect = self.config.dialect
-        body = speech_body(request, dialect)
-        if validate:
-            dialect.check("speech", body)
-        return body
+        return speech_body(request, self.config.dialect, validate=validate)
 
     def prepare(
         self, request: VideoRequest, *, validate: bool = True, transcode_audio: bool = False

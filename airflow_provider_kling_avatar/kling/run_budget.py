@@ -9,12 +9,13 @@ before it in line, and gives up only once what was granted leaves no room for it
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
 
 from airflow_provider_kling_avatar.kling.errors import CostLimitError, CostUndecidedError
-from airflow_provider_kling_avatar.kling.pricing import amount_text, decimal_of, plain
+from airflow_provider_kling_avatar.kling.pricing import amount_text, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,8 +28,7 @@ PATIENCE_SECONDS = 60.0
 PAUSE_SECONDS = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(msgspec.Struct, frozen=True):
     """
     What one of many wants of the budget.
 
@@ -48,32 +48,19 @@ class Share:
     @classmethod
     def from_json(cls, value: Any) -> Share | None:
         """Read what another one told; ``None`` if it is nothing of the kind."""
-        if not isinstance(value, dict):
+        try:
+            return msgspec.convert(value, cls)
+        except msgspec.ValidationError:
             return None
-        amount = decimal_of(value.get("amount"))
-        if amount is None or not isinstance(value.get("place"), int):
-            return None
-        return cls(value["place"], amount, cast("Stage", value.get("stage")))
-
-
-class Board(Protocol):
-    """Where everybody tells what it wants. What was told is seen by whoever reads afterwards."""
-
-    def tell(self, share: Share) -> None:
-        """Tell one's own share, in place of what was told before."""
-        ...
-
-    def others(self) -> Iterable[Share]:
-        """Return what the others have told last."""
-        ...
 
 
 def claim(
     place: int,
     amount: Decimal,
     cap: Decimal,
-    board: Board,
     *,
+    tell: Callable[[Share], None],
+    told: Callable[[], Iterable[Share]],
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Decimal:
@@ -83,28 +70,30 @@ def claim(
     :param place: one's own place in line.
     :param amount: what is wanted at most.
     :param cap: the budget.
+    :param tell: tells the others one's own share, in place of what was told before.
+    :param told: returns what everybody has told last: whatever was told before it is asked.
     :raises CostLimitError: what others were granted leaves no room.
     :raises CostUndecidedError: others have asked for the rest and do not decide.
     """
     give_up_at = clock() + PATIENCE_SECONDS
     stage: Stage = "asked"
-    board.tell(Share(place, amount, stage))
+    tell(Share(place, amount, stage))
     while True:
-        others = list(board.others())
+        others = [share for share in told() if share.place != place]
         granted = _sum(other for other in others if other.stage == "granted")
         asked = [other for other in others if other.stage == "asked"]
         if granted + amount > cap:
-            board.tell(Share(place, amount, "withdrawn"))
+            tell(Share(place, amount, "withdrawn"))
             raise CostLimitError(
                 f"this clip may cost {amount_text(amount)}, and {amount_text(granted)} of max_cost_per_run "
                 f"{plain(cap)} are spoken for by other rows of this run; no clip was ordered. Raise "
                 "max_cost_per_run and clear this row, or leave it"
             )
         if stage == "asked" and granted + _sum(asked) + amount <= cap:
-            board.tell(Share(place, amount, "granted"))
+            tell(Share(place, amount, "granted"))
             return granted + amount
         if clock() > give_up_at:
-            board.tell(Share(place, amount, "withdrawn"))
+            tell(Share(place, amount, "withdrawn"))
             raise CostUndecidedError(
                 f"other rows have asked for the rest of max_cost_per_run {plain(cap)} and have not decided within "
                 f"{PATIENCE_SECONDS:.0f} s (rows {', '.join(str(other.place) for other in asked) or 'unknown'}); "
@@ -114,7 +103,7 @@ def claim(
         wanted: Stage = "asked" if granted + before + amount <= cap else "waiting"
         if wanted != stage:
             stage = wanted
-            board.tell(Share(place, amount, stage))
+            tell(Share(place, amount, stage))
             if stage == "asked":
                 continue
         sleep(PAUSE_SECONDS)

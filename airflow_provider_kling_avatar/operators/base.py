@@ -25,7 +25,14 @@ from airflow_provider_kling_avatar.exceptions import airflow_errors
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook, open_storage
 from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, KlingError
 from airflow_provider_kling_avatar.kling.submission.identity import TaskIdentity
-from airflow_provider_kling_avatar.kling.submission.state import leave_mark, load, note_delivery
+from airflow_provider_kling_avatar.kling.submission.speech import given_speech
+from airflow_provider_kling_avatar.kling.submission.state import (
+    Policies,
+    Try,
+    leave_mark,
+    load,
+    note_delivery,
+)
 from airflow_provider_kling_avatar.lineage import LineageMixin, uri_of
 from airflow_provider_kling_avatar.links.kling_avatar import LINK_XCOM_KEY, KlingTaskLink
 from airflow_provider_kling_avatar.masking import mask, unmask
@@ -49,16 +56,19 @@ if TYPE_CHECKING:
         VideoRequest,
     )
     from airflow_provider_kling_avatar.kling.submission.request import Prepared
+    from airflow_provider_kling_avatar.kling.submission.speech import Spoken
     from airflow_provider_kling_avatar.kling.submission.state import (
         OnChangedInput,
         OnRerun,
         OnUnknownSubmission,
-        StateStore,
     )
     from airflow_provider_kling_avatar.kling.submission.submit import Approval, Submission, Submitter
 
 SPEECH_XCOM_KEY = "kling_speech"
-"""Where a try leaves the audio id of its text while it waits for a slot, so that it is not spoken again."""
+"""
+Where a try leaves the voice of its text while it waits for a slot, so that it is not spoken again: ``inputs`` beside
+what `KlingTextToSpeechOperator` leaves under ``speech``.
+"""
 
 
 QUEUEING_XCOM_KEY = "kling_queueing"
@@ -80,10 +90,6 @@ def identity_of(context: Context, kling_conn_id: str) -> TaskIdentity:
     ti = context["ti"]
     map_index = -1 if ti.map_index is None else ti.map_index
     return TaskIdentity(ti.dag_id, ti.task_id, ti.run_id, map_index, kling_conn_id)
-
-
-def _is_first(context: Context) -> bool:
-    return bool(context["ti"].try_number <= 1)
 
 
 def _given(value: Any) -> Any:
@@ -172,6 +178,27 @@ class KlingOperator(LineageMixin, BaseOperator):
         """Return a hook for this task's connection."""
         return KlingAvatarHook(self.kling_conn_id)
 
+    def try_of(
+        self, context: Context, policies: Policies, state_path: str | None, *, refused: bool = False
+    ) -> Try:
+        """
+        Return what is known of the running try.
+
+        :param policies: what the user wants where there is a choice.
+        :param state_path: see `KlingSubmitOperator`.
+        :param refused: the vendor has just refused this work for want of a slot.
+        """
+        retries, work = self.retries or 0, identity_of(context, self.kling_conn_id)
+        return Try(
+            work,
+            state_store_of(context, state_path, work),
+            policies,
+            first=context["ti"].try_number <= 1 and not refused,
+            asked_anew=is_asked_anew(context, retries),
+            round=round_of(context, retries),
+            refused=refused,
+        )
+
 
 class KlingSubmitOperator(KlingOperator):
     """
@@ -238,7 +265,7 @@ class KlingSubmitOperator(KlingOperator):
     def _begin(self, context: Context) -> Any:
         """Do what `execute` does; Airflow wants that one to be called by itself alone."""
         with airflow_errors():
-            self._leave_mark(context)
+            leave_mark(self._this_try(context))
             return self.carry_out(context, self.hook(), None)
 
     def submit_again(self, context: Context, event: dict[str, Any] | None = None) -> Any:
@@ -309,15 +336,16 @@ class KlingSubmitOperator(KlingOperator):
                     if submitter.was_refused:
                         cost_limits.release()
                     raise
-                self._keep_speech(context, prepared, submitter.audio_id)
+                self._keep_speech(context, prepared, submitter.spoken)
                 # Airflow asks for the link after each run and logs an error if there is none.
                 push(context, **{LINK_XCOM_KEY: ""})
                 queueing = self.wait_for_slot(context, hook, error, queueing)
             else:
                 self._hand_on(context, hook, submission)
-                self._keep_speech(context, prepared, submitter.audio_id)
+                self._keep_speech(context, prepared, submitter.spoken)
                 if not submission.is_new:
-                    cost_limits.note_bought(submission.paid_for)
+                    spoken = submitter.spoken
+                    cost_limits.note_bought(submission.paid_for, spoken.duration if spoken else None)
                 return submission
 
     def wait_for_slot(
@@ -370,23 +398,13 @@ class KlingSubmitOperator(KlingOperator):
         cost_limits: CostLimits,
     ) -> Submitter:
         from airflow_provider_kling_avatar.cost_limits import told_estimate
-        from airflow_provider_kling_avatar.kling.submission.state import Policies, Try
         from airflow_provider_kling_avatar.kling.submission.submit import Submitter
 
-        retries = self.retries or 0
         return Submitter(
             hook.get_conn(),
             prepared,
-            self._work(context),
-            store=self._state_store(context),
-            this_try=Try(
-                first=_is_first(context) and queueing is None,
-                asked_anew=is_asked_anew(context, retries),
-                round=round_of(context, retries),
-                refused=queueing is not None,
-            ),
-            policies=Policies(self.on_unknown_submission, self.on_changed_input, self.on_rerun),
-            audio_id=self._spoken(context, prepared) if queueing else None,
+            self._this_try(context, refused=queueing is not None),
+            spoken=self._spoken(context, prepared) if queueing else None,
             paid_for=lambda: {"mode": cost_limits.mode, "estimate": told_estimate(context), **self._places()},
             approval=self.approval(cost_limits, is_unsent=queueing is None),
         )
@@ -417,46 +435,39 @@ class KlingSubmitOperator(KlingOperator):
     def _tell_what_is_bought(self, context: Context) -> None:
         """Name the clip that an earlier try has paid for, when its inputs can no longer be read."""
         with suppress(KlingError):
-            if task_id := load(self._state_store(context)).task_id:
+            if task_id := load(self._this_try(context).store).task_id:
                 self.log.warning(
                     "an earlier try has paid for task %s; a KlingAvatarSensor fetches it by this id without the inputs",
                     task_id,
                 )
 
-    def _keep_speech(self, context: Context, prepared: Prepared, audio_id: str | None) -> None:
-        """Leave the audio id for this try: it may wait for a slot, before its clip is taken or after that failed."""
-        if audio_id:
-            push(context, **{SPEECH_XCOM_KEY: [str(prepared.fingerprint), audio_id]})
+    def _keep_speech(self, context: Context, prepared: Prepared, spoken: Spoken | None) -> None:
+        """Leave the voice for this try: it may wait for a slot, before its clip is taken or after that failed."""
+        if spoken:
+            push(context, **{SPEECH_XCOM_KEY: {"inputs": str(prepared.fingerprint), **spoken.as_given()}})
 
-    def _spoken(self, context: Context, prepared: Prepared) -> str | None:
-        """Return the audio id that this try got before it began to wait for a slot."""
+    def _spoken(self, context: Context, prepared: Prepared) -> Spoken | None:
+        """Return the voice that this try got before it began to wait for a slot."""
         left = own_xcom(context, SPEECH_XCOM_KEY)
-        return str(left[1]) if left and left[0] == str(prepared.fingerprint) else None
+        return given_speech(left) if left and left["inputs"] == str(prepared.fingerprint) else None
 
     def _queued_before(self, context: Context) -> Queueing | None:
         """Return how long this try has waited for a slot already."""
         left = own_xcom(context, QUEUEING_XCOM_KEY)
         return Queueing(left[1], left[2]) if left and left[0] == context["ti"].try_number else None
 
-    def _work(self, context: Context) -> TaskIdentity:
-        return identity_of(context, self.kling_conn_id)
-
-    def _state_store(self, context: Context) -> StateStore | None:
-        return state_store_of(context, self.state_path, self._work(context))
+    def _this_try(self, context: Context, *, refused: bool = False) -> Try:
+        policies = Policies(self.on_unknown_submission, self.on_changed_input, self.on_rerun)
+        return self.try_of(context, policies, self.state_path, refused=refused)
 
     def _places(self) -> dict[str, str | None]:
         """Return where image and audio came from, without what signs a link."""
         return {name: uri_of(self.given(name)) for name in ("image", "audio") if name in self.request_fields}
 
-    def _leave_mark(self, context: Context) -> None:
-        """Leave word of a first try before it does anything."""
-        if _is_first(context):
-            leave_mark(self._state_store(context), round_of(context, self.retries or 0))
-
     def note_delivery(self, context: Context) -> None:
         """Note that the task has done its work, so that a clear after this is known as a wish for another run."""
         try:
-            note_delivery(self._state_store(context), round_of(context, self.retries or 0))
+            note_delivery(self._this_try(context))
         except Exception as error:  # noqa: BLE001  # the clip is there: nothing may fail the task now
             self.log.warning("could not note down that the clip was delivered: %s", type(error).__name__)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from airflow_provider_kling_avatar.compat import note_deferral, own_xcom, round_of
+from airflow_provider_kling_avatar.compat import note_deferral, own_xcom
 from airflow_provider_kling_avatar.completion import (
     DEFAULT_MAX_FAILED_POLLS,
     DEFAULT_TIMEOUT,
@@ -35,15 +35,14 @@ from airflow_provider_kling_avatar.kling.models import (
 )
 from airflow_provider_kling_avatar.kling.polling.decide import Finished, PollTracker
 from airflow_provider_kling_avatar.kling.polling.wait import wait_for_task
+from airflow_provider_kling_avatar.kling.submission.state import Policies, note_delivery
 from airflow_provider_kling_avatar.operators.base import (
     PAID_FOR_XCOM_KEY,
     SUBMIT_REQUEST_XCOM_KEY,
     KlingOperator,
     KlingSubmitOperator,
-    identity_of,
 )
 from airflow_provider_kling_avatar.queueing import failed_for_want_of_slot
-from airflow_provider_kling_avatar.state_store import state_store_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +54,6 @@ if TYPE_CHECKING:
     from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
     from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
     from airflow_provider_kling_avatar.kling.polling.decide import PollLimits
-    from airflow_provider_kling_avatar.kling.submission.speech import Speaker
     from airflow_provider_kling_avatar.kling.submission.state import OnRerun
     from airflow_provider_kling_avatar.kling.submission.submit import Approval
     from airflow_provider_kling_avatar.landing import Landing, OnExisting
@@ -270,13 +268,14 @@ class KlingTextToSpeechOperator(KlingOperator):
 
     def execute(self, context: Context) -> str:
         """Speak the text, or find what an earlier try spoke; return the audio id."""
-        from airflow_provider_kling_avatar.kling.submission.speech import length_problem
+        from airflow_provider_kling_avatar.kling.submission.speech import length_problem, speak_once
 
         with airflow_errors():
             request = SpeechRequest.from_fields(**self.request_values())
             hook = self.hook()
-            speaker = self._speaker(context, hook)
-            spoken = speaker.say(hook.prepare_speech(request, validate=self.validate))
+            this_try = self.try_of(context, Policies(on_rerun=self.on_rerun), self.state_path)
+            body = hook.prepare_speech(request, validate=self.validate)
+            spoken = speak_once(hook.get_conn(), body, this_try)
             if problem := length_problem(spoken.duration, hook.config.dialect):
                 if self.for_avatar is True:
                     raise problem
@@ -287,11 +286,7 @@ class KlingTextToSpeechOperator(KlingOperator):
             audio_id=spoken.audio_id,
             duration=spoken.duration,
             units=spoken.units,
-            speech={
-                "audio_id": spoken.audio_id,
-                "spoken_at": spoken.spoken_at,
-                "duration": spoken.duration,
-            },
+            speech=spoken.as_given(),
         )
         self.log.info(
             "speech handed on: audio %s, %s s, %s units deducted, request id %s",
@@ -300,20 +295,8 @@ class KlingTextToSpeechOperator(KlingOperator):
             spoken.units or "unknown",
             spoken.request_id,
         )
-        speaker.note_delivery()
+        note_delivery(this_try)
         return spoken.audio_id
-
-    def _speaker(self, context: Context, hook: KlingAvatarHook) -> Speaker:
-        from airflow_provider_kling_avatar.kling.submission.speech import Speaker
-
-        work = identity_of(context, self.kling_conn_id)
-        return Speaker(
-            hook.get_conn(),
-            work,
-            store=state_store_of(context, self.state_path, work),
-            round_number=round_of(context, self.retries or 0),
-            on_rerun=self.on_rerun,
-        )
 
 
 class KlingAvatarOperator(KlingAvatarSubmitOperator):

@@ -37,23 +37,19 @@ class Desk:
     store: Notebook | None = None
     naps: list = dataclasses.field(default_factory=list)
 
+    def a_try(self, work=WORK, policy="fail", *, on_changed_input="keep", on_rerun="reuse", **facts):
+        """Return a try with this desk's store."""
+        return Try(work, self.store, Policies(policy, on_changed_input, on_rerun), **facts)
+
     def try_it(
         self, *, first=False, anew=False, policy="fail", work=WORK, round_number=0, refused=False, **more
     ):
         """Make one try; ``more``: policies, or further arguments of a `Submitter`."""
         policies = {name: more.pop(name) for name in ("on_changed_input", "on_rerun") if name in more}
-        if first:
-            leave_mark(self.store, round_number)
-        return Submitter(
-            self.client,
-            self.prepared,
-            work,
-            store=self.store,
-            this_try=Try(first, first or anew, round_number, refused),
-            policies=Policies(policy, **policies),
-            sleep=self.naps.append,
-            **more,
-        ).run()
+        facts = {"first": first, "asked_anew": first or anew, "round": round_number, "refused": refused}
+        this_try = self.a_try(work, policy, **policies, **facts)
+        leave_mark(this_try)
+        return Submitter(self.client, self.prepared, this_try, sleep=self.naps.append, **more).run()
 
     def paid(self, endpoint="avatar"):
         return [entry for entry in self.sim.ledger()["entries"] if entry["endpoint"] == endpoint]

@@ -470,7 +470,7 @@ def test_such_a_run_takes_the_new_inputs_where_a_folder_remembers_what_the_old_o
 ):
     first = desk(store=True)
     first.try_it(first=True)
-    note_delivery(first.store, 0)
+    note_delivery(first.a_try())
     new = again(first, **fields)
     assert new.try_it(first=True).is_new
     assert new.try_it().is_new is False

@@ -115,9 +115,10 @@ class CountsTries(Submitter):
 
     tries = 0
 
-    def __init__(self, client, prepared, work, **kwargs):
+    def __init__(self, client, prepared, this_try, **kwargs):
         type(self).tries += 1
-        super().__init__(client, prepared, replace(work, run_id=f"try {self.tries}"), **kwargs)
+        work = replace(this_try.work, run_id=f"try {self.tries}")
+        super().__init__(client, prepared, replace(this_try, work=work), **kwargs)
 
 
 @pytest.mark.parametrize("api", NAMED)

@@ -9,26 +9,30 @@ from desk import WORK, Notebook
 
 from airflow_provider_kling_avatar.kling import errors as e
 from airflow_provider_kling_avatar.kling.models import TaskState
-from airflow_provider_kling_avatar.kling.submission.recovery import Recovery, Reuse, Stop, Submit
-from airflow_provider_kling_avatar.kling.submission.state import Policies, Try
+from airflow_provider_kling_avatar.kling.submission.recovery import Recovery, Reuse, Submit
 
 NAMED = ["kling", "kling-broadcast", "cometapi", "relay"]
 ALL = [*NAMED, "generations"]
-RETRY = Try(first=False)
 REGENERATE = {"on_rerun": "regenerate"}
 
 
-def step(here, this_try=RETRY, **policies):
-    return Recovery(
-        here.client, here.prepared, WORK, store=here.store, this_try=this_try, policies=Policies(**policies)
-    ).next_step()
+def step(here, **facts):
+    """Return what a try has to do; the error, if it has to stop. ``facts``: of the try, its work, its policies."""
+    try:
+        return Recovery(here.client, here.prepared, here.a_try(**facts)).next_step()
+    except e.KlingError as error:
+        return error
+
+
+def submits(step):
+    """Return the number and the name under which a try has to submit."""
+    assert isinstance(step, Submit)
+    return step.record.number, step.record.name
 
 
 def name_of(here, number):
     """Return the name under which a submission of these inputs goes out."""
-    return Recovery(here.client, here.prepared, WORK, store=None, this_try=RETRY, policies=Policies()).name(
-        number
-    )
+    return WORK.name(here.prepared.fingerprint, number) if here.client.config.dialect.name in NAMED else None
 
 
 class Unreadable(Notebook):
@@ -47,11 +51,11 @@ def test_it_attaches_while_the_clip_is_made_collects_when_it_is_there_and_submit
     desk, api, store
 ):
     here = desk(api, store=store)
-    assert step(here) == Submit(0, name_of(here, 0))
+    assert submits(step(here)) == (0, name_of(here, 0))
     done = here.try_it(first=True)
     attach = step(here)
     assert isinstance(attach, Reuse)
-    assert (attach.task.task_id, attach.name) == (done.task.task_id, done.external_task_id)
+    assert (attach.task.task_id, attach.record.name) == (done.task.task_id, done.external_task_id)
     here.sim.advance(60)
     collect = step(here)
     assert isinstance(collect, Reuse)
@@ -66,7 +70,7 @@ def test_after_a_failure_it_submits_the_next_number(desk, api, store):
     here.sim.fault(kind="fail_task", reason="render node lost")
     here.try_it(first=True)
     here.sim.advance(60)
-    assert step(here) == Submit(1, name_of(here, 1))
+    assert submits(step(here)) == (1, name_of(here, 1))
 
 
 @pytest.mark.parametrize("api", ALL)
@@ -74,9 +78,8 @@ def test_a_vendor_that_cannot_be_asked_is_a_reason_to_stop(desk, api):
     here = desk(api, store=True)
     here.try_it(first=True)
     here.sim.fault(kind="http_error", method="GET", times=0)
-    stop = step(here, on_unknown_submission="resubmit")
-    assert isinstance(stop, Stop)
-    assert isinstance(stop.error, e.UnavailableError)
+    stop = step(here, policy="resubmit")
+    assert isinstance(stop, e.UnavailableError)
     assert len(here.paid()) == 1
 
 
@@ -84,10 +87,9 @@ def test_a_vendor_that_cannot_be_asked_is_a_reason_to_stop(desk, api):
 def test_a_memory_that_cannot_be_read_is_a_reason_to_stop_even_at_first(desk, api):
     here = desk(api)
     here.store = Unreadable()
-    for this_try in (RETRY, Try(first=True, asked_anew=True)):
-        stop = step(here, this_try)
-        assert isinstance(stop, Stop)
-        assert isinstance(stop.error, e.StateUnavailableError)
+    for first in (False, True):
+        stop = step(here, first=first, asked_anew=first)
+        assert isinstance(stop, e.StateUnavailableError)
     assert here.methods() == []
 
 
@@ -128,9 +130,8 @@ def test_a_proxys_bare_404_for_a_remembered_clip_is_asked_again_by_the_next_try(
     done = here.try_it(first=True)
     here.sim.fault(kind="http_error", status=404, method="GET", times=0)
     stop = step(here)
-    assert isinstance(stop, Stop)
-    assert isinstance(stop.error, e.UnknownSubmissionError)
-    assert not stop.error.permanent
+    assert isinstance(stop, e.UnknownSubmissionError)
+    assert not stop.permanent
     here.sim.clear_faults()
     assert here.try_it().task.task_id == done.task.task_id
     assert len(here.paid()) == 1
@@ -141,8 +142,7 @@ def test_a_proxys_bare_404_for_a_name_passes_where_the_vendors_page_has_that_rou
     here.try_it(first=True)
     here.sim.fault(kind="http_error", status=404, method="GET", times=0)
     stop = step(here)
-    assert isinstance(stop, Stop)
-    assert not stop.error.permanent
+    assert not stop.permanent
 
 
 @pytest.mark.parametrize("api", ["kling-broadcast", "relay"])
@@ -195,7 +195,7 @@ def test_changed_inputs_make_a_new_clip_in_a_retry_where_the_user_wants_it(desk,
     first = desk(api, store=True)
     first.try_it(first=True)
     second = changed(first, desk, mode="pro")
-    assert step(second, **SUBMIT_NEW) == Submit(0, name_of(second, 0))
+    assert submits(step(second, **SUBMIT_NEW)) == (0, name_of(second, 0))
     assert second.try_it(**SUBMIT_NEW).is_new
 
 
@@ -206,19 +206,17 @@ def test_changed_inputs_stop_the_try_where_the_user_wants_to_know(desk, api):
     second = desk(api, mode="pro")
     second.store = first.store
     stop = step(second, on_changed_input="fail")
-    assert isinstance(stop, Stop)
-    assert isinstance(stop.error, e.ChangedInputError)
-    assert done.task.task_id in str(stop.error)
-    assert stop.error.permanent
+    assert isinstance(stop, e.ChangedInputError)
+    assert done.task.task_id in str(stop)
+    assert stop.permanent
     assert isinstance(step(first, on_changed_input="fail"), Reuse)
 
 
 def test_changed_inputs_cannot_be_noticed_without_a_memory_and_that_is_said_before_anything_is_paid(desk):
     here = desk()
-    stop = step(here, Try(first=True, asked_anew=True), on_changed_input="fail")
-    assert isinstance(stop, Stop)
-    assert isinstance(stop.error, e.ConfigurationError)
-    assert "state_path" in str(stop.error)
+    stop = step(here, first=True, asked_anew=True, on_changed_input="fail")
+    assert isinstance(stop, e.ConfigurationError)
+    assert "state_path" in str(stop)
 
 
 def test_inputs_that_are_changed_back_are_not_paid_again_unasked(desk):
@@ -227,8 +225,7 @@ def test_inputs_that_are_changed_back_are_not_paid_again_unasked(desk):
     other = changed(one, desk, mode="pro")
     other.try_it(**SUBMIT_NEW)
     stop = step(one, **SUBMIT_NEW)
-    assert isinstance(stop, Stop)
-    assert isinstance(stop.error, e.UnaskableSubmissionError)
+    assert isinstance(stop, e.UnaskableSubmissionError)
     named = desk(store=True)
     first = named.try_it(first=True)
     changed(named, desk, mode="pro").try_it(**SUBMIT_NEW)
@@ -265,12 +262,8 @@ def test_another_connection_is_a_changed_input(desk, api):
     here = desk(api, store=True)
     here.try_it(first=True)
     other = dataclasses.replace(WORK, account="another_account")
-    policies = Policies(on_changed_input="fail")
-    stop = Recovery(
-        here.client, here.prepared, other, store=here.store, this_try=RETRY, policies=policies
-    ).next_step()
-    assert isinstance(stop, Stop)
-    assert isinstance(stop.error, e.ChangedInputError)
+    stop = step(here, work=other, on_changed_input="fail")
+    assert isinstance(stop, e.ChangedInputError)
 
 
 def test_inputs_that_the_vendor_refused_may_be_corrected(desk):
@@ -279,7 +272,7 @@ def test_inputs_that_the_vendor_refused_may_be_corrected(desk):
     wrong.sim.fault(kind="error_code", code=1201, method="POST", message="no such thing")
     with pytest.raises(e.InvalidRequestError):
         wrong.try_it(first=True)
-    assert step(right, on_changed_input="fail") == Submit(0, name_of(right, 0))
+    assert submits(step(right, on_changed_input="fail")) == (0, name_of(right, 0))
 
 
 def test_a_clip_is_not_forgotten_because_the_next_one_was_refused(desk):
@@ -291,7 +284,7 @@ def test_a_clip_is_not_forgotten_because_the_next_one_was_refused(desk):
     first.sim.fault(kind="error_code", code=1102, method="POST")
     with pytest.raises(e.AccountError):
         first.try_it(anew=True, round_number=1, **REGENERATE)
-    assert isinstance(step(second, on_changed_input="fail"), Stop)
+    assert isinstance(step(second, on_changed_input="fail"), e.ChangedInputError)
     assert second.try_it().external_task_id == "evening-news-again-2"
 
 
@@ -321,8 +314,7 @@ def test_a_list_that_is_longer_than_it_is_searched_is_no_proof(desk, store, monk
         here.try_it(first=True, work=dataclasses.replace(WORK, run_id=f"other {number}"))
     here.store = kept
     stop = step(here)
-    assert isinstance(stop, Stop)
-    assert isinstance(stop.error, e.UnaskableSubmissionError)
+    assert isinstance(stop, e.UnaskableSubmissionError)
 
 
 def test_a_list_without_any_names_is_no_proof(desk, vendor, client_of):
@@ -331,8 +323,7 @@ def test_a_list_without_any_names_is_no_proof(desk, vendor, client_of):
     rows = [{"task_id": str(number), "task_status": "succeed"} for number in range(3)]
     vendor.answers(*[{"code": 0, "data": rows}] * 4)
     stop = step(here)
-    assert isinstance(stop, Stop)
-    assert isinstance(stop.error, e.UnaskableSubmissionError)
+    assert isinstance(stop, e.UnaskableSubmissionError)
 
 
 # ------------------------------------------------------------------ run again after success
@@ -417,13 +408,10 @@ def test_what_was_delivered_and_is_gone_at_the_vendor_is_not_bought_again_unaske
     here = desk(api, store=True)
     delivered(here, first=True)
     here.sim.state.store.forget_tasks()
-    stop = step(here, Try(first=False, asked_anew=True, round=1))
-    assert isinstance(stop, Stop)
-    assert "regenerate" in str(stop.error)
+    stop = step(here, asked_anew=True, round=1)
+    assert "regenerate" in str(stop)
     if api != "generations":
-        assert step(here, Try(first=False, asked_anew=True, round=1), **REGENERATE) == Submit(
-            0, name_of(here, 0)
-        )
+        assert submits(step(here, asked_anew=True, round=1, **REGENERATE)) == (0, name_of(here, 0))
 
 
 def test_the_same_clip_is_given_after_a_regenerated_one_too(desk):

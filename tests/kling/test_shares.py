@@ -33,9 +33,9 @@ class Board:
                     board.told[place] = share
                 board.dawdle()
 
-            def others(self):
+            def everybody(self):
                 with board.lock:
-                    found = [share for other, share in board.told.items() if other != place]
+                    found = list(board.told.values())
                 board.dawdle()
                 return found
 
@@ -49,8 +49,16 @@ def run(amounts, cap, at_once, seed):
     board = Board(seed)
 
     def one(place):
+        seat = board.seat(place)
         try:
-            claim(place, amounts[place], cap, board.seat(place), sleep=lambda _: time.sleep(0.002))
+            claim(
+                place,
+                amounts[place],
+                cap,
+                tell=seat.tell,
+                told=seat.everybody,
+                sleep=lambda _: time.sleep(0.002),
+            )
         except CostLimitError:
             return place
         return None
@@ -96,8 +104,9 @@ def test_a_row_that_was_killed_while_it_asked_is_waited_for_and_then_counts():
     def sleep(seconds):
         now[0] += seconds
 
+    seat = board.seat(1)
     with pytest.raises(CostUndecidedError, match=r"\(rows 0\)"):
-        claim(1, D(1), D(1), board.seat(1), sleep=sleep, clock=lambda: now[0])
+        claim(1, D(1), D(1), tell=seat.tell, told=seat.everybody, sleep=sleep, clock=lambda: now[0])
     assert now[0] >= shares.PATIENCE_SECONDS
     assert board.told[1].stage == "withdrawn"
 

@@ -325,7 +325,7 @@ def test_an_intent_without_an_id_refuses_until_told_otherwise(desk):
 
 def test_a_try_that_died_before_sending_anything_leaves_no_doubt_with_a_memory(desk):
     here = desk("generations", store=True)
-    leave_mark(here.store, 0)
+    leave_mark(here.a_try(first=True))
     assert here.try_it().is_new
     assert len(here.paid()) == 1
 

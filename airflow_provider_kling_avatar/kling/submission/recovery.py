@@ -1,9 +1,9 @@
 """
-Decides what a try has to do about a clip that an earlier try may have bought: reuse it, submit or stop.
+Decides what a try has to do about a clip that an earlier try may have bought: reuse it, submit, or stop with an error.
 
-Only asks, never pays. What is known comes, in this order, from a record that outlives the try, from the vendor
-asked by our name for the clip, and from the vendor's list. A source that cannot be read is an error, never "nothing
-there".
+Only asks, never pays, and writes nothing. What is known comes, in this order, from a record that outlives the try, from
+the vendor asked by our name for the clip, and from the vendor's list. A source that cannot be read is an error, never
+"nothing there".
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from airflow_provider_kling_avatar.kling.calls import MAX_PAGE_SIZE
 from airflow_provider_kling_avatar.kling.errors import (
@@ -29,19 +31,12 @@ from airflow_provider_kling_avatar.kling.errors import (
 from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
 from airflow_provider_kling_avatar.kling.polling.decide import Finished, Verdict, error_for
 from airflow_provider_kling_avatar.kling.responses.errors import route_is_right
-from airflow_provider_kling_avatar.kling.submission.state import (
-    Account,
-    Policies,
-    Record,
-    StateStore,
-    Try,
-    load,
-)
+from airflow_provider_kling_avatar.kling.submission.state import Account, Record, load
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.client import KlingClient
-    from airflow_provider_kling_avatar.kling.submission.identity import TaskIdentity
     from airflow_provider_kling_avatar.kling.submission.request import Prepared
+    from airflow_provider_kling_avatar.kling.submission.state import Try
 
 log = logging.getLogger(__name__)
 
@@ -58,31 +53,35 @@ NAMESAKE = (
 """Logged with name and id."""
 
 
+UNKNOWN = {"mode": None}
+"""What is known of how a clip was ordered that is found by the vendor's list alone, made from other inputs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reuse:
-    """An earlier try's clip is there, being made or ready: go on with it. ``name`` is ours, if the API keeps one."""
+    """
+    An earlier try's clip is there, being made or ready: go on with it.
+
+    :param task: as the vendor describes it.
+    :param record: what a later try has to know of it.
+    :param is_noted: the store has this very record already.
+    """
 
     task: VideoTask
-    name: str | None
-    number: int
+    record: Record
+    is_noted: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """Nothing is there to go on with: pay, under this number and name."""
+    """
+    Nothing is there to go on with: pay.
 
-    number: int
-    name: str | None
+    :param record: of the submission to be made, with its number and its name; and with the voice that an earlier try
+        had the same text spoken by.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """It cannot be known, or must not be paid again: fail this try with a message that says what to check."""
-
-    error: KlingError
-
-
-NextStep: TypeAlias = Reuse | Submit | Stop
+    record: Record
 
 
 class Change(Enum):
@@ -100,45 +99,52 @@ class Recovery:
 
     :param client: the worker's client.
     :param prepared: what is to be paid for.
-    :param work: what it is part of; names it.
-    :param store: outlives the try, where there is such a store.
-    :param this_try: what Airflow says of the try.
-    :param policies: what the user wants where there is a choice.
+    :param this_try: of which work, with which store and policies.
     """
 
-    def __init__(
-        self,
-        client: KlingClient,
-        prepared: Prepared,
-        work: TaskIdentity,
-        *,
-        store: StateStore | None,
-        this_try: Try,
-        policies: Policies,
-    ) -> None:
+    def __init__(self, client: KlingClient, prepared: Prepared, this_try: Try) -> None:
+        dialect = client.config.dialect
         self.client = client
-        self.prepared = prepared
-        self.work = work
-        self.store = store
+        self.endpoint = prepared.endpoint
         self.this_try = this_try
-        self.policies = policies
-        self.account = Account.of(client.config, work)
+        self.policies = this_try.policies
+        self.account = Account.of(client.config, this_try.work)
+        self.fingerprint = prepared.fingerprint
         self.inputs = str(prepared.fingerprint)
-        self.is_named = client.config.dialect.takes(prepared.endpoint, "external_task_id")
+        self.is_named = dialect.takes(prepared.endpoint, "external_task_id")
+        self.own_name = prepared.own_name(dialect)
+        self.takes_a_name_once = self.is_named and dialect.unique_external_id
         self.record = Record()
         """Of the submission to go on with: of these inputs, or of others that this try keeps to."""
         self.before: dict[str, int] = {}
         """Other inputs that were submitted -> the number of their last submission."""
         self._change: Change | None = None
+        """In what the submission to go on with differs from what this try would submit."""
         self._is_known = False  # an earlier try has left at least its mark
 
-    def next_step(self) -> NextStep:
-        """Return what this try has to do. Asks the record and the vendor; pays nothing."""
-        try:
-            self._load()
-            return self._next_step()
-        except KlingError as error:
-            return Stop(error)
+    def next_step(self) -> Reuse | Submit:
+        """
+        Return what this try has to do.
+
+        :raises KlingError: it cannot be known, or must not be paid again: the try has to stop.
+        """
+        self._load()
+        noted = self.record
+        if not noted.inputs:
+            is_first = self.this_try.first and not self.before
+            return self._first_step() if is_first else self._search(self._first_number())
+        clip = self._noted_clip()
+        if clip and clip.state is not TaskState.FAILED:
+            return self._go_on_with(clip, noted.name, noted.number)
+        if self._change:
+            if not clip:
+                return self._send_in_its_place()
+            self._turn_from(noted, "that one failed")
+        elif clip:
+            return self._search(self._number_after(noted.number), failed=clip)
+        elif not noted.task_id:
+            return self._search(noted.number)
+        return self._search(self._first_number())
 
     def name(self, number: int) -> str | None:
         """Return the name under which the vendor knows a submission; ``None`` where the API keeps none."""
@@ -150,21 +156,22 @@ class Recovery:
         noted = self.record
         if noted.name and not noted.task_id and (noted.inputs, noted.number) == (self.inputs, number):
             return noted.name  # sent in the place of other inputs, see `_send_in_its_place`
-        return self.work.name(self.prepared.fingerprint, number)
+        return self.this_try.work.name(self.fingerprint, number)
 
-    @property
-    def is_of_other_inputs(self) -> bool:
-        """Whether the submission to go on with was made from other inputs than this try has."""
-        return self._change is not None
+    def _submit(self, number: int, name: str | None = None) -> Submit:
+        """Return that this number is to be paid for, under its own name unless told another one."""
+        return Submit(self._new_record(number, name or self.name(number)))
 
-    @property
-    def own_name(self) -> str | None:
-        """The user's own ``external_task_id``."""
-        if not self.is_named:
-            return None
-        fields = self.client.config.dialect.endpoint(self.prepared.endpoint).fields
-        own: str | None = self.prepared.body.get(fields["external_task_id"].name)
-        return own or None
+    def _new_record(self, number: int, name: str | None) -> Record:
+        return Record(
+            round=self.this_try.round,
+            inputs=self.inputs,
+            number=number,
+            name=name,
+            before=self.before,
+            account=self.account,
+            **self.record.voice(self.inputs, self.account),
+        )
 
     # ------------------------------------------------------------- the record
 
@@ -174,14 +181,14 @@ class Recovery:
 
         :raises ChangedInputError: it is of other inputs, and the user wants to know.
         """
-        if self.store is None:
+        if self.this_try.store is None:
             if self.policies.on_changed_input == "fail":
                 raise ConfigurationError(
                     "on_changed_input='fail' needs something that remembers the inputs: "
                     "Airflow 3.3 or newer, or a state_path"
                 )
             return
-        record = load(self.store)
+        record = load(self.this_try.store)
         self._is_known = record.version > 0
         self.before = dict(record.before)
         if record.is_mark or not self._is_known:
@@ -205,7 +212,7 @@ class Recovery:
             return Change.ACCOUNT
         if record.inputs == self.inputs:
             return None
-        same_media = record.fingerprint.media == self.prepared.fingerprint.media
+        same_media = record.fingerprint.media == self.fingerprint.media
         return Change.WORDS if same_media else Change.MEDIA
 
     def _is_same_round(self, record: Record) -> bool:
@@ -241,57 +248,31 @@ class Recovery:
 
     # ------------------------------------------------------------- the decision
 
-    def _next_step(self) -> NextStep:
-        failed: VideoTask | None = None
-        number = self._first_number()
-        if self.record.inputs:
-            noted = self._noted_clip()
-            if noted and noted.state is not TaskState.FAILED:
-                return self._go_on_with(noted, self.record.name, self.record.number)
-            if self._change:
-                if noted is None:
-                    return self._send_in_its_place()
-                self._turn_from(self.record, "that one failed")
-                number = self._first_number()
-            elif noted:
-                failed, number = noted, self.number_after(self.record.number)
-            elif not self.record.task_id:
-                number = self.record.number
-        elif self.this_try.first and not self.before:
-            return self._first_step(number)
-        if self.is_named:
-            return self._ask_by_name(number, failed)
-        if not self._nothing_open(failed):
-            self._refuse_unless_allowed()
-        self._check_failure(failed)
-        return Submit(number, None)
-
-    def _first_step(self, number: int) -> NextStep:
+    def _first_step(self) -> Reuse | Submit:
         """
         Return what a first try has to do: submit.
 
         A run that was deleted and made again under its id has the same names. Where a name is taken once, the vendor
         refuses it and the old clip is found; elsewhere it is asked for, once, and only a clear answer counts.
         """
-        if self.is_named and not self.client.config.dialect.unique_external_id:
-            begin = number
-            while (found := self._glance(self.name(number) or "")) is not None:
+        begin = number = self._first_number()
+        if self.is_named and not self.takes_a_name_once:
+            while found := self._glance(self.name(number) or ""):
                 if found.state is not TaskState.FAILED:
                     log.warning(NAMESAKE, self.name(number), found.task_id)
                     return self._go_on_with(found, self.name(number), number)
-                number = self.number_after(number)
+                number = self._number_after(number)
                 if number >= MAX_NUMBERS:  # it says so of any name
-                    number = begin
-                    break
-        return Submit(number, self.name(number))
+                    return self._submit(begin)
+        return self._submit(number)
 
     def _glance(self, name: str) -> VideoTask | None:
         """Ask once for a name, and for one page of the list; trouble is no answer."""
         if self.client.may_ask_by_name(name):
             with suppress(KlingError):
-                return self.client.get_task(name, self.prepared.endpoint, attempts=1)
+                return self.client.get_task(name, self.endpoint, attempts=1)
         with suppress(KlingError):
-            page = self.client.list_tasks(self.prepared.endpoint, page_size=MAX_PAGE_SIZE, attempts=1)
+            page = self.client.list_tasks(self.endpoint, page_size=MAX_PAGE_SIZE, attempts=1)
             return next((task for task in page if task.external_task_id == name), None)
         return None
 
@@ -306,7 +287,7 @@ class Recovery:
             return known or 0
         return max(self.before.values(), default=-1) + 1
 
-    def number_after(self, number: int) -> int:
+    def _number_after(self, number: int) -> int:
         """Return the next number, past those that the same name has for other inputs."""
         others = {last for inputs, last in self.before.items() if inputs != self.inputs}
         number += 1
@@ -350,7 +331,7 @@ class Recovery:
 
     def _clip_of(self, task_id: str) -> VideoTask | None:
         try:
-            noted = self.client.find_task_by_id(task_id, self.prepared.endpoint)
+            noted = self.client.find_task_by_id(task_id, self.endpoint)
         except CANNOT_BE_ASKED as error:
             if isinstance(error, NotFoundError) and route_is_right(error):  # a gateway speaks of its own ids
                 noted = None
@@ -386,9 +367,7 @@ class Recovery:
 
     def _send_in_its_place(self) -> Submit:
         """Return how to send the new inputs in the place of noted ones that certainly led to nothing."""
-        is_safe = (
-            self.record.name and self.client.config.dialect.unique_external_id and not self._is_other_key()
-        )
+        is_safe = self.record.name and self.takes_a_name_once and not self._is_other_key()
         if not is_safe:
             self._refuse_unless_allowed(
                 doubt="shows none to this key, but one that is still on its way, or on another account, would be paid "
@@ -399,7 +378,7 @@ class Recovery:
         )
         if self.record.name:  # what it finds from now on was not made from the old inputs
             self.before[self.record.inputs] = self.record.number + 1
-        return Submit(self.record.number, self.record.name)
+        return self._submit(self.record.number, self.record.name)
 
     def _is_other_key(self) -> bool:
         return bool(self.record.account and self.record.account.key != self.account.key)
@@ -409,9 +388,22 @@ class Recovery:
         is_open = self.record.inputs and not self.record.task_id and not self.record.refused
         return bool(is_open) and self._is_other_key()
 
-    # ------------------------------------------------------------- the name
+    # ------------------------------------------------------------- the vendor's word
 
-    def _ask_by_name(self, number: int, failed: VideoTask | None) -> NextStep:
+    def _search(self, number: int, *, failed: VideoTask | None = None) -> Reuse | Submit:
+        """
+        Ask the vendor for a submission of this number and for later ones.
+
+        :param failed: the clip of the number before, if that failed.
+        """
+        if self.is_named:
+            return self._ask_by_name(number, failed)
+        if not self._nothing_open(failed):
+            self._refuse_unless_allowed()
+        self._check_failure(failed)
+        return self._submit(number)
+
+    def _ask_by_name(self, number: int, failed: VideoTask | None) -> Reuse | Submit:
         """Walk the numbers of this work until one is not there; ``failed`` is the task of the one before."""
         alive: tuple[VideoTask, int] | None = None
         first = number
@@ -427,7 +419,7 @@ class Recovery:
                         return self._go_on_with(kept, kept.external_task_id, number)
                     if self._may_live_elsewhere():
                         self._refuse_unless_allowed()
-                return Submit(number, name)
+                return self._submit(number)
             if found.state is TaskState.FAILED:
                 log.info("submission %d (%s) failed at the vendor: %s", number, name, found.reason)
                 failed, alive = found, None
@@ -435,12 +427,12 @@ class Recovery:
                 return self._go_on_with(found, name, number)
             else:
                 alive = found, number  # a later one may have been made since, after a clear
-            number = self.number_after(number)
+            number = self._number_after(number)
         raise ConfigurationError(f"{MAX_NUMBERS} submissions of this work have failed: giving up")
 
     def _find(self, name: str, *, nothing_open: bool) -> VideoTask | None:
         try:
-            return self.client.find_task(name, self.prepared.endpoint)
+            return self.client.find_task(name, self.endpoint)
         except CANNOT_BE_ASKED as error:
             if not nothing_open:
                 self._refuse_unless_allowed(error)
@@ -457,14 +449,14 @@ class Recovery:
         if not (nothing_noted and is_retry_of_first_round and self.policies.on_changed_input == "keep"):
             return None
         try:
-            page = self.client.list_tasks(self.prepared.endpoint, page_size=MAX_PAGE_SIZE)
+            page = self.client.list_tasks(self.endpoint, page_size=MAX_PAGE_SIZE)
         except CANNOT_BE_ASKED:
             return None
         for task in page:
             name = task.external_task_id or ""
-            if task.state is TaskState.FAILED or not name.startswith(self.work.name_prefix):
+            if task.state is TaskState.FAILED or not name.startswith(self.this_try.work.name_prefix):
                 continue
-            if not self.work.has_media_of(name, self.prepared.fingerprint):
+            if not self.this_try.work.has_media_of(name, self.fingerprint):
                 self._change = Change.MEDIA
                 raise self._changed(Record(task_id=task.task_id), "that clip is paid for")
             self._change = Change.WORDS
@@ -473,7 +465,7 @@ class Recovery:
 
     # ------------------------------------------------------------- what follows
 
-    def _go_on_with(self, task: VideoTask, name: str | None, number: int) -> NextStep:
+    def _go_on_with(self, task: VideoTask, name: str | None, number: int) -> Reuse | Submit:
         """Return how to go on with a clip that did not fail."""
         if self._is_wanted_anew(task):
             log.info(
@@ -481,8 +473,7 @@ class Recovery:
                 task.task_id,
                 name or "unnamed",
             )
-            number = self.number_after(number)
-            return Submit(number, self.name(number))
+            return self._submit(self._number_after(number))
         log.info(
             "an earlier try created this clip already: task %s (%s), %s; nothing is paid again%s",
             task.task_id,
@@ -490,7 +481,14 @@ class Recovery:
             task.status or task.state.value,
             f", although {self._change.value} changed since (on_changed_input)" if self._change else "",
         )
-        return Reuse(task, name, number)
+        noted = self.record
+        if noted.inputs and (noted.name, noted.number) == (name, number):
+            record = replace(noted, task_id=task.task_id, round=self.this_try.round, refused=False)
+        else:
+            record = replace(self._new_record(number, name), task_id=task.task_id)
+            if self._change:
+                record = replace(record, paid_for=UNKNOWN)
+        return Reuse(task, record, is_noted=record == noted)
 
     def _is_wanted_anew(self, task: VideoTask) -> bool:
         """
@@ -535,7 +533,7 @@ class Recovery:
                     code=cause.code,
                     http_status=cause.http_status,
                 ) from cause
-        no_mark = self.store is not None and not self._is_known
+        no_mark = self.this_try.store is not None and not self._is_known
         # Whoever was asked and gave an odd answer may give a better one to the next try.
         kind = UnknownSubmissionError if cause is not None and no_mark else UnaskableSubmissionError
         raise kind(

@@ -7,6 +7,7 @@ decided in `recovery`.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
@@ -18,6 +19,8 @@ from airflow_provider_kling_avatar.kling.submission.identity import Fingerprint
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.config import KlingConfig
     from airflow_provider_kling_avatar.kling.submission.identity import TaskIdentity
+
+log = logging.getLogger(__name__)
 
 VERSION = 1
 """Of the record's shape."""
@@ -65,24 +68,6 @@ class Policies:
                 )
 
 
-@dataclass(frozen=True, slots=True)
-class Try:
-    """
-    What is known of the try that is running.
-
-    :param first: no earlier try can have sent anything.
-    :param asked_anew: a schedule or a person asked for it (a first run, a clear); it is no mere retry: only then is a
-        clip paid for again that the vendor has rejected.
-    :param round: the same for a try and its retries, another one after each clear.
-    :param refused: the vendor has just refused this work for want of a slot, so nothing of it is open.
-    """
-
-    first: bool
-    asked_anew: bool = False
-    round: int = 0
-    refused: bool = False
-
-
 class StateStore(Protocol):
     """
     A small store that outlives a try. `load` of what was never remembered gives an empty dict.
@@ -97,6 +82,30 @@ class StateStore(Protocol):
     def save(self, record: dict[str, Any]) -> None:
         """Store a small JSON object, replacing the last one, before returning."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """
+    The try that is running: of which work, what its user wants, and what Airflow says of it.
+
+    :param work: what the try is of; names its submissions.
+    :param store: outlives the try, where there is such a store.
+    :param policies: what the user wants where there is a choice.
+    :param first: no earlier try can have sent anything.
+    :param asked_anew: a schedule or a person asked for it (a first run, a clear); it is no mere retry: only then is a
+        clip paid for again that the vendor has rejected.
+    :param round: the same for a try and its retries, another one after each clear.
+    :param refused: the vendor has just refused this work for want of a slot, so nothing of it is open.
+    """
+
+    work: TaskIdentity
+    store: StateStore | None = None
+    policies: Policies = Policies()
+    first: bool = False
+    asked_anew: bool = False
+    round: int = 0
+    refused: bool = False
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -175,6 +184,12 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         """The submission, for a message."""
         return f"task {self.task_id}" if self.task_id else f"a task without a known id, named {self.name}"
 
+    def voice(self, inputs: str, account: Account) -> dict[str, Any]:
+        """Return the entries of the speech in it, if it is of these inputs and this account, which alone has it."""
+        if (self.inputs, self.account) != (inputs, account):
+            return {}
+        return {"audio_id": self.audio_id, "spoken_at": self.spoken_at, "duration": self.duration}
+
 
 def load(store: StateStore | None) -> Record:
     """
@@ -211,22 +226,40 @@ def save(store: StateStore | None, record: Record) -> None:
         store.save(msgspec.to_builtins(msgspec.structs.replace(record, version=VERSION)))
 
 
-def leave_mark(store: StateStore | None, round_number: int) -> None:
+def note(store: StateStore | None, record: Record, fact: str) -> None:
+    """
+    Write down what the vendor has said. It is paid for by then: failing for want of a note would only hide it.
+
+    :param fact: completes "could not note down", for the log.
+    """
+    try:
+        noted = load(store)
+        # Unless another try, which took this one's place, has noted it and more.
+        if noted.task_id is None or (noted.task_id, noted.round) != (record.task_id, record.round):
+            save(store, record)
+    except StateUnavailableError as error:
+        log.warning("could not note down %s: %s", fact, error)
+
+
+def leave_mark(this_try: Try) -> None:
     """
     Write down that a first try begins, before it does anything: a later try that finds no mark knows nothing.
 
     :raises StateUnavailableError: the store cannot be reached; nothing was sent.
     """
-    if store and not load(store).version:
-        save(store, Record(round=round_number))
+    if this_try.first and not load(this_try.store).version:
+        save(this_try.store, Record(round=this_try.round))
 
 
-def note_delivery(store: StateStore | None, round_number: int) -> None:
+def note_delivery(this_try: Try) -> None:
     """
-    Write down that the clip was handed on, so that a clear after this is known as a wish for another one.
+    Write down that what was paid for was handed on, so that a clear after this is known as a wish for another one.
 
-    :raises StateUnavailableError: it could not be written down.
+    It is there: for want of this note nothing may fail.
     """
-    record = load(store)
-    if record.inputs:
-        save(store, msgspec.structs.replace(record, delivered_in=round_number))
+    try:
+        record = load(this_try.store)
+        if record.inputs:
+            save(this_try.store, msgspec.structs.replace(record, delivered_in=this_try.round))
+    except StateUnavailableError as error:
+        log.warning("could not note down that it was delivered: %s", error)

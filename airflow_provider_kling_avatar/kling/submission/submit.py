@@ -1,8 +1,8 @@
 """
-Sends the one paid call of a piece of work, once over all tries.
+Sends the one paid call of a piece of work, once over all tries: `Submitter.run` is the whole way, from top to bottom.
 
-What an earlier try may have bought is found out by `recovery`; this module only sends, and finds out what became of
-a call whose answer was lost.
+What an earlier try may have bought is found out by `recovery`, which only asks; this module pays, writes down what it
+is about to pay for and what came of it, and finds out what became of a call whose answer was lost.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from airflow_provider_kling_avatar.kling.errors import (
     InvalidRequestError,
     KlingError,
     RefusedError,
-    StateUnavailableError,
     UnaskableSubmissionError,
     UnknownSubmissionError,
 )
@@ -30,26 +29,23 @@ from airflow_provider_kling_avatar.kling.submission.recovery import (
     NAMESAKE,
     Recovery,
     Reuse,
-    Stop,
-    Submit,
 )
-from airflow_provider_kling_avatar.kling.submission.request import speech_body
 from airflow_provider_kling_avatar.kling.submission.speech import (
-    Spoken,
     check_age,
-    earlier_speech,
+    find_speech,
     length_problem,
     speak,
 )
-from airflow_provider_kling_avatar.kling.submission.state import Policies, Record, StateStore, Try, load, save
+from airflow_provider_kling_avatar.kling.submission.state import note, save
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from airflow_provider_kling_avatar.kling.client import KlingClient
     from airflow_provider_kling_avatar.kling.models import VideoTask
-    from airflow_provider_kling_avatar.kling.submission.identity import TaskIdentity
     from airflow_provider_kling_avatar.kling.submission.request import Prepared
+    from airflow_provider_kling_avatar.kling.submission.speech import Spoken
+    from airflow_provider_kling_avatar.kling.submission.state import Record, Try
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +55,6 @@ PAUSE_SECONDS = 2.0
 """Between those looks."""
 SENDINGS = 2
 """How often one name is sent in one try, where the vendor takes a name only once."""
-
-UNKNOWN = {"mode": None}
-"""What is known of how a clip was ordered that is found by the vendor's list alone, made from other inputs."""
 
 _TAKEN = re.compile(r"(?i)external_task_id|duplicat|already|exist|unique|conflict|repeat")
 """Words of a refusal that may mean: there is a task of this name."""
@@ -75,8 +68,8 @@ class Submission:
     :param task: as the vendor described it just now.
     :param external_task_id: our name for it, ``None`` where the API keeps none.
     :param is_new: True if this try paid for it; False if an earlier one had.
-    :param paid_for: what was noted of it when it was paid for, see `Submitter`; `UNKNOWN` if nothing was and it was
-        made from other inputs, empty if nothing was.
+    :param paid_for: what was noted of it when it was paid for, see `Submitter`; `recovery.UNKNOWN` if nothing was and
+        it was made from other inputs, empty if nothing was.
     """
 
     task: VideoTask
@@ -112,13 +105,11 @@ def submit_once(client: KlingClient, prepared: Prepared) -> VideoTask:
     :raises KlingError: ``error.accepted`` tells whether the vendor may have taken it.
     """
     check_age(prepared.spoken_at)
-    body = dict(prepared.body)
-    if prepared.speech:
-        dialect = client.config.dialect
-        spoken = speak(client, speech_body(prepared.speech, dialect))
-        if problem := length_problem(spoken.duration, dialect):
-            raise problem
-        body[dialect.endpoint(prepared.endpoint).fields["audio_id"].name] = spoken.audio_id
+    dialect = client.config.dialect
+    spoken = speak(client, prepared.speech) if prepared.speech else None
+    if spoken and (problem := length_problem(spoken.duration, dialect)):
+        raise problem
+    body = prepared.body_with(dialect, audio_id=spoken.audio_id if spoken else None)
     return client.submit(prepared.endpoint, body)
 
 
@@ -128,11 +119,8 @@ class Submitter:
 
     :param client: the worker's client.
     :param prepared: what is to be paid for.
-    :param work: what it is part of; names it.
-    :param store: outlives the try, where there is such a store.
-    :param this_try: what Airflow says of the try.
-    :param policies: what the user wants where there is a choice.
-    :param audio_id: of this text, if this try had it spoken before.
+    :param this_try: of which work, with which store and policies.
+    :param spoken: the voice of this text, if this very try had it spoken before.
     :param paid_for: tells what shall be remembered of the clip for its result: a small JSON object, asked for when the
         approval has been given. Whoever collects the clip later gets this one, whatever the inputs are by then.
     :param approval: asked right before anything is paid.
@@ -143,77 +131,89 @@ class Submitter:
         self,
         client: KlingClient,
         prepared: Prepared,
-        work: TaskIdentity,
-        *,
-        store: StateStore | None,
         this_try: Try,
-        policies: Policies,
-        audio_id: str | None = None,
+        *,
+        spoken: Spoken | None = None,
         paid_for: Callable[[], dict[str, Any]] = dict,
         approval: Approval | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.client = client
         self.prepared = prepared
-        self.store = store
-        self.audio_id = audio_id
+        self.this_try = this_try
+        self.spoken = spoken
+        """The voice of this text, once there is one."""
         self.paid_for = paid_for
         self.approval = approval
         self.sleep = sleep
         self.was_refused = False
         """The vendor has certainly refused the clip; not only a question about it, nor a speech."""
         self._may_be_taken = False  # a call of this try may have been accepted
-        self.recovery = Recovery(
-            client,
-            prepared,
-            work,
-            store=store,
-            this_try=this_try,
-            policies=policies,
-        )
 
     def run(self) -> Submission:
         """
         Return the task of this work: an earlier one if there is one, else a new one.
 
         :raises UnknownSubmissionError: it cannot be found out whether an earlier call was taken; nothing was paid.
+        :raises StateUnavailableError: the store cannot be read or written; nothing was paid.
         :raises KlingError: what the vendor or the way to it said.
         """
-        step = self.recovery.next_step()
-        if isinstance(step, Stop):
-            raise step.error
-        if isinstance(step, Submit):
-            return self._submit(step)
-        record = self._note_found(step)
-        return Submission(step.task, step.name, is_new=False, paid_for=record.paid_for)
+        step = Recovery(self.client, self.prepared, self.this_try).next_step()
+        if isinstance(step, Reuse):
+            task, record = step.task, step.record
+            if not step.is_noted:
+                self._note(record, f"that the clip is task {task.task_id}")
+            return Submission(task, record.name, is_new=False, paid_for=record.paid_for)
 
-    # ------------------------------------------------------------- sending
-
-    def _submit(self, step: Submit) -> Submission:
-        name = step.name
-        body = dict(self.prepared.body)
-        fields = self.client.config.dialect.endpoint(self.prepared.endpoint).fields
-        if name:
-            body[fields["external_task_id"].name] = name
-        record = self._new_record(step.number, name)
         check_age(self.prepared.spoken_at)
-        spoken = self._speak(record)
-        if spoken:
-            body[fields["audio_id"].name] = spoken.audio_id
-            record = _with_speech(record, spoken)
+        record = self._with_voice(step.record)
         if self.approval:
-            self.approval.before_clip(spoken.duration if spoken else None)
+            self.approval.before_clip(self.spoken.duration if self.spoken else None)
         record = replace(record, paid_for=self.paid_for())
-        save(self.store, record)  # an error here stops the try before anything is paid
+        save(self.this_try.store, record)  # the intent: a try that cannot write it down pays nothing
+        task, is_new = self._pay(record)
+        self._note(replace(record, task_id=task.task_id), f"that the clip is task {task.task_id}")
+        return Submission(task, record.name or task.external_task_id, is_new=is_new, paid_for=record.paid_for)
+
+    def _with_voice(self, record: Record) -> Record:
+        """
+        Return the record with the voice of its text in it: an earlier one, or one that is paid for now.
+
+        :raises InvalidRequestError: the speech is no voice for a clip; it is written down and not paid for again.
+        """
+        if not self.prepared.speech:
+            return record
+        spoken = self.spoken or find_speech(record)
+        if spoken is None:
+            if self.approval:
+                self.approval.before_speech()
+            spoken = speak(self.client, self.prepared.speech)
+            # At once, and as a clip that was certainly not taken: none was sent.
+            fact = f"that the text is audio {spoken.audio_id}"
+            self._note(replace(spoken.noted_in(record), refused=True), fact)
+        self.spoken = spoken
+        if problem := length_problem(spoken.duration, self.client.config.dialect):
+            raise problem
+        return spoken.noted_in(record)
+
+    def _note(self, record: Record, fact: str) -> None:
+        """Write down what the vendor has said; see `submission.state.note`."""
+        note(self.this_try.store, record, fact)
+
+    # ------------------------------------------------------------- paying
+
+    def _pay(self, record: Record) -> tuple[VideoTask, bool]:
+        """Send the clip of a record; return the task and whether this try paid for it."""
+        body = self.prepared.body_with(
+            self.client.config.dialect, external_task_id=record.name, audio_id=record.audio_id
+        )
         try:
-            task, is_new = self._send(body, name)
+            return self._send(body, record.name)
         except KlingError as error:
             self.was_refused = error.accepted is Accepted.NO and not self._may_be_taken
             if self.was_refused:
                 self._note(replace(record, refused=True), "that the vendor refused the clip")
             raise
-        self._note(replace(record, task_id=task.task_id), f"that the clip is task {task.task_id}")
-        return Submission(task, name or task.external_task_id, is_new=is_new, paid_for=record.paid_for)
 
     def _send(self, body: dict[str, Any], name: str | None) -> tuple[VideoTask, bool]:
         """
@@ -311,80 +311,9 @@ class Submitter:
         """Say what else has this name: the vendor keeps names apart by account only, not by what is made."""
         here = {"speech", self.prepared.endpoint}
         others = [endpoint for endpoint in self.client.config.dialect.endpoints if endpoint not in here]
-        for other in others if self.recovery.own_name else ():  # ours are made of what no other task has
+        is_own = self.prepared.own_name(self.client.config.dialect)
+        for other in others if is_own else ():  # ours are made of what no other task has
             with suppress(KlingError):
                 if self.client.find_task(name, other):
                     return f" (it is a task of the endpoint {other}: names are the account's, choose another one)"
         return ""
-
-    # ------------------------------------------------------------- speaking
-
-    def _speak(self, record: Record) -> Spoken | None:
-        """
-        Turn text into a voice, unless an earlier try has one.
-
-        :param record: of the clip that is about to be sent.
-        :raises InvalidRequestError: the speech is no voice for a clip; it is written down and not paid for again.
-        """
-        speech, dialect = self.prepared.speech, self.client.config.dialect
-        if speech is None:
-            return None
-        noted = self.recovery.record
-        # Another key may be another account's, which has no such audio and would refuse the clip for ever.
-        is_of_this_text = (noted.inputs, noted.account) == (record.inputs, record.account)
-        spoken = earlier_speech(noted if is_of_this_text else Record(), self.audio_id, time.time())
-        if spoken:
-            log.info("this text was spoken already: audio %s", spoken.audio_id)
-        else:
-            if self.approval:
-                self.approval.before_speech()
-            spoken = speak(self.client, speech_body(speech, dialect))
-            # At once, and as a clip that was certainly not taken: none was sent.
-            self._note(
-                replace(_with_speech(record, spoken), refused=True),
-                f"that the text is audio {spoken.audio_id}",
-            )
-        self.audio_id = spoken.audio_id
-        if problem := length_problem(spoken.duration, dialect):
-            raise problem
-        return spoken
-
-    # ------------------------------------------------------------- remembering
-
-    def _new_record(self, number: int, name: str | None) -> Record:
-        return Record(
-            round=self.recovery.this_try.round,
-            inputs=self.recovery.inputs,
-            number=number,
-            name=name,
-            before=self.recovery.before,
-            account=self.recovery.account,
-        )
-
-    def _note_found(self, step: Reuse) -> Record:
-        """Write down which clip stands for this work in this round, if that is not known; return the record."""
-        noted, this_round = self.recovery.record, self.recovery.this_try.round
-        if noted.inputs and noted.name == step.name and noted.number == step.number:
-            record = replace(noted, task_id=step.task.task_id, round=this_round, refused=False)
-        else:
-            record = replace(self._new_record(step.number, step.name), task_id=step.task.task_id)
-            if self.recovery.is_of_other_inputs:
-                record = replace(record, paid_for=UNKNOWN)
-        if record != noted:
-            self._note(record, f"that the clip is task {step.task.task_id}")
-        return record
-
-    def _note(self, record: Record, fact: str) -> None:
-        """Write down what the vendor said. Failing the try for want of a note would only make things worse."""
-        try:
-            noted = load(self.store)
-            # Unless another try, which took this one's place, has noted it and more.
-            if noted.task_id is None or noted.task_id != record.task_id or noted.round != record.round:
-                save(self.store, record)
-        except StateUnavailableError as error:
-            log.warning("could not note down %s: %s", fact, error)
-
-
-def _with_speech(record: Record, spoken: Spoken) -> Record:
-    """Return the record of a clip with what is kept of its voice: the clip has a ``task_id`` of its own."""
-    return replace(record, audio_id=spoken.audio_id, spoken_at=spoken.spoken_at, duration=spoken.duration)
