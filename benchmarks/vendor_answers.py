@@ -14,6 +14,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
+TASKS_PATH = "/v1/videos/avatar/image2video"
 BASE_ID = 831_420_000_000_000_000
 """Kling's ids are numbers of 18 digits, the newest the highest."""
 OLD_TASKS = 2000
@@ -62,7 +63,9 @@ class Account:
         self._running: list[bytes] = []
         self._ended: list[bytes] = []
         for index, done in enumerate(self.done_at):
-            self.add(index, done)
+            created = min(begin, done - 1) - 1 + index * 1e-5  # within a second, the newest last
+            self._running.append(_row(task_id(index), created, None))
+            self._ended.append(_row(task_id(index), created, done - created))
         chance = random.Random(plan.seed + 1)  # noqa: S311 - as above
         self._old = [
             _row(str(BASE_ID - _OLDER - age), begin - 600 - age * 30, chance.uniform(plan.first, plan.last))
@@ -71,21 +74,6 @@ class Account:
         self._now = list(self._running)
         self._order = [(done, index) for index, done in enumerate(self.done_at)]
         heapq.heapify(self._order)
-
-    def add(self, index: int, done: float) -> None:
-        """Build both rows of a task: while it runs, and after it has ended at ``done`` (Unix seconds)."""
-        created = min(self.begin, done - 1) - 1 + index * 1e-5  # within a second, the newest last
-        self._running.append(_row(task_id(index), created, None))
-        self._ended.append(_row(task_id(index), created, done - created))
-
-    def submit(self, now: float, seconds: float) -> int:
-        """Take one more task, which ends so many seconds after ``now``; return its index."""
-        index = len(self.done_at)
-        self.done_at.append(now + seconds)
-        self.add(index, now + seconds)
-        self._now.append(self._running[index])
-        heapq.heappush(self._order, (now + seconds, index))
-        return index
 
     def row(self, index: int, now: float) -> bytes:
         """Return one task as it is at a moment (Unix seconds)."""
