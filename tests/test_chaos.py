@@ -7,8 +7,9 @@ What each Airflow is asked is in ``airflow/test_airflow_chaos.py``.
 import re
 from dataclasses import replace
 
+import chaos
 import pytest
-from chaos_clip import Clip
+from chaos_clip import OURS, Clip
 from chaos_fates import (
     ACCEPTING,
     APIS,
@@ -192,3 +193,14 @@ def test_a_schedule_tells_the_same_story_each_time(api):
         return [re.sub(r"[0-9a-f-]{10,}", "ID", line) for line in lines]
 
     assert stories() == stories()
+
+
+def test_what_is_promised_can_be_played_without_those_it_is_compared_with():
+    rows = chaos.rows_of(None, None, 100, promised=True)
+
+    assert rows == {
+        (api, name): 100
+        for api in (*APIS, *CHANGING)
+        for name in OURS
+        if api in APIS or name == "ours"  # without a store nobody notices another account
+    }
