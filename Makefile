@@ -7,7 +7,7 @@ PYTHON ?= python3
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test test-all test-quick test-crash test-slots test-news lint test-matrix matrix-quick matrix-crash chaos house demo bench bench-landing constraints clean
+.PHONY: help venv environments test test-all test-quick test-crash test-slots test-news lint test-matrix matrix-quick matrix-crash chaos house demo bench bench-landing constraints clean
 
 help:  ## Show this list
 	@echo "airflow-provider-kling-avatar: what make can do"
@@ -20,7 +20,11 @@ help:  ## Show this list
 # the time, as do the tests of the watcher.
 QUICK_TESTS = --dist loadfile --no-loadscope-reorder -m "not crash and not slow and not news"
 
-# Does nothing if the environment is there and pyproject.toml has not changed.
+# These do nothing if the environments are there and pyproject.toml has not changed.
+environments:
+	@$(PYTHON) dev/matrix.py --prepare $(MATRIX)
+	@$(PYTHON) -m benchmarks.make_environment
+
 venv:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Python 3.11 or newer is needed, $(PYTHON) is %d.%d. Name another one: PYTHON=python3.12 make ..." % v[:2])'
 	@$(PYTHON) dev/environment.py .venv
@@ -29,7 +33,9 @@ ifdef PYTEST
 test: venv
 	.venv/bin/python dev/under_test.py $(PYTEST)
 else
-test: lint test-quick  ## Lint, check types and test on the newest Airflow (PYTEST="-k name" for some)
+test: venv  ## Lint, check types and test on the newest Airflow (PYTEST="-k name" for some)
+	@mkdir -p build/reports
+	.venv/bin/python dev/under_test.py --beside "lint make lint" -n 3 $(QUICK_TESTS) --junitxml=build/reports/test.xml
 endif
 
 test-all: test test-crash test-slots test-news  ## The same, and the tests that take minutes (they need PostgreSQL and Redis)
@@ -42,10 +48,10 @@ test-crash: venv  ## Kill everything there is to kill in a distributed Airflow (
 	@mkdir -p build/reports
 	.venv/bin/python dev/under_test.py -m crash --junitxml=build/reports/crash.xml
 
-# With MEANWHILE=chaos also make chaos, of the processor time that the waiting leaves over.
+# MEANWHILE="environments chaos" makes these too, of the processor time that the waiting leaves over.
 test-slots: venv  ## Fifty clips on an account with five slots
 	@mkdir -p build/reports
-	.venv/bin/python dev/under_test.py $(if $(filter chaos,$(MEANWHILE)),--chaos) -m slow --junitxml=build/reports/slots.xml
+	.venv/bin/python dev/under_test.py $(if $(MEANWHILE),--beside "meanwhile make $(MEANWHILE)") -m slow --junitxml=build/reports/slots.xml
 
 test-news: venv  ## The daily news from table to stored videos, while parts of Airflow die (needs PostgreSQL and Redis)
 	@mkdir -p build/reports
@@ -76,7 +82,7 @@ house: venv  ## How large the house is, beside what it may be
 demo: venv  ## Make a talking video in a real Airflow, for free (KEEP=1 leaves the web UI up)
 	@.venv/bin/python dev/demo.py $(if $(KEEP),--keep)
 
-bench:  ## Measure waiting against the official providers and the bare limits (QUICK=1: two minutes; ONLY="ours-list bare-list")
+bench:  ## Measure waiting against the official providers and a bare loop (QUICK=1: two minutes; ONLY="ours bare")
 	@$(PYTHON) -m benchmarks.make_environment
 	@.venvs/bench/bin/python -m benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(BENCH)
 

@@ -1,5 +1,5 @@
 """
-What waiting for ten thousand clips costs: ours, its peers and the bare limits, measured side by side.
+What waiting costs, side by side with the official providers and a bare loop; and what landing a clip does.
 
 Run by `make bench`; no part of the package. Uses the tools in `dev/` to make environments and to start processes.
 """

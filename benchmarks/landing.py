@@ -15,11 +15,8 @@ Knows curl, our landing and a server of one film. It must not know what a landin
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
-import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -28,10 +25,12 @@ import time
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from object_store import ObjectStore
+from processes import ManagedProcess, free_ports, stop_all
+
+from benchmarks import ROOT
 
 RESULTS = Path(__file__).with_name("landing.md")
 GOAL_RATE = 0.9
@@ -61,8 +60,8 @@ def make_film(path: Path, size: int) -> None:
             left -= file.write(noise[: min(left, MEGABYTE)])
 
 
-def serve(folder: Path) -> None:
-    """Serve the films in a folder until killed; the port is printed."""
+def serve(folder: Path, port: int) -> None:
+    """Serve the films in a folder until killed."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -81,9 +80,7 @@ def serve(folder: Path) -> None:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    print(server.server_address[1], flush=True)
-    server.serve_forever()
+    ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
 
 
 def land(url: str, output_path: str, small: str) -> None:
@@ -113,21 +110,16 @@ def land(url: str, output_path: str, small: str) -> None:
     print(json.dumps(found))
 
 
-@contextlib.contextmanager
-def running(*command: str, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
-    """Keep a process running meanwhile."""
-    with subprocess.Popen(  # noqa: S603 - our own commands
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
 def curl(url: str, target: Path) -> float:
     """Fetch a film with curl; return its own time in seconds."""
     command = ["curl", "--silent", "--fail", "--output", str(target), "--write-out", "%{time_total}"]
+    command += [
+        "--retry",
+        "50",
+        "--retry-delay",
+        "1",
+        "--retry-connrefused",
+    ]  # the server has just been started
     done = subprocess.run([*command, f"{url}/large.mp4"], capture_output=True, text=True, check=True)  # noqa: S603
     target.unlink()
     return float(done.stdout)
@@ -145,45 +137,37 @@ def ours(url: str, output_path: str, folder: Path, env: dict[str, str]) -> dict[
     return found
 
 
-def environment(url: str, folder: Path, s3_url: str) -> dict[str, str]:
-    """Return the environment of a worker that knows the film's server and the S3 server."""
-    storage = {"endpoint_url": s3_url, "region_name": "us-east-1"}
-    return {
-        **os.environ,
-        "AIRFLOW_HOME": str(folder / "airflow"),
-        "AIRFLOW__CORE__UNIT_TEST_MODE": "True",
-        "NO_PROXY": "127.0.0.1",
-        "AIRFLOW_CONN_KLING_BENCH": json.dumps(
-            {"conn_type": "kling_avatar", "host": url, "password": "sk-bench"}
-        ),
-        "AIRFLOW_CONN_S3_BENCH": json.dumps(
-            {"conn_type": "aws", "login": "test", "password": "test", "extra": storage}
-        ),
-    }
-
-
 def measure(rounds: int, size: int) -> dict[str, Any]:
     """Measure all rounds; return the figures."""
-    folder = Path(tempfile.mkdtemp(prefix="kling-landing-bench-"))
-    try:
+    with tempfile.TemporaryDirectory(prefix="kling-landing-bench-") as temporary:
+        folder = Path(temporary)
         films, out = folder / "films", folder / "out"
         films.mkdir()
         out.mkdir()
         make_film(films / "large.mp4", size)
         make_film(films / "small.mp4", SMALL)
-        with running(sys.executable, "-m", "benchmarks.landing", "--serve", str(films)) as server:
-            url = f"http://127.0.0.1:{_first_line(server)}"
-            port = _free_port()
-            env = environment(url, folder, f"http://127.0.0.1:{port}")
+        (port,) = free_ports(1)
+        url = f"http://127.0.0.1:{port}"
+        connection = {"conn_type": "kling_avatar", "host": url, "password": "sk-bench"}
+        env = {  # of a worker
+            **os.environ,
+            "AIRFLOW_HOME": str(folder / "airflow"),
+            "AIRFLOW__CORE__UNIT_TEST_MODE": "True",
+            "NO_PROXY": "127.0.0.1",
+            "AIRFLOW_CONN_KLING_BENCH": json.dumps(connection),
+        }
+        command = [sys.executable, "-m", "benchmarks.landing", "--serve", str(films), str(port)]
+        server = ManagedProcess("films", command, log=folder / "films.log", cwd=ROOT)
+        try:
+            server.start()
             figures = _disk(rounds, url, out, env)
-            with running(
-                sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port), env=dict(os.environ)
-            ):
-                _make_bucket(port)
+            with ObjectStore(folder) as store:
+                store.create_bucket("clips")
+                env["AIRFLOW_CONN_S3_BENCH"] = store.connection
                 figures["s3"] = ours(url, "s3://s3_bench@clips/large.mp4", out, env)
+        finally:
+            stop_all([server])
         return figures
-    finally:
-        shutil.rmtree(folder)
 
 
 def _disk(rounds: int, url: str, out: Path, env: dict[str, str]) -> dict[str, Any]:
@@ -204,30 +188,6 @@ def _disk(rounds: int, url: str, out: Path, env: dict[str, str]) -> dict[str, An
             step()
         print(f"round {number + 1}: curl {curls[-1]:.2f} s, ours {landings[-1]['seconds']:.2f} s", flush=True)
     return {"curl": curls, "disk": landings}
-
-
-def _first_line(process: subprocess.Popen[str]) -> str:
-    if process.stdout is None:
-        raise RuntimeError("the server has no output")
-    return process.stdout.readline().strip()
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
-
-
-def _make_bucket(port: int) -> None:
-    import requests
-
-    for _ in range(300):
-        with contextlib.suppress(requests.ConnectionError):
-            requests.put(f"http://127.0.0.1:{port}/clips", timeout=60).raise_for_status()
-            return
-        time.sleep(0.2)
-    raise RuntimeError("the S3 server did not start")
 
 
 def report(figures: dict[str, Any], size: int) -> str:
@@ -255,7 +215,8 @@ Made by `make bench-landing` on {time.strftime("%Y-%m-%d", time.gmtime())}, on {
 {sys.version.split()[0]}. A film of {size / MEGABYTE:.0f} MB from a server on this machine, which gives \
 {LINE / MEGABYTE:.0f} MB a second (1 Gbit/s), to a folder of this machine, \
 by `curl -o` and by `Landing.land`, {len(pairs)} times each by turns. Ours is all of it: fetched, hashed, \
-checked, `fsync`, published. Curl only writes. Others used the machine too: a load of {_load()} at the end.
+checked, `fsync`, published. Curl only writes. Others used the machine too: a load of \
+{os.getloadavg()[1]:.1f} for {os.cpu_count()} processors at the end.
 
 | | curl | ours | goal | |
 |---|---|---|---|---|
@@ -276,22 +237,17 @@ the disk on another's behalf.
 """
 
 
-def _load() -> str:
-    """Return the machine's load over the last five minutes; as many as there are processors is full."""
-    return f"{os.getloadavg()[1]:.1f} for {os.cpu_count()} processors"
-
-
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description="Measure the landing of a clip")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--megabytes", type=int, default=500)
-    parser.add_argument("--serve", metavar="FOLDER", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--land", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--dry", action="store_true", help="print, and write nothing")
     options = parser.parse_args()
     if options.serve:
-        serve(options.serve)
+        serve(Path(options.serve[0]), int(options.serve[1]))
     elif options.land:
         land(*options.land)
     else:

@@ -1,5 +1,5 @@
 """
-Create `.venvs/bench`: the newest Airflow, the newest providers we compare with, this project, and what plots.
+Create `.venvs/bench`: the newest Airflow, the newest providers we compare with, and this project.
 
     python3 -m benchmarks.make_environment
 
@@ -25,15 +25,14 @@ if TYPE_CHECKING:
 FOLDER = benchmarks.ROOT / ".venvs" / "bench"
 STAMP = FOLDER / ".complete"
 
-PEERS = ("http", "dbt-cloud", "common-ai", "openai")
+PEERS = ("dbt-cloud", "common-ai")
 """The official providers whose triggers wait for something far away, as ours does. Their newest versions."""
 PACKAGES = (
     "--editable",
     ".",
     f"apache-airflow=={NEWEST.airflow}",
     *(f"apache-airflow-providers-{peer}" for peer in PEERS),
-    "aiohttp",
-    "matplotlib",
+    "openai",
     "uvloop",
 )
 

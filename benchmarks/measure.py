@@ -9,9 +9,13 @@ Knows how a triggerer starts triggers: one after the other, with a turn of the l
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import json
+import logging
+import signal
 import sys
+import threading
 import time
 from collections import deque
 from dataclasses import asdict, dataclass, field, replace
@@ -42,8 +46,6 @@ class Spec:
     :param url: the vendor.
     :param interval: seconds between two polls; ``None`` for the waiter's own default.
     :param times: when the vendor's tasks end.
-    :param beside: another waiter in the same process and loop, not measured but for what it does to the first.
-    :param beside_tasks: how many wait there; their indices follow the first's.
     """
 
     waiter: str
@@ -51,8 +53,6 @@ class Spec:
     url: str
     interval: float | None = 5.0
     times: Times = field(default_factory=Times)
-    beside: str = ""
-    beside_tasks: int = 0
 
 
 class Waiting:
@@ -61,14 +61,12 @@ class Waiting:
 
     :param waiter: who waits.
     :param make: makes one waiting.
-    :param indices: of the vendor's tasks.
+    :param tasks: how many.
     """
 
-    def __init__(
-        self, waiter: Waiter, make: Callable[[int], Trigger | Awaitable[bool]], indices: range
-    ) -> None:
+    def __init__(self, waiter: Waiter, make: Callable[[int], Trigger | Awaitable[bool]], tasks: int) -> None:
         self._good = waiter.good
-        self._made = deque((index, make(index)) for index in indices)
+        self._made = deque((index, make(index)) for index in range(tasks))
         self.noticed: dict[int, float] = {}
         self.wrong = 0
 
@@ -94,36 +92,51 @@ class Waiting:
             self.wrong += 1
 
 
+def settings_of_the_process() -> dict[str, Any]:
+    """Return what belongs to the whole process, and so to no trigger: who waits must leave it alone."""
+    root = logging.getLogger()
+    return {
+        "garbage collector": (gc.isenabled(), gc.get_threshold(), gc.get_freeze_count(), gc.get_debug()),
+        "signal handlers": [signal.getsignal(number) for number in sorted(signal.valid_signals())],
+        "root logger": (root.level, list(root.handlers), list(root.filters), logging.root.manager.disable),
+        "switch interval": sys.getswitchinterval(),
+        "recursion limit": sys.getrecursionlimit(),
+        "excepthooks": (sys.excepthook, sys.unraisablehook, threading.excepthook),
+    }
+
+
 async def measure(spec: Spec) -> Figures:
     """Measure; the vendor's account is made anew."""
     vendor = VendorClient(spec.url)
+    before = settings_of_the_process()
     await _warm_up(spec, vendor)
-    everyone = spec.tasks + spec.beside_tasks
-    begin = vendor.begin(everyone, spec.times, starts_in=1.0 + everyone / 10_000)
+    begin = vendor.begin(spec.tasks, spec.times, starts_in=1.0 + spec.tasks / 10_000)
     ends = vendor.done_at()
     memory, machine = MemoryWatch(), MachineWatch()
-    waitings = _waitings(spec, Setting(spec.url, spec.interval, begin))
+    waiting = _waiting(spec, begin)
     await asyncio.sleep(max(begin - time.time(), 0))
     used = processor_seconds()
     with LoopWatch() as watch:
-        tasks = [task for waiting in waitings for task in await waiting.start()]
+        tasks = await waiting.start()
+        await asyncio.wait(tasks, timeout=spec.times.first)
+        meanwhile = settings_of_the_process()
         _, late = await asyncio.wait(tasks, timeout=spec.times.last + LONGEST)
     peak = memory.peak_added()
+    after = settings_of_the_process()
     for task in late:
         task.cancel()
     errors = [error for error in await asyncio.gather(*tasks, return_exceptions=True) if error]
     if errors:
         print("an error of a waiter:", repr(errors[0]), file=sys.stderr)
-    counts, waiting = vendor.counts(), waitings[0]
+    counts = vendor.counts()
     return Figures(
         cpu=watch.cpu,
         requests=counts["requests"],
-        most_in_flight=counts["most_in_flight"],
-        connections=counts["connections"],
         memory=peak,
         block=watch.block,
         collection=watch.collection,
         wrong=waiting.wrong + spec.tasks - len(waiting.noticed),
+        touched=[name for name in before if not before[name] == meanwhile[name] == after[name]],
         wall=watch.wall,
         vendor_cpu=counts["cpu"],
         foreign=machine.foreign_share(counts["cpu"] + processor_seconds() - used),
@@ -131,26 +144,20 @@ async def measure(spec: Spec) -> Figures:
     )
 
 
-def _waitings(spec: Spec, setting: Setting) -> list[Waiting]:
-    """Make everything that waits, the measured ones first."""
+def _waiting(spec: Spec, begin: float) -> Waiting:
+    """Make everything that waits."""
     waiter = WAITERS[spec.waiter]
-    waitings = [Waiting(waiter, waiter.prepare(setting), range(spec.tasks))]
-    if spec.beside:
-        other = WAITERS[spec.beside]
-        indices = range(spec.tasks, spec.tasks + spec.beside_tasks)
-        waitings.append(Waiting(other, other.prepare(setting), indices))
-    return waitings
+    return Waiting(waiter, waiter.prepare(Setting(spec.url, spec.interval, begin)), spec.tasks)
 
 
 async def _warm_up(spec: Spec, vendor: VendorClient) -> None:
-    """Let each wait for a few tasks that have ended: what is loaded on first use is loaded then."""
-    few = replace(spec, tasks=3, interval=0.5, beside_tasks=3 if spec.beside else 0)
-    begin = vendor.begin(6, Times(first=0.0, last=0.1))
+    """Wait for a few tasks that have ended: what is loaded on first use is loaded then."""
+    begin = vendor.begin(3, Times(first=0.0, last=0.1))
     await asyncio.sleep(0.2)
-    for waiting in _waitings(few, Setting(few.url, few.interval, begin)):
-        await asyncio.gather(*await waiting.start())
-        if waiting.wrong:
-            raise SystemExit(f"{spec.waiter}: the warm-up did not end with success")
+    waiting = _waiting(replace(spec, tasks=3, interval=0.5), begin)
+    await asyncio.gather(*await waiting.start())
+    if waiting.wrong:
+        raise SystemExit(f"{spec.waiter}: the warm-up did not end with success")
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_settings import clean_environment
 from processes import ManagedProcess, stop_all, tail
@@ -21,75 +21,45 @@ from benchmarks.figures import Figures
 from benchmarks.waiters import WAITERS
 
 if TYPE_CHECKING:
-    from benchmarks.measure import Spec
+    from benchmarks.figures import Case
+    from benchmarks.vendor_client import Times
 
 
 class RunError(Exception):
     """A measurement failed; the message holds the end of its log."""
 
 
-class Runs:
+def measure(case: Case, times: Times, folder: Path, url: str) -> Figures:
     """
-    Runs measurements.
+    Run one measurement.
 
+    :param times: when the vendor's tasks end.
     :param folder: for logs, and for Airflow's home; the caller removes it.
     :param url: the vendor.
+    :raises RunError: it failed.
     """
-
-    def __init__(self, folder: Path, url: str) -> None:
-        self.folder, self.url = folder, url
-        self._count = 0
-
-    def measure(self, spec: Spec) -> Figures:
-        """
-        Run one measurement of a waiter.
-
-        :raises RunError: it failed.
-        """
-        env = WAITERS[spec.waiter].environment(self.url)
-        if spec.beside:
-            env |= WAITERS[spec.beside].environment(self.url)
-        name = f"{spec.waiter}-{spec.tasks}"
-        return Figures(
-            **self.run("benchmarks.measure", name, asdict(spec), env, timeout=spec.times.last + 400)
-        )
-
-    def run(
-        self, module: str, name: str, spec: Any, env: dict[str, str] | None = None, *, timeout: float = 300
-    ) -> Any:
-        """
-        Run a module that reads a specification from one file and writes figures to another.
-
-        :param module: its name.
-        :param name: for messages and files.
-        :param spec: anything JSON can hold.
-        :param env: further environment variables.
-        :param timeout: seconds.
-        :raises RunError: it failed.
-        """
-        self._count += 1
-        path = self.folder / f"{self._count:03}-{name}"
-        given, found, log = (Path(f"{path}.{ending}") for ending in ("spec.json", "json", "log"))
-        given.write_text(json.dumps(spec))
-        settings = {
-            "AIRFLOW_HOME": str(self.folder / "airflow"),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
-        }
-        process = ManagedProcess(
-            name,
-            [sys.executable, "-m", module, str(given), str(found)],
-            log=log,
-            env=clean_environment(Path(sys.executable), settings | (env or {})),
-            cwd=ROOT,
-        )
-        try:
-            process.start()
-            status = process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            status = -1
-        finally:
-            stop_all([process], grace=2)
-        if status or not found.exists():
-            raise RunError(f"{name} ended with status {status}\n{tail(log)}")
-        return json.loads(found.read_text())
+    path = folder / f"{len(list(folder.glob('*.log'))):03}-{case.waiter}-{case.tasks}"
+    given, found, log = (Path(f"{path}.{ending}") for ending in ("spec.json", "json", "log"))
+    given.write_text(json.dumps(asdict(case) | {"url": url, "times": asdict(times)}))
+    settings = {
+        "AIRFLOW_HOME": str(folder / "airflow"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+    }
+    process = ManagedProcess(
+        path.name,
+        [sys.executable, "-m", "benchmarks.measure", str(given), str(found)],
+        log=log,
+        env=clean_environment(Path(sys.executable), settings | WAITERS[case.waiter].environment(url)),
+        cwd=ROOT,
+    )
+    try:
+        process.start()
+        status = process.wait(times.last + 400)
+    except subprocess.TimeoutExpired:
+        status = -1
+    finally:
+        stop_all([process], grace=2)
+    if status or not found.exists():
+        raise RunError(f"{path.name} ended with status {status}\n{tail(log)}")
+    return Figures(**json.loads(found.read_text()))

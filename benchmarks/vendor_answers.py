@@ -14,6 +14,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
+TASKS_PATH = "/v1/videos/avatar/image2video"
 BASE_ID = 831_420_000_000_000_000
 """Kling's ids are numbers of 18 digits, the newest the highest."""
 OLD_TASKS = 2000
@@ -62,7 +63,9 @@ class Account:
         self._running: list[bytes] = []
         self._ended: list[bytes] = []
         for index, done in enumerate(self.done_at):
-            self.add(index, done)
+            created = min(begin, done - 1) - 1 + index * 1e-5  # within a second, the newest last
+            self._running.append(_row(task_id(index), created, None))
+            self._ended.append(_row(task_id(index), created, done - created))
         chance = random.Random(plan.seed + 1)  # noqa: S311 - as above
         self._old = [
             _row(str(BASE_ID - _OLDER - age), begin - 600 - age * 30, chance.uniform(plan.first, plan.last))
@@ -71,21 +74,6 @@ class Account:
         self._now = list(self._running)
         self._order = [(done, index) for index, done in enumerate(self.done_at)]
         heapq.heapify(self._order)
-
-    def add(self, index: int, done: float) -> None:
-        """Build both rows of a task: while it runs, and after it has ended at ``done`` (Unix seconds)."""
-        created = min(self.begin, done - 1) - 1 + index * 1e-5  # within a second, the newest last
-        self._running.append(_row(task_id(index), created, None))
-        self._ended.append(_row(task_id(index), created, done - created))
-
-    def submit(self, now: float, seconds: float) -> int:
-        """Take one more task, which ends so many seconds after ``now``; return its index."""
-        index = len(self.done_at)
-        self.done_at.append(now + seconds)
-        self.add(index, now + seconds)
-        self._now.append(self._running[index])
-        heapq.heappush(self._order, (now + seconds, index))
-        return index
 
     def row(self, index: int, now: float) -> bytes:
         """Return one task as it is at a moment (Unix seconds)."""
@@ -137,74 +125,28 @@ def _video(name: str) -> dict[str, str]:
     }
 
 
-_DBT = {
-    "id": 0,
-    "trigger_id": 70403103,
-    "account_id": 1,
-    "environment_id": 17,
-    "project_id": 14,
-    "job_definition_id": 50,
-    "status": 3,
-    "dbt_version": "1.9.0",
-    "git_branch": "main",
-    "git_sha": "e1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4",
-    "status_message": None,
-    "created_at": "2026-11-21 15:00:00.000000+00:00",
-    "updated_at": "2026-11-21 15:00:00.000000+00:00",
-    "dequeued_at": "2026-11-21 15:00:00.000000+00:00",
-    "started_at": "2026-11-21 15:00:00.000000+00:00",
-    "finished_at": None,
-    "artifacts_saved": False,
-    "is_complete": False,
-    "is_success": False,
-    "is_error": False,
-    "is_cancelled": False,
-    "in_progress": True,
-    "href": "https://cloud.getdbt.com/deploy/1/projects/14/runs/0/",
-    "status_humanized": "Running",
-    "duration": "00:00:21",
-    "queued_duration": "00:00:01",
-    "run_duration": "00:00:20",
-}
-_BATCH = {
-    "id": "batch_0",
-    "object": "batch",
-    "endpoint": "/v1/chat/completions",
-    "model": "gpt-5",
-    "errors": None,
-    "input_file_id": "file-abc123",
-    "completion_window": "24h",
-    "status": "in_progress",
-    "output_file_id": None,
-    "error_file_id": None,
-    "created_at": 1795000000,
-    "in_progress_at": 1795000001,
-    "expires_at": 1795086400,
-    "completed_at": None,
-    "request_counts": {"total": 100, "completed": 10, "failed": 0},
-    "metadata": {},
-}
+def _dbt(status: int) -> bytes:
+    """Return as much of a dbt Cloud run as its trigger reads; 3 is running, 10 is success."""
+    run = {"id": 0, "account_id": 1, "job_definition_id": 50, "status": status, "is_complete": status == 10}
+    answer = {"status": {"code": 200, "is_success": True, "user_message": "Success!"}, "data": run}
+    return json.dumps(answer).encode()
 
 
-def _whole(status: str, answer: dict[str, Any]) -> bytes:
-    return json.dumps(
-        {"status": {"code": 200, "is_success": True, "user_message": status}, "data": answer}
-    ).encode()
+def _batch(status: str) -> bytes:
+    """Return a batch with all that OpenAI's client insists on."""
+    batch = {
+        "id": "batch_0",
+        "object": "batch",
+        "endpoint": "/v1/chat/completions",
+        "input_file_id": "file-abc123",
+        "completion_window": "24h",
+        "status": status,
+        "output_file_id": "file-def456" if status == "completed" else None,
+        "created_at": 1795000000,
+        "request_counts": {"total": 100, "completed": 10, "failed": 0},
+    }
+    return json.dumps(batch).encode()
 
 
-DBT_RUNNING = _whole("Success!", _DBT)
-DBT_DONE = _whole(
-    "Success!",
-    _DBT
-    | {
-        "status": 10,
-        "is_complete": True,
-        "is_success": True,
-        "in_progress": False,
-        "status_humanized": "Success",
-    },
-)
-BATCH_RUNNING = json.dumps(_BATCH).encode()
-BATCH_DONE = json.dumps(
-    _BATCH | {"status": "completed", "output_file_id": "file-def456", "completed_at": 1795000040}
-).encode()
+DBT_RUNNING, DBT_DONE = _dbt(3), _dbt(10)
+BATCH_RUNNING, BATCH_DONE = _batch("in_progress"), _batch("completed")

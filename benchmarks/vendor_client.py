@@ -61,7 +61,7 @@ class VendorClient:
         return begin
 
     def counts(self) -> dict[str, Any]:
-        """Return what has been asked since the beginning, and what it cost the vendor."""
+        """Return how many requests came since the beginning, and the processor seconds they cost the vendor."""
         counts: dict[str, Any] = self._ask("counts")
         return counts
 

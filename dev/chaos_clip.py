@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+STRATEGIES = ("ours", "ours, no store", "naive", "ResumableJobMixin")
+OURS = STRATEGIES[:2]
 RETRY_DELAY = 10.0
 CLEAR_DELAY = 60.0
 """Seconds until a person has seen a failed task."""
@@ -286,12 +288,12 @@ class Clip:
         client = self.client(attempts=attempts)
         return wait_for_task(lambda: client.get_task(task_id), budget, self, clock=self.now, sleep=self.pause)
 
-    def info(self, event: str, *args: object) -> None:
+    def info(self, event: str, *args: object, **_details: object) -> None:
         """Take a log line of whoever waits or works."""
         if self._tell is not None:
             self.tell(f"    log: {event % args}")
 
-    warning = error = exception = info
+    debug = warning = error = exception = info
     """However bad it sounds."""
 
     # ------------------------------------------------------------------ the line
@@ -428,7 +430,11 @@ class Clip:
         paid = self._paid()
         in_vain = [entry for entry in paid if entry["task_id"] not in self._got]
         said = "\n".join(self._words)
-        unheard = [entry for entry in in_vain if not _is_named_in(said, entry)]
+        unheard = [
+            entry
+            for entry in in_vain
+            if not any(name and name in said for name in (entry["task_id"], entry["external_task_id"]))
+        ]
         outcome = Outcome(
             paid_twice=len(paid) > self.schedule.wanted,
             in_vain=len(in_vain),
@@ -437,17 +443,13 @@ class Clip:
             clears=self._clears,
             stops=self._stops,
             unmarked=self._stops > 0 and self._is_unmarked,
-            billed=_sum(paid),
-            wasted=_sum(in_vain),
+            billed=_dollars(paid),
+            wasted=_dollars(in_vain),
         )
         self.tell(f"the ledger: {[(e['task_id'], e['external_task_id'], e['status']) for e in paid]}")
         self.tell(str(outcome))
         return outcome
 
 
-def _is_named_in(text: str, entry: dict[str, Any]) -> bool:
-    return any(name and name in text for name in (entry["task_id"], entry["external_task_id"]))
-
-
-def _sum(entries: list[dict[str, Any]]) -> Decimal:
+def _dollars(entries: list[dict[str, Any]]) -> Decimal:
     return sum((Decimal(entry["amount_usd"]) for entry in entries), Decimal(0))

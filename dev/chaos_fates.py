@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
-from functools import cache
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from airflow_provider_kling_avatar.simulator.faults import Fault
 
@@ -209,24 +208,15 @@ class Schedule:
     changes_at: int = 2
     wanted: int = 1
 
-    def punctual(self) -> Schedule:
-        """Return the same without anything that comes late: against that only names that are unique help."""
-        posts = tuple(FINE.name if name in LATE_POSTS else name for name in self.posts)
-        return replace(self, posts=posts, late_seconds=0.0)
-
-    def troubles(self) -> list[Callable[[Schedule], Schedule]]:
-        """Return one function for each trouble in this schedule, which takes it away."""
-        return list(self._troubles())
-
-    def _troubles(self) -> Iterator[Callable[[Schedule], Schedule]]:
-        for index, name in enumerate(self.posts):
-            if name != FINE.name:
-                yield lambda s, i=index: replace(s, posts=_calm(s.posts, i))  # type: ignore[misc]
-        for index, name in enumerate(self.gets):
-            if name != FINE.name:
-                yield lambda s, i=index: replace(s, gets=_calm(s.gets, i))  # type: ignore[misc]
+    def calmer(self) -> Iterator[Schedule]:
+        """Yield the same with one trouble less, once for each trouble."""
+        for kind in ("posts", "gets"):
+            fates = getattr(self, kind)
+            for index, name in enumerate(fates):
+                if name != FINE.name:
+                    yield self._but(kind, _calm(fates, index))
         for kill in self.kills:
-            yield lambda s, k=kill: replace(s, kills=tuple(x for x in s.kills if x != k))  # type: ignore[misc]
+            yield replace(self, kills=tuple(other for other in self.kills if other != kill))
         plain = Schedule(self.api)
         for name in (
             "retries",
@@ -238,7 +228,10 @@ class Schedule:
             "changing",
         ):
             if getattr(self, name) != getattr(plain, name):
-                yield lambda s, n=name: replace(s, **{n: getattr(plain, n)})  # type: ignore[misc]
+                yield self._but(name, getattr(plain, name))
+
+    def _but(self, name: str, value: Any) -> Schedule:
+        return replace(self, **{name: value})
 
 
 def _calm(fates: tuple[str, ...], index: int) -> tuple[str, ...]:
@@ -304,28 +297,8 @@ def _fates(dice: random.Random, table: dict[str, Fate], *, most: int, share: flo
 
 
 def smallest(schedule: Schedule, is_bad: Callable[[Schedule], bool]) -> Schedule:
-    """Return a schedule with as few of the troubles as still end badly; hypothesis does the searching."""
-    from hypothesis import HealthCheck, find, settings
-    from hypothesis import strategies as st
-    from hypothesis.errors import NoSuchExample
-
-    troubles = schedule.troubles()
-
-    def with_only(kept: tuple[bool, ...]) -> Schedule:
-        left = schedule
-        for keep, take_away in zip(kept, troubles, strict=True):
-            left = left if keep else take_away(left)
-        return left
-
-    search = settings(
-        max_examples=1000, database=None, deadline=None, suppress_health_check=list(HealthCheck)
-    )
-    try:
-        return find(
-            st.tuples(*[st.booleans()] * len(troubles)).map(with_only),
-            cache(is_bad),  # the same few subsets come again and again
-            settings=search,
-            random=random.Random(0),
-        )
-    except NoSuchExample:
-        return schedule
+    """Return a bad schedule without any trouble that it can do without and still be bad."""
+    for calmer in schedule.calmer():
+        if is_bad(calmer):
+            return smallest(calmer, is_bad)
+    return schedule

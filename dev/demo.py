@@ -97,7 +97,7 @@ def make_video(airflow: LocalAirflow, view: View) -> None:
     run_id = airflow.trigger(DAG_ID, conf)
     view.step(f"triggered {DAG_ID} with presenter.jpg and greeting.mp3")
     state = ""
-    for state, tasks in airflow.watch(DAG_ID, run_id, timeout=240):  # noqa: B007 - the last one counts
+    for state, tasks in airflow.watch(DAG_ID, run_id):  # noqa: B007 - the last one counts
         view.states(tasks)
     if state == "success":
         return

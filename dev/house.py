@@ -1,10 +1,11 @@
 """
-How large the house is, beside what it may be: lines, modules, longest pieces, docstrings, and one clip's way.
+How large the house is, beside what it may be: lines, modules, longest pieces, circles, docstrings, one clip's way.
 
     .venv/bin/python dev/house.py
 
 Reads the package's sources, and has one clip made by the simulator, through operator, trigger and landing, to see which
-of its files it enters. Only tells: circles and forbidden imports are `make lint`'s to refuse.
+of its files it enters. How long `make test` took is what its report says. Only tells: circles and forbidden imports are
+`make lint`'s to refuse.
 """
 
 from __future__ import annotations
@@ -20,18 +21,24 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import grimp
+import totals
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-PACKAGE = Path(__file__).resolve().parents[1] / "airflow_provider_kling_avatar"
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "airflow_provider_kling_avatar"
 LIMITS = {
     "lines without the simulator": 12_000,
     "modules without the simulator": 65,
     "lines of the longest file": 600,
     "lines of the longest function": 50,
+    "circles of imports": 0,
     "public things without a docstring": 0,
     "files that one clip enters": 40,
+    "seconds of make test": 360,
 }
 
 
@@ -82,6 +89,14 @@ def undocumented(tree: ast.Module) -> Iterator[str]:
             is_overload = any(isinstance(d, ast.Name) and d.id == "overload" for d in member.decorator_list)
             if member.name[0] != "_" and not is_overload and not ast.get_docstring(member):
                 yield f"{node.name}.{member.name}" if member is not node else node.name
+
+
+def circles() -> set[frozenset[str]]:
+    """Return the circles of modules that import each other, if only for their types."""
+    graph = grimp.build_graph(PACKAGE.name)
+    upstream = {module: graph.find_upstream_modules(module) for module in graph.modules}
+    found = {frozenset({m, *(n for n in upstream[m] if m in upstream[n])}) for m in upstream}
+    return {circle for circle in found if len(circle) > 1}
 
 
 def one_clip(folder: Path) -> set[str]:
@@ -156,7 +171,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         os.environ |= {"AIRFLOW_HOME": home, "AIRFLOW__LOGGING__LOGGING_LEVEL": "CRITICAL"}
         entered = one_clip(Path(home))
-    found: dict[str, tuple[int, str]] = {
+    tied = circles()
+    found: dict[str, tuple[int | None, str]] = {
         "lines without the simulator": (sum(text.count("\n") for text in texts.values()), ""),
         "modules without the simulator": (sum(path.name != "__init__.py" for path in texts), ""),
         "lines of the longest file": (
@@ -164,10 +180,15 @@ def main() -> None:
             str(longest_file.relative_to(PACKAGE)),
         ),
         "lines of the longest function": (length_of(longest[0]), f"{longest[0].name} in {longest[1].name}"),
+        "circles of imports": (len(tied), "; ".join(" ".join(sorted(circle)) for circle in tied)),
         "public things without a docstring": (len(missing), ", ".join(missing[:5])),
         "files that one clip enters": (len(entered), ""),
+        "seconds of make test": (totals.seconds(ROOT / "build" / "reports" / "test.xml"), ""),
     }
     for name, (count, which) in found.items():
+        if count is None:
+            print(f"{name:35}    not run yet")
+            continue
         verdict = "" if count <= LIMITS[name] else "  above"
         print(f"{name:35} {count:6,}  of {LIMITS[name]:6,}{verdict}{f'  ({which})' if which else ''}")
     print(f"{time.monotonic() - begin:.0f} s")

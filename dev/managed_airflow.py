@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 FINISHED = frozenset({"success", "failed"})
+PATIENCE = 600.0
+"""Seconds to wait for what comes within some on an idle machine: a busy one is no failure."""
 
 
 class ManagedAirflowError(Exception):
@@ -60,7 +62,7 @@ class ManagedAirflow:
         env: Mapping[str, str] | None = None,
         parallelism: int = 2,
         serve_logs: bool = False,
-        startup_timeout: float = 240.0,
+        startup_timeout: float = PATIENCE,
     ) -> None:
         self.dags = dags.resolve()
         self.python = Path(python).absolute()  # not resolved: the link is what makes it an environment
@@ -91,7 +93,7 @@ class ManagedAirflow:
         """Ask the environment which Airflow it holds."""
         code = "from importlib.metadata import version; print(version('apache-airflow'))"
         answer = subprocess.run(
-            [self.python, "-c", code], capture_output=True, text=True, check=False, timeout=60
+            [self.python, "-c", code], capture_output=True, text=True, check=False, timeout=PATIENCE
         )
         if answer.returncode:
             raise ManagedAirflowError(f"no Airflow in the environment of {self.python}:\n{answer.stderr}")
@@ -143,7 +145,7 @@ class ManagedAirflow:
         for component in self.components.values():
             component.start()
 
-    def wait_healthy(self, timeout: float = 120.0) -> None:
+    def wait_healthy(self, timeout: float = PATIENCE) -> None:
         """
         Wait until every component reports good health.
 
@@ -193,7 +195,7 @@ class ManagedAirflow:
         dag_id: str,
         conf: Mapping[str, Any] | None = None,
         run_id: str | None = None,
-        timeout: float = 60.0,
+        timeout: float = PATIENCE,
     ) -> str:
         """
         Start a run of a Dag, waiting for the Dag file to have been read.
@@ -226,7 +228,9 @@ class ManagedAirflow:
             else:
                 return run_id
 
-    def watch(self, dag_id: str, run_id: str, timeout: float) -> Iterator[tuple[str, dict[str, str]]]:
+    def watch(
+        self, dag_id: str, run_id: str, timeout: float = PATIENCE
+    ) -> Iterator[tuple[str, dict[str, str]]]:
         """
         Yield the state of a run and of its tasks, first at once and then twice a second, until it is over.
 
@@ -254,7 +258,7 @@ class ManagedAirflow:
                 )
             time.sleep(0.5)
 
-    def wait_for_run(self, dag_id: str, run_id: str, timeout: float = 120.0) -> str:
+    def wait_for_run(self, dag_id: str, run_id: str, timeout: float = PATIENCE) -> str:
         """Wait for a run to end and return its state, ``success`` or ``failed``; see :meth:`watch`."""
         state = ""
         for state, _tasks in self.watch(dag_id, run_id, timeout):  # noqa: B007 - the last one counts

@@ -2,6 +2,7 @@
 Run the test suite on every supported Airflow, two versions side by side, and print one table.
 
     python dev/matrix.py [--jobs 2] [--airflow VERSION ...] [--older] [--lean] [--crash VERSION] [-- ARGUMENT ...]
+    python dev/matrix.py --prepare
 
 Each version has an environment in `.venvs/`, an AIRFLOW_HOME of its own and a report in `build/reports/`. The output
 of a version is shown when it fails. The arguments are pytest's. The crash matrix, which mostly waits, may run beside.
@@ -25,7 +26,15 @@ from versions import NEWEST, SUPPORTED, Supported, supported
 
 REPORTS = ROOT / "build" / "reports"
 LIMIT = 30 * 60  # seconds one version may take
-WITHOUT_AIRFLOW = ("tests/kling", "tests/simulator")
+WITHOUT_AIRFLOW = (
+    "tests/kling",
+    "tests/simulator",
+    "tests/test_benchmarks.py",
+    "tests/test_chaos.py",  # what each Airflow is asked is in tests/airflow/test_airflow_chaos.py
+    "tests/test_readme.py",
+    "tests/airflow_live/test_crash_tools.py",
+    "tests/airflow_live/test_dev_tools.py",
+)
 """What imports no Airflow differs between versions only by the age of the libraries, of which the oldest is enough."""
 
 
@@ -71,9 +80,14 @@ class Job:
         return True
 
 
+def environment_of(entry: Supported) -> Path:
+    """Make sure that a version's environment is there; return its interpreter."""
+    return ensure(ROOT / ".venvs" / f"airflow-{entry.airflow}", entry.airflow)
+
+
 def start(suite: Suite, home: Path) -> Job:
     """Start a suite; its AIRFLOW_HOME will be in ``home``."""
-    python = ensure(ROOT / ".venvs" / f"airflow-{suite.entry.airflow}", suite.entry.airflow)
+    python = environment_of(suite.entry)
     report, log = (REPORTS / f"airflow-{suite.name}.{kind}" for kind in ("xml", "log"))
     report.unlink(missing_ok=True)  # an old one must not pass for this run's
     log.unlink(missing_ok=True)
@@ -143,6 +157,7 @@ def options_of(words: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--label", default="", help="added to the names of the reports")
     parser.add_argument("--crash", metavar="VERSION", help="run the crash matrix on this version as well")
+    parser.add_argument("--prepare", action="store_true", help="only create the environments")
     parser.add_argument("pytest", nargs="*", metavar="PYTEST_ARGUMENT")
     return parser.parse_args(words)
 
@@ -153,6 +168,10 @@ def main() -> int:
     suites = suites_of(options)
     for suite in suites:
         python_for(suite.entry)  # no suitable Python is better known now than after twenty minutes
+    if options.prepare:
+        for suite in suites:
+            environment_of(suite.entry)
+        return 0
     REPORTS.mkdir(parents=True, exist_ok=True)
     done = run(suites, options.jobs)
     for job in done:

@@ -9,6 +9,7 @@ counts as one failure, for tests that were to run and did not.
 
 from __future__ import annotations
 
+import math
 import sys
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
@@ -27,13 +28,23 @@ class Count:
         return Count(self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped)
 
 
+def _suites(report: Path) -> list[ET.Element]:
+    try:
+        return list(ET.parse(report).getroot().iter("testsuite"))
+    except (OSError, ET.ParseError):
+        return []
+
+
+def seconds(report: Path) -> int | None:
+    """Return how long the tests of a report took, rounded up; ``None`` without a report."""
+    taken = [float(suite.get("time", 0)) for suite in _suites(report)]
+    return math.ceil(sum(taken)) if taken else None
+
+
 def read(report: Path) -> Count:
     """Return the counts of one report."""
-    try:
-        suites = list(ET.parse(report).getroot().iter("testsuite"))
-    except (OSError, ET.ParseError):
-        return Count(failed=1)
-    total = Count()
+    suites = _suites(report)
+    total = Count(failed=int(not suites))
     for suite in suites:
         tests, failed, skipped = (int(suite.get(name, 0)) for name in ("tests", "failures", "skipped"))
         failed += int(suite.get("errors", 0))

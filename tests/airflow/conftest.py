@@ -1,89 +1,28 @@
 """
-An Airflow of its own for these tests, a vendor to talk to, and the little that a running task is given.
+A connection to the simulator, and the little that a running task is given.
 
-The environment is set before Airflow is imported anywhere: it reads its home and its mode at import. (What is
-imported here, the core and the simulator, does not know Airflow.) The vendor is the simulator over real HTTP; of
-Airflow only the database and the supervisor are stood in for.
+The vendor is the simulator over real HTTP; of Airflow only the database and the supervisor are stood in for.
 """
 
 from __future__ import annotations
 
-import atexit
-import base64
-import io
 import json
-import os
-import shutil
-import tempfile
-import wave
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import media_kit
 import pytest
-from PIL import Image
-
-from airflow_provider_kling_avatar.kling.client import KlingClient
-from airflow_provider_kling_avatar.kling.submission.submit import Submitter
-from airflow_provider_kling_avatar.simulator.server import SimulatorServer
-from airflow_provider_kling_avatar.simulator.settings import SimulatorSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-HOME = tempfile.mkdtemp(prefix="airflow-unit-")
-atexit.register(shutil.rmtree, HOME, ignore_errors=True)
-for name in [name for name in os.environ if name.startswith(("AIRFLOW__", "AIRFLOW_CONN_", "AIRFLOW_VAR_"))]:
-    del os.environ[name]
-os.environ |= {
-    "AIRFLOW_HOME": HOME,
-    "AIRFLOW__CORE__UNIT_TEST_MODE": "True",
-    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-    "AIRFLOW__CORE__DAGS_FOLDER": f"{HOME}/dags",
-    "AIRFLOW__CORE__FERNET_KEY": base64.urlsafe_b64encode(os.urandom(32)).decode(),
-    "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
-    "AIRFLOW__METRICS__TIMER_UNIT_CONSISTENCY": "True",  # 2.11 warns about its own default
-    "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",  # nothing leaves the machine
-    "NO_PROXY": "127.0.0.1,localhost",
-    "no_proxy": "127.0.0.1,localhost",
-}
-
 
 KEY = "sk-simulator"
 CONNECTION = "AIRFLOW_CONN_KLING_AVATAR_DEFAULT"
 
 
 # ---------------------------------------------------------------------------------------------- the vendor
-
-
-@pytest.fixture(scope="session")
-def running_simulator():
-    with SimulatorServer(SimulatorSettings(queue_seconds=10, render_seconds=40, slots=50)) as server:
-        yield server
-
-
-@pytest.fixture
-def sim(running_simulator):
-    """The vendor, with nothing ordered yet. A task takes 50 s of the clock that `advance` moves."""
-    running_simulator.reset()
-    return running_simulator
-
-
-@pytest.fixture
-def start_vendor():
-    """Start further vendors with settings of their own; all are stopped at the end."""
-    servers = []
-
-    def start(**settings: Any) -> SimulatorServer:
-        server = SimulatorServer(SimulatorSettings(**settings))
-        server.__enter__()
-        servers.append(server)
-        return server
-
-    yield start
-    for server in servers:
-        server.__exit__(None, None, None)
 
 
 @pytest.fixture
@@ -112,15 +51,12 @@ def no_connection(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def pauses(monkeypatch) -> list[float]:
-    """Nobody sleeps between attempts; what would have been slept is listed."""
+def pauses(pauses, monkeypatch) -> list[float]:
+    """Nor between attempts to land a clip; here nobody sleeps who is not asked to."""
     from airflow_provider_kling_avatar.landing import Landing
 
-    slept: list[float] = []
-    monkeypatch.setitem(KlingClient.__init__.__kwdefaults__, "sleep", slept.append)
-    monkeypatch.setitem(Submitter.__init__.__kwdefaults__, "sleep", slept.append)
-    monkeypatch.setitem(Landing.__init__.__kwdefaults__, "sleep", slept.append)
-    return slept
+    monkeypatch.setitem(Landing.__init__.__kwdefaults__, "sleep", pauses.append)
+    return pauses
 
 
 @pytest.fixture(autouse=True)
@@ -220,9 +156,9 @@ def context(make_context) -> dict[str, Any]:
 
 @pytest.fixture
 def make_picture(tmp_path) -> Callable[..., Path]:
-    def make(name: str = "face.png", width: int = 320, height: int = 320, kind: str = "PNG") -> Path:
+    def make(name: str = "face.png", **options: Any) -> Path:
         path = tmp_path / name
-        Image.new("RGB", (width, height), (90, 120, 160)).save(path, kind)
+        path.write_bytes(media_kit.picture(**options))
         return path
 
     return make
@@ -230,15 +166,9 @@ def make_picture(tmp_path) -> Callable[..., Path]:
 
 @pytest.fixture
 def make_sound(tmp_path) -> Callable[..., Path]:
-    def make(name: str = "voice.wav", seconds: float = 2.5) -> Path:
+    def make(name: str = "voice.wav", **options: Any) -> Path:
         path = tmp_path / name
-        target = io.BytesIO()
-        with wave.open(target, "wb") as file:
-            file.setnchannels(1)
-            file.setsampwidth(2)
-            file.setframerate(8000)
-            file.writeframes(bytes(2 * int(8000 * seconds)))
-        path.write_bytes(target.getvalue())
+        path.write_bytes(media_kit.sound(**options))
         return path
 
     return make

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 from distributed_airflow import TRIGGERERS
+from managed_airflow import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -110,7 +111,7 @@ class Site:
 
     # -------------------------------------------------------------- waiting
 
-    def eventually(self, what: str, look: Callable[..., Any], *args: Any, timeout: float = 120.0) -> Any:
+    def eventually(self, what: str, look: Callable[..., Any], *args: Any, timeout: float = PATIENCE) -> Any:
         """
         Return what is seen as soon as it is true.
 
@@ -210,7 +211,7 @@ class Site:
 
     def assert_paid_once_and_delivered(self, clip: Clip) -> None:
         """Check that the run succeeded, the vendor billed one clip for it, and its video is there."""
-        state = self.airflow.wait_for_run(clip.dag_id, clip.run_id, timeout=180)
+        state = self.airflow.wait_for_run(clip.dag_id, clip.run_id)
         assert state == "success", self.log(clip, self.tries(clip, clip.waiting_task))
         assert set(self.states(clip).values()) == {"success"}
         result = self.airflow.xcom(clip.dag_id, clip.run_id, clip.waiting_task)

@@ -69,7 +69,7 @@ class NewsSite(Site):
     def kill_worker_at(self, run: Run, point: str) -> None:
         """Kill the worker of the clip that comes first to a point, with all else it does; start it again."""
         self.orders.place(run.run_id, CLIP_TASK, point)
-        name: str = self.eventually(f"a worker stands at {point}", run.worker_at, point, timeout=240)
+        name: str = self.eventually(f"a worker stands at {point}", run.worker_at, point)
         self.airflow.components[name].kill()
         self.airflow.components[name].start()
 
@@ -161,7 +161,7 @@ class Run:
 
     def finish(self, answer: str = "Approve") -> str:
         """Move the vendor's clock on, answer for the person who is asked, and return the state the run ends in."""
-        state: str = self.site.eventually(f"{self.run_id} is over", lambda: self._step(answer), timeout=420)
+        state: str = self.site.eventually(f"{self.run_id} is over", lambda: self._step(answer))
         return state
 
     def _step(self, answer: str) -> str | None:

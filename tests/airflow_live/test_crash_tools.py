@@ -1,20 +1,16 @@
 """The tools of the crash matrix do what it relies on; without Airflow, and without PostgreSQL and Redis."""
 
 import os
-import subprocess
-import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 import requests
 from crash_network import Wire
 from crash_points import Orders
+from crash_services import find_services
 from processes import free_ports
-
-MATRIX = Path(__file__).with_name("test_crash_matrix.py")
 
 
 @pytest.fixture
@@ -90,29 +86,26 @@ def test_an_order_is_taken_once_and_answered_with_the_process_that_stands_still(
 
 
 @pytest.mark.parametrize(
-    ("variable", "url", "required"),
+    ("variable", "url"),
     [
-        ("TEST_POSTGRES_URL", "postgresql://postgres@{}/postgres", True),
-        ("TEST_POSTGRES_URL", "postgresql://postgres@{}/postgres", False),
-        ("TEST_REDIS_URL", "redis://{}/0", True),
+        ("TEST_POSTGRES_URL", "postgresql://postgres@{}/postgres"),
+        ("TEST_REDIS_URL", "redis://{}/0"),
     ],
 )
-def test_a_missing_service_is_said_loudly_and_fails_where_it_is_required(variable, url, required):
+@pytest.mark.parametrize("required", [True, False])
+def test_a_missing_service_is_said_loudly_and_fails_where_it_is_required(
+    variable, url, required, monkeypatch
+):
     nowhere = f"127.0.0.1:{free_ports(1)[0]}"
-    usual = {name: value for name, value in os.environ.items() if not name.startswith(("TEST_", "PYTEST_"))}
-    env = usual | {variable: url.format(nowhere), "REQUIRE_SERVICES": "1" if required else "0"}
-
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(MATRIX), "-k", "left_behind"],
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-
-    if variable == "TEST_REDIS_URL" and "there is no PostgreSQL" in run.stdout:
-        variable = "TEST_POSTGRES_URL"  # it is asked first, and this machine has none
-    assert f"({variable})" in run.stdout
-    assert ("KILLING AIRFLOW WAS NOT TESTED" in run.stdout) is not required
-    assert run.returncode == (1 if required else 0)
+    monkeypatch.setenv(variable, url.format(nowhere))
+    monkeypatch.setenv("REQUIRE_SERVICES", "1" if required else "0")
+    # If this machine has no PostgreSQL, that is said, since it is asked first.
+    told = rf"\((TEST_POSTGRES_URL|{variable})\)"
+    if required:
+        with pytest.raises(pytest.fail.Exception, match=rf"REQUIRE_SERVICES=1, but there is .*{told}"):
+            find_services()
+    else:
+        with pytest.raises(
+            pytest.skip.Exception, match=rf"KILLING AIRFLOW WAS NOT TESTED: there is .*{told}"
+        ):
+            find_services()

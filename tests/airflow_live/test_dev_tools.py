@@ -1,5 +1,6 @@
 """What the developer's tools decide by themselves: which Python, what runs where, what counts as passed, as a video."""
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -61,6 +62,14 @@ def test_errors_count_as_failures_and_a_missing_report_as_one(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "4 passed, 4 failed"
 
 
+def test_how_long_the_tests_took_is_read_from_their_report(tmp_path):
+    report = tmp_path / "a.xml"
+    report.write_text('<testsuites><testsuite tests="1" time="61.2"/></testsuites>')
+
+    assert totals.seconds(report) == 62
+    assert totals.seconds(tmp_path / "missing.xml") is None
+
+
 @pytest.mark.parametrize(("error", "count"), [(None, (1, 0)), ("broken", (0, 1))])
 def test_a_check_that_is_not_pytests_is_counted_too(tmp_path, error, count):
     totals.write(tmp_path / "new" / "demo.xml", "demo", error)
@@ -69,20 +78,18 @@ def test_a_check_that_is_not_pytests_is_counted_too(tmp_path, error, count):
     assert (read.passed, read.failed) == count
 
 
-@pytest.mark.parametrize(("tests", "chaos", "status"), [(0, 0, 0), (0, 3, 3), (1, 0, 1)])
-def test_chaos_beside_the_tests_is_shown_after_them_and_fails_them(
-    tests, chaos, status, monkeypatch, tmp_path, capsys
+@pytest.mark.parametrize(("tests", "beside", "status"), [(0, 0, 0), (0, 3, 3), (1, 0, 1)])
+def test_what_runs_beside_the_tests_is_shown_after_them_and_fails_them(
+    tests, beside, status, monkeypatch, tmp_path, capsys
 ):
-    script = tmp_path / "chaos.py"
-    script.write_text(f"import os\nprint('nice', os.nice(0), flush=True)\nraise SystemExit({chaos})")
-    monkeypatch.setattr(under_test, "CHAOS", script)
-    monkeypatch.setattr(under_test, "CHAOS_LOG", tmp_path / "new" / "chaos.log")
+    monkeypatch.setattr(under_test, "REPORTS", tmp_path / "new")
     monkeypatch.setattr(under_test, "run_pytest", lambda arguments: print(arguments) or tests)  # noqa: T201
 
-    assert under_test.run_with_chaos(["-m", "slow"]) == status
+    assert under_test.run_beside(f"chaos sh -c 'nice; exit {beside}'", ["-m", "slow"]) == status
 
     told = capsys.readouterr().out
-    assert told.index("slow") < told.index(f"ended with status {chaos}") < told.index("nice 19")
+    assert told.index("slow") < told.index(f"chaos, run meanwhile, ended with status {beside}")
+    assert told.splitlines()[-1] == "19"
 
 
 def test_a_lean_matrix_leaves_out_what_knows_no_airflow_but_not_on_the_oldest():
@@ -92,7 +99,14 @@ def test_a_lean_matrix_leaves_out_what_knows_no_airflow_but_not_on_the_oldest():
     assert list(suites) == ["2.11.2", "2.11.2-crash", *(entry.airflow for entry in SUPPORTED[1:-1])]
     assert suites["2.11.2"] == ["-m", "quick"]
     assert suites["2.11.2-crash"] == ["-m", "crash"]
-    assert suites["3.1.8"] == ["-m", "quick", "--ignore=tests/kling", "--ignore=tests/simulator"]
+    assert suites["3.1.8"] == ["-m", "quick", *(f"--ignore={path}" for path in matrix.WITHOUT_AIRFLOW)]
+
+
+def test_what_a_lean_matrix_leaves_out_is_there_and_imports_no_airflow():
+    for path in map(environment.ROOT.joinpath, matrix.WITHOUT_AIRFLOW):
+        assert path.exists()
+        for file in path.rglob("*.py") if path.is_dir() else [path]:
+            assert not re.search(r"^\s*(from|import) airflow\b", file.read_text("utf-8"), re.MULTILINE), file
 
 
 def test_sound_alone_is_no_video():

@@ -1,8 +1,8 @@
 """
 The whole Dag in a real Airflow: scheduler, triggerer, API server and workers against the simulator.
 
-One Airflow and one simulator serve all tests of this file. Every dialect runs submit >> sensor >> a task that
-uses the URL; what those runs left in logs, database and XComs is then searched for secrets.
+One Airflow and one simulator serve all tests that need no more than that. Every dialect runs submit >> sensor >> a task
+that uses the URL; what the runs left in logs, database and XComs is then searched for secrets.
 """
 
 import base64
@@ -18,7 +18,8 @@ import time
 from pathlib import Path
 
 import pytest
-from local_airflow import LocalAirflow
+from local_airflow import LocalAirflow, LocalAirflowError
+from managed_airflow import PATIENCE
 
 from airflow_provider_kling_avatar.kling.dialects import DIALECTS
 from airflow_provider_kling_avatar.simulator.server import SimulatorServer
@@ -27,12 +28,12 @@ from airflow_provider_kling_avatar.simulator.settings import Account, SimulatorS
 ASSETS = Path(__file__).parents[2] / "airflow_provider_kling_avatar" / "simulator" / "assets"
 EXAMPLES = ASSETS.parents[2] / "example_dags"
 RENDER_SECONDS = 600
+"""By the simulator's clock, which the tests move on: nothing finishes before it was seen to wait."""
 PERSON_SECONDS = 15
-"""A person takes that long to answer. Airflow fails a task that is resumed before its scheduler has heard that it was
-parked, see `compat.SETTLE_SECONDS`."""
+"""A person takes that long to answer, as does the shortest wait. Airflow fails a task that is resumed before its
+scheduler has heard that it was parked, see `compat.SETTLE_SECONDS`."""
 LINEAGE = "openlineage.jsonl"
 """In Airflow's home: what OpenLineage was told."""
-"""By the simulator's clock, which the tests move on: nothing finishes before it was seen to wait."""
 KEY = "sk-live-0f3b9c2d7e5a4816"
 ACCESS_KEY, SECRET_KEY = "live-access-key", "live-secret-key-0123456789abcdef0123456789"  # of a simulator
 
@@ -41,11 +42,13 @@ DAG = """
     from datetime import timedelta
     from pathlib import Path
 
-    from airflow.providers.common.compat.sdk import DAG, task
+    from airflow.providers.common.compat.sdk import DAG, BaseOperator, task
+    from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 
     from airflow_provider_kling_avatar.operators.kling_avatar import (
         KlingAvatarOperator,
         KlingAvatarSubmitOperator,
+        KlingImageToVideoSubmitOperator,
     )
     from airflow_provider_kling_avatar.sensors.kling_avatar import KlingAvatarSensor
 
@@ -106,6 +109,31 @@ DAG = """
 
         count(film.expand(topic=["rain", "snow"]))
 
+    with DAG("live_budget", schedule=None, default_args=PATIENCE):
+        KlingImageToVideoSubmitOperator.partial(
+            task_id="row", kling_conn_id="live_budget", image=FACE, duration=5, max_cost_per_run="2.5"
+        ).expand(prompt=[f"wave {number} times" for number in range(8)])
+
+    class Greet(BaseOperator):
+        def __init__(self, *, word, **kwargs):
+            super().__init__(**kwargs)
+            self.word = word
+
+        def execute(self, context):
+            if self.word == "fail":
+                raise RuntimeError("failed as told")
+            print("defers now")
+            seconds = context["params"]["seconds"]
+            self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=seconds)), method_name="resume")
+
+        def resume(self, context, event=None):
+            print("resumed")
+            return {"word": self.word, "variable": os.environ["LIVE_VOICE"], "numbers": [1, 2.5, None]}
+
+    for dag_id, word in (("tool_good", "hello"), ("tool_bad", "fail")):
+        with DAG(dag_id, schedule=None, params={"seconds": 60}):
+            Greet(task_id="greet", word=word)
+
     with DAG("live_rejected", schedule=None, default_args=PATIENCE):
         KlingAvatarOperator(
             task_id="avatar", kling_conn_id="live_cometapi", image=FACE, audio=VOICE, poll_interval=1
@@ -160,18 +188,24 @@ def airflow(simulator, media_server, tmp_path_factory):
         env[f"AIRFLOW_CONN_LIVE_{api.upper()}"] = json.dumps(connection)
     default = {"conn_type": "kling_avatar", "host": simulator.url, "password": KEY}
     env["AIRFLOW_CONN_KLING_AVATAR_DEFAULT"] = json.dumps(default)
+    prices = {"prices": {"image_to_video.std": "0.1", "currency": "USD"}}
+    env["AIRFLOW_CONN_LIVE_BUDGET"] = json.dumps(default | {"extra": prices})
     home = tmp_path_factory.mktemp("home")
     transport = {"type": "file", "log_file_path": str(home / LINEAGE), "append": True}
     env["AIRFLOW__OPENLINEAGE__TRANSPORT"] = json.dumps(transport)
-    with LocalAirflow(dags, home=home, env=env) as running:
+    with LocalAirflow(dags, home=home, env=env, parallelism=4) as running:
         running.api.create_pool("kling", 5)
         yield running
+        begin = time.monotonic()
+        running.stop()
+        assert running.survivors() == []
+        assert time.monotonic() - begin < 120
 
 
 def finish(airflow, simulator, dag_id, run_id):
     """Wait for a run, moving the simulator's clock on as it goes; return its state."""
     state = ""
-    for state, _ in airflow.watch(dag_id, run_id, 240):  # noqa: B007  # the last one counts
+    for state, _ in airflow.watch(dag_id, run_id):  # noqa: B007  # the last one counts
         simulator.advance(RENDER_SECONDS / 4)
     return state
 
@@ -189,19 +223,27 @@ def last_log(airflow, dag_id, run_id, map_index=-1):
 
 
 @pytest.fixture(scope="module")
-def runs(airflow, simulator):
+def tool_runs(airflow):
+    """Of what the tool that starts an Airflow is relied on for; they are over while others wait."""
+    return {
+        "tool_good": airflow.trigger("tool_good", {"seconds": PERSON_SECONDS}, run_id="run:1+1"),
+        "tool_bad": airflow.trigger("tool_bad"),
+        "live_budget": airflow.trigger("live_budget"),
+    }
+
+
+@pytest.fixture(scope="module")
+def runs(airflow, simulator, tool_runs):
     """One run on every dialect, all at once, each seen waiting in the triggerer before any clip was ready."""
     started = {f"live_{api}": airflow.trigger(f"live_{api}") for api in DIALECTS}
     for dag_id, run_id in started.items():
-        for state, tasks in airflow.watch(dag_id, run_id, 240):
+        for state, tasks in airflow.watch(dag_id, run_id):
             assert state in ("queued", "running"), airflow.task_log(dag_id, run_id, "submit")
             if tasks.get("wait") == "deferred":
                 break
     simulator.advance(RENDER_SECONDS + 60)
     for dag_id, run_id in started.items():
-        assert airflow.wait_for_run(dag_id, run_id, 240) == "success", airflow.task_log(
-            dag_id, run_id, "wait"
-        )
+        assert airflow.wait_for_run(dag_id, run_id) == "success", airflow.task_log(dag_id, run_id, "wait")
     return started
 
 
@@ -220,7 +262,7 @@ def news(airflow, simulator, more_runs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("news")
     run_id, state = airflow.trigger("kling_news", {"output": str(folder)}), ""
     asked_at = time.monotonic()
-    for state, tasks in airflow.watch("kling_news", run_id, 600):  # noqa: B007  # the last one counts
+    for state, tasks in airflow.watch("kling_news", run_id):  # noqa: B007  # the last one counts
         simulator.advance(RENDER_SECONDS / 4)
         if tasks.get("approve") not in ("awaiting_input", "deferred"):
             asked_at = time.monotonic()
@@ -282,7 +324,7 @@ def test_functions_say_what_is_filmed(airflow, more_runs):
 def test_openlineage_is_told_of_inputs_file_and_cost_after_a_deferral(airflow, news):
     _, _, folder = news
     file = str(next(folder.rglob("weather.mp4")))
-    deadline = time.monotonic() + 60  # the event is sent when the task is over, by a process of its own
+    deadline = time.monotonic() + PATIENCE  # the event is sent when the task is over, by a process of its own
     while not (told := _lineage(airflow, file)) and time.monotonic() < deadline:
         time.sleep(1)
 
@@ -320,16 +362,54 @@ def test_new_videos_set_off_the_dag_that_waits_for_them(airflow, news):
     As many as Airflow tells of: 3.1.8 was seen to drop an event that came while it was making a run of those before.
     """
     _, _, folder = news
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + PATIENCE
     while not (run_ids := airflow.api.run_ids("kling_on_new_video")) and time.monotonic() < deadline:
         time.sleep(1)
 
     assert run_ids
     for run_id in run_ids:
-        assert airflow.wait_for_run("kling_on_new_video", run_id, 240) == "success"
+        assert airflow.wait_for_run("kling_on_new_video", run_id) == "success"
         announced = {Path(file).name for file in airflow.xcom("kling_on_new_video", run_id, "announce")}
         assert announced
         assert announced <= {path.name for path in folder.rglob("*.mp4")}
+
+
+def test_exactly_the_rows_that_fit_into_the_budget_are_paid(airflow, tool_runs, simulator):
+    run_id = tool_runs["live_budget"]
+    airflow.wait_for_run("live_budget", run_id)
+
+    assert sorted(airflow.task_states("live_budget", run_id).values()) == ["failed"] * 3 + ["success"] * 5
+    assert len([row for row in simulator.ledger()["entries"] if row["endpoint"] == "image_to_video"]) == 5
+
+
+def test_a_deferred_task_succeeds_and_its_xcom_comes_back_as_it_was(airflow, tool_runs):
+    run_id = tool_runs["tool_good"]
+
+    assert airflow.wait_for_run("tool_good", run_id) == "success"
+    assert airflow.task_states("tool_good", run_id) == {"greet": "success"}
+    assert airflow.xcom("tool_good", run_id, "greet") == {
+        "word": "hello",
+        "variable": str(ASSETS / "greeting.mp3"),
+        "numbers": [1, 2.5, None],
+    }
+    log = airflow.task_log("tool_good", run_id, "greet")
+    assert "defers now" in log
+    assert "resumed" in log
+
+
+def test_a_failing_task_is_told_apart_and_its_log_says_why(airflow, tool_runs):
+    run_id = tool_runs["tool_bad"]
+
+    assert airflow.wait_for_run("tool_bad", run_id) == "failed"
+    assert airflow.task_states("tool_bad", run_id) == {"greet": "failed"}
+    assert "failed as told" in airflow.task_log("tool_bad", run_id, "greet")
+
+
+def test_an_unknown_dag_is_reported_with_the_log_of_the_parser(airflow):
+    with pytest.raises(
+        LocalAirflowError, match=r"'nowhere' did not appear\n--- (dag-processor|scheduler)\.log"
+    ):
+        airflow.trigger("nowhere", timeout=0)
 
 
 def test_a_clip_that_moderation_rejects_is_paid_once_and_fails_with_the_vendors_reason(

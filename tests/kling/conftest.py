@@ -1,45 +1,18 @@
-"""One fake vendor, one simulator, and clients that never really sleep."""
+"""One fake vendor, and clients that never really sleep."""
 
 from __future__ import annotations
-
-import base64
-import io
-import wave
 
 import pytest
 from desk import Desk, Notebook
 from fake_vendor import FakeVendor
-from hypothesis import HealthCheck, settings
-from PIL import Image
+from media_kit import inline, picture, sound
 
 from airflow_provider_kling_avatar.kling.client import AsyncKlingClient, KlingClient
 from airflow_provider_kling_avatar.kling.config import KlingConfig
 from airflow_provider_kling_avatar.kling.models import AvatarRequest
 from airflow_provider_kling_avatar.kling.submission.request import prepare
-from airflow_provider_kling_avatar.simulator.server import SimulatorServer
-from airflow_provider_kling_avatar.simulator.settings import SimulatorSettings
-
-# A slow example is no wrong one, and one that was slowly thought of neither.
-settings.register_profile("busy-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy-machine")
 
 KEY = "sk-0123456789abcdefghij"
-
-
-def _image() -> str:
-    target = io.BytesIO()
-    Image.new("RGB", (320, 320), (90, 120, 160)).save(target, "PNG")
-    return base64.b64encode(target.getvalue()).decode()
-
-
-def _audio(seconds: float) -> str:
-    target = io.BytesIO()
-    with wave.open(target, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(8000)
-        file.writeframes(bytes(2 * int(8000 * seconds)))
-    return base64.b64encode(target.getvalue()).decode()
 
 
 @pytest.fixture(autouse=True)
@@ -53,13 +26,13 @@ def no_proxy_of_this_machine(monkeypatch):
 @pytest.fixture(scope="session")
 def face():
     """A picture that every vendor takes, as bare base64."""
-    return _image()
+    return inline(picture())
 
 
 @pytest.fixture(scope="session")
 def voice():
     """Two and a half seconds of silence, as bare base64."""
-    return _audio(2.5)
+    return inline(sound())
 
 
 @pytest.fixture
@@ -86,32 +59,13 @@ def vendor(running_vendor):
     running_vendor.forget()
 
 
-@pytest.fixture(scope="session")
-def running_simulator():
-    with SimulatorServer(SimulatorSettings(queue_seconds=10, render_seconds=40, slots=50)) as server:
-        yield server
-
-
-@pytest.fixture
-def sim(running_simulator):
-    """A simulator that has seen nothing yet; a task takes 50 s of its clock, which `sim.advance` moves."""
-    running_simulator.reset()
-    return running_simulator
-
-
-@pytest.fixture
-def pauses():
-    """How long the clients of this test would have slept."""
-    return []
-
-
 @pytest.fixture
 def client_of(config_of, pauses):
     """Make blocking clients that note their pauses in place of sleeping."""
     opened = []
 
     def build(host, api="kling", attempts=3, **options):
-        client = KlingClient(config_of(host, api, **options), attempts=attempts, sleep=pauses.append)
+        client = KlingClient(config_of(host, api, **options), attempts=attempts)
         opened.append(client)
         return client
 

@@ -71,14 +71,20 @@ def frames_of(trace):
 
 
 def shown_by(error):
-    """Everything that a traceback with locals can show of an error: as rich prints it, and as `repr` does."""
+    """
+    Everything that a traceback with locals can show of an error: as rich shows it, and as `repr` does.
+
+    Lines of source, which rich would show too, are left out: to colour them takes most of the time.
+    """
     for each in chain_of(error):  # the frames of a test are its own affair
         while each.__traceback__ and each.__traceback__.tb_frame.f_code.co_filename.startswith(HERE):
             each.__traceback__ = each.__traceback__.tb_next
-    target = io.StringIO()
-    trace = Traceback.from_exception(type(error), error, error.__traceback__, show_locals=True)
-    Console(file=target, width=200).print(trace)
-    texts = [target.getvalue()]
+    trace = Traceback.extract(type(error), error, error.__traceback__, show_locals=True)
+    texts = [
+        f"in {frame.name}: {stack.exc_value} {list(map(str, (frame.locals or {}).values()))}"
+        for stack in trace.stacks
+        for frame in stack.frames
+    ]
     for each in chain_of(error):
         texts.append(f"{each} {each!r} {vars(each)}")
         for frame in frames_of(each.__traceback__):
