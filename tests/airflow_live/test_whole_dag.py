@@ -132,7 +132,7 @@ DAG = """
 
     for dag_id, word in (("tool_good", "hello"), ("tool_bad", "fail")):
         with DAG(dag_id, schedule=None, params={"seconds": 60}):
-            Greet(task_id="greet", word=word)
+            Greet(task_id="greet", word=word, **({} if word == "fail" else PATIENCE))
 
     with DAG("live_rejected", schedule=None, default_args=PATIENCE):
         KlingAvatarOperator(
@@ -210,7 +210,7 @@ def finish(airflow, simulator, dag_id, run_id):
     return state
 
 
-def last_log(airflow, dag_id, run_id, map_index=-1):
+def last_log(airflow, dag_id, run_id, map_index=-1, task_id="avatar"):
     """
     Return the log of a task's last try.
 
@@ -218,7 +218,7 @@ def last_log(airflow, dag_id, run_id, map_index=-1):
     executor reports the end of the deferring run so late that the task has been resumed meanwhile, the scheduler
     takes it for lost ("finished with state success, but the task instance's state attribute is running").
     """
-    logs = [airflow.task_log(dag_id, run_id, "avatar", number, map_index) for number in (3, 2, 1)]
+    logs = [airflow.task_log(dag_id, run_id, task_id, number, map_index) for number in (3, 2, 1)]
     return next(log for log in logs if log)
 
 
@@ -392,7 +392,7 @@ def test_a_deferred_task_succeeds_and_its_xcom_comes_back_as_it_was(airflow, too
         "variable": str(ASSETS / "greeting.mp3"),
         "numbers": [1, 2.5, None],
     }
-    log = airflow.task_log("tool_good", run_id, "greet")
+    log = last_log(airflow, "tool_good", run_id, task_id="greet")
     assert "defers now" in log
     assert "resumed" in log
 
