@@ -57,7 +57,6 @@ __all__ = [
     "get_async_extra_dejson",
     "is_asked_anew",
     "is_left_over",
-    "known_arguments",
     "note_deferral",
     "own_xcom",
     "retry_policy_classes",
@@ -156,14 +155,3 @@ def retry_policy_classes() -> RetryPolicyClasses | None:
     except ImportError:
         return None
     return RetryPolicyClasses(ExceptionRetryPolicy, RetryRule, RetryAction)
-
-
-def known_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
-    """
-    Leave out arguments of operators that this Airflow does not know, if they are empty.
-
-    So that ``retry_policy=kling_retry_policy()``, which is ``None`` before Airflow 3.3, works everywhere.
-    """
-    if arguments.get("retry_policy") is None:
-        return {name: value for name, value in arguments.items() if name != "retry_policy"}
-    return arguments

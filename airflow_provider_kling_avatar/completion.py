@@ -1,22 +1,18 @@
 """
-What operator and sensor share once a task is being waited for: the trigger, the verdict, the result.
+What operator and sensor share once a task was waited for: the verdict, the result.
 
 Everything here runs on a worker.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from airflow_provider_kling_avatar.compat import conf
-from airflow_provider_kling_avatar.get_provider_info import CONFIG_SECTION
 from airflow_provider_kling_avatar.kling.errors import (
     CLIP_IS_SAFE,
     InvalidRequestError,
@@ -24,7 +20,6 @@ from airflow_provider_kling_avatar.kling.errors import (
     LandingError,
     TaskLostError,
 )
-from airflow_provider_kling_avatar.kling.polling.backoff import SINGLE_SECONDS
 from airflow_provider_kling_avatar.kling.polling.decide import (
     Finished,
     PollLimits,
@@ -47,99 +42,6 @@ if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
     from airflow_provider_kling_avatar.kling.polling.wait import Log
     from airflow_provider_kling_avatar.landing import Landing, OnExisting
-    from airflow_provider_kling_avatar.triggers.kling_avatar import KlingAvatarTrigger
-
-DEFAULT_TIMEOUT = 7200.0
-"""Seconds. Renders of over an hour have been reported; a clip that is given up too early was paid for in vain."""
-DEFAULT_MAX_FAILED_POLLS = 10
-DEFAULT_DEFERRABLE: bool = conf.getboolean(CONFIG_SECTION, "default_deferrable", fallback=True)
-"""
-Read when a process starts, as the official providers do, but not from their ``[operators] default_deferrable``: Airflow
-writes that as false into every configuration it generates, so it does not tell what somebody wants.
-"""
-
-BACKSTOP_SECONDS = 120.0
-"""How long after the trigger's own deadline Airflow ends the waiting, should the trigger fail to."""
-
-
-def seconds(name: str, value: float | timedelta) -> float:
-    """
-    Return a span in seconds.
-
-    :param name: of the parameter it was given as.
-    :raises InvalidRequestError: it is no span of time.
-    """
-    try:
-        span = value.total_seconds() if isinstance(value, timedelta) else float(value)
-    except (TypeError, ValueError):
-        span = math.nan
-    if not 0 <= span < math.inf:
-        raise InvalidRequestError(
-            f"{name} must be a number of seconds, or a timedelta, and not negative: {value!r}", field=name
-        )
-    return span
-
-
-def interval(value: float | timedelta | None) -> float | None:
-    """
-    Return a ``poll_interval`` in seconds; ``None``, for as often as costs little, stays.
-
-    :raises InvalidRequestError: it is no span of time above 0.
-    """
-    if value is None:
-        return None
-    span = seconds("poll_interval", value)
-    if not span:
-        raise InvalidRequestError("poll_interval must be above 0 seconds", field="poll_interval")
-    return span
-
-
-def budget(
-    timeout: float | timedelta,
-    poll_interval: float | timedelta | None,
-    max_failed_polls: int,
-    queue_timeout: float | timedelta | None = None,
-    render_timeout: float | timedelta | None = None,
-    *,
-    is_known: bool = True,
-) -> PollLimits:
-    """Return a budget that starts now; for ``is_known`` see `PollLimits`."""
-    now = time.time()
-    return PollLimits(
-        deadline=now + seconds("timeout", timeout),
-        poll_interval=interval(poll_interval) or SINGLE_SECONDS,
-        max_failed_polls=max_failed_polls,
-        queue_deadline=None if queue_timeout is None else now + seconds("queue_timeout", queue_timeout),
-        render_timeout=None if render_timeout is None else seconds("render_timeout", render_timeout),
-        since=now,
-        is_known=is_known,
-    )
-
-
-def trigger_for(
-    task_id: str,
-    endpoint: EndpointName,
-    kling_conn_id: str,
-    limits: PollLimits,
-    poll_interval: float | timedelta | None,
-) -> tuple[KlingAvatarTrigger, timedelta]:
-    """Return the trigger to defer to, and Airflow's own time-out behind the trigger's deadline."""
-    from airflow_provider_kling_avatar.triggers.kling_avatar import KlingAvatarTrigger
-
-    trigger = KlingAvatarTrigger(
-        kling_task_id=task_id,
-        kling_conn_id=kling_conn_id,
-        endpoint=endpoint,
-        poll_interval=interval(poll_interval),
-        deadline=limits.deadline,
-        max_failed_polls=limits.max_failed_polls,
-        queue_deadline=limits.queue_deadline,
-        render_timeout=limits.render_timeout,
-        since=limits.since,
-        is_known=limits.is_known,
-    )
-    left = max(limits.deadline - time.time(), 0)
-    return trigger, timedelta(seconds=left + limits.poll_interval + BACKSTOP_SECONDS)
 
 
 def read_event(event: dict[str, Any] | None) -> tuple[str, EndpointName, Finished]:
@@ -210,7 +112,7 @@ def look_once_more(
         if error.permanent:
             raise
         return finished, None
-    decision = decide(task, now=time.time(), budget=PollLimits(float("inf"), 1.0, 1))
+    decision = decide(task, now=time.time(), limits=PollLimits(float("inf"), 1.0, 1))
     if not isinstance(decision, Finished):
         return None if finished.verdict is Verdict.NOT_FOUND else finished, None
     return msgspec.structs.replace(decision, queued=finished.queued, rendering=finished.rendering), task

@@ -252,13 +252,13 @@ class Clip:
         :raises KlingError: the verdict was a bad one.
         """
         deferred = deferred and self.schedule.deferrable
-        budget = PollLimits(self.now() + TIMEOUT, POLL_INTERVAL, MAX_FAILED_POLLS)
+        limits = PollLimits(self.now() + TIMEOUT, POLL_INTERVAL, MAX_FAILED_POLLS)
         if deferred:
             self.step("deferring")
-            finished = self.in_triggerer(lambda: self._wait(task_id, budget, attempts=1))
+            finished = self.in_triggerer(lambda: self._wait(task_id, limits, attempts=1))
             self.step("resuming")
         else:
-            finished = self._wait(task_id, budget)
+            finished = self._wait(task_id, limits)
         if finished.verdict is not Verdict.SUCCEEDED:
             raise error_for(task_id, finished)
         if self.client().get_task(task_id).video is None:
@@ -284,9 +284,9 @@ class Clip:
         if attempt.number == self._number:
             self.kept = resumption
 
-    def _wait(self, task_id: str, budget: PollLimits, *, attempts: int = 3) -> Finished:
+    def _wait(self, task_id: str, limits: PollLimits, *, attempts: int = 3) -> Finished:
         client = self.client(attempts=attempts)
-        return wait_for_task(lambda: client.get_task(task_id), budget, self, clock=self.now, sleep=self.pause)
+        return wait_for_task(lambda: client.get_task(task_id), limits, self, clock=self.now, sleep=self.pause)
 
     def info(self, event: str, *args: object, **_details: object) -> None:
         """Take a log line of whoever waits or works."""

@@ -133,7 +133,7 @@ def one_clip(folder: Path) -> set[str]:
         threading.setprofile(note)
         sys.setprofile(note)
         try:
-            operator._begin(context)  # noqa: SLF001  # Airflow wants `execute` to be called by itself alone
+            operator.begin(context)  # Airflow wants `execute` to be called by itself alone
         except TaskDeferred as deferred:
             event = asyncio.run(_event_of(deferred.trigger))
             operator.execute_complete(context, event)

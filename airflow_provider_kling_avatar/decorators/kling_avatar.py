@@ -17,20 +17,24 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeAlias, overload
 
 from airflow.providers.common.compat.sdk import DecoratedOperator, determine_kwargs, task_decorator_factory
 
+from airflow_provider_kling_avatar.base_task import check_names
 from airflow_provider_kling_avatar.compat import own_xcom, round_of
 from airflow_provider_kling_avatar.completion import push
 from airflow_provider_kling_avatar.kling.errors import InvalidRequestError
 from airflow_provider_kling_avatar.masking import mask, unmask
 from airflow_provider_kling_avatar.operators.kling_avatar import AVATAR_FIELDS, KlingAvatarOperator
 from airflow_provider_kling_avatar.state_store import state_store_of
+from airflow_provider_kling_avatar.waiting import is_about_clip
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from airflow.providers.common.compat.sdk import Context, XComArg
 
     from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
     from airflow_provider_kling_avatar.kling.submission.state import StateStore
     from airflow_provider_kling_avatar.manifest import VideoManifest
-    from airflow_provider_kling_avatar.queueing import Queueing
+    from airflow_provider_kling_avatar.parameters import AvatarArguments
 
 ANSWER_XCOM_KEY = "kling_answer"
 """Where a try leaves what the function answered, for itself after a deferral."""
@@ -50,8 +54,8 @@ P = ParamSpec("P")
 class AvatarTask(Protocol[P]):
     """A decorated function."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> XComArg:
-        """Add the task to the Dag."""
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Add the task to the Dag; return what stands for its result, see `base_task.KlingTask.output`."""
         ...
 
     def expand(self, **mapped: Any) -> XComArg:
@@ -66,12 +70,12 @@ class AvatarTask(Protocol[P]):
         """Give the arguments that all mapped tasks have in common."""
         ...
 
-    def override(self, **kwargs: Any) -> AvatarTask[P]:
+    def override(self, **kwargs: Unpack[AvatarArguments]) -> AvatarTask[P]:
         """Use the function with other arguments of the decorator."""
         ...
 
 
-class KlingAvatarDecoratedOperator(DecoratedOperator, KlingAvatarOperator):
+class KlingAvatarDecoratedOperator(KlingAvatarOperator, DecoratedOperator):
     """
     Asks a function what to film, then does what `KlingAvatarOperator` does.
 
@@ -93,19 +97,16 @@ class KlingAvatarDecoratedOperator(DecoratedOperator, KlingAvatarOperator):
     op_kwargs: Mapping[str, Any]
     python_callable: Callable[..., Any]
 
-    def execute(self, context: Context) -> Any:
-        """Ask the function, create the task and wait for it; return the manifest."""
-        return self._begin(context)
-
-    def carry_out(self, context: Context, hook: KlingAvatarHook, queueing: Queueing | None) -> VideoManifest:
-        """Put the function's answer in place, then go on as usual."""
-        self._apply(self._answer(context))
-        return super().carry_out(context, hook, queueing)
-
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> VideoManifest:
-        """Resume after the trigger; the function is not asked again."""
-        self._apply(own_xcom(context, ANSWER_XCOM_KEY) or own_xcom(context, SHOWN_XCOM_KEY) or {})
-        return super().execute_complete(context, event)
+    def carry_out(
+        self, context: Context, hook: KlingAvatarHook, event: dict[str, Any] | None
+    ) -> VideoManifest:
+        """Put the function's answer in place, then go on as usual; for a clip that is there it is not asked again."""
+        if is_about_clip(event):
+            answer = own_xcom(context, ANSWER_XCOM_KEY) or own_xcom(context, SHOWN_XCOM_KEY) or {}
+        else:
+            answer = self._answer(context)
+        self._apply(answer)
+        return super().carry_out(context, hook, event)
 
     def note_delivery(self, context: Context) -> None:
         """Note it beside the answer too: a clear with ``on_rerun="regenerate"`` asks the function again."""
@@ -229,13 +230,7 @@ def kling_avatar_task(python_callable: Callable[P, Answer], /) -> AvatarTask[P]:
 
 @overload
 def kling_avatar_task(
-    python_callable: None = None,
-    /,
-    *,
-    image: str | None = None,
-    voice_id: str | None = None,
-    output_path: str | None = None,
-    **kwargs: Any,
+    python_callable: None = None, /, **kwargs: Unpack[AvatarArguments]
 ) -> Callable[[Callable[P, Answer]], AvatarTask[P]]: ...
 
 
@@ -247,8 +242,10 @@ def kling_avatar_task(
 
     :param python_callable: the function.
     :param kwargs: whatever `KlingAvatarOperator` takes. Fields that the function returns go first.
-    :raises TypeError: ``multiple_outputs`` was asked for: a manifest has values that are ``None``.
+    :raises TypeError: there is no such parameter, or ``multiple_outputs`` was asked for: a manifest has values that are
+        ``None``.
     """
+    check_names(KlingAvatarDecoratedOperator, kwargs, "@task.kling_avatar")
     if kwargs.pop("multiple_outputs", None):
         raise TypeError("@task.kling_avatar returns one manifest: leave multiple_outputs out")
     decorated: Any = task_decorator_factory(

@@ -8,19 +8,12 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow_provider_kling_avatar import metrics
-from airflow_provider_kling_avatar.compat import (
-    BaseOperator,
-    is_asked_anew,
-    is_left_over,
-    known_arguments,
-    note_deferral,
-    own_xcom,
-    round_of,
-)
-from airflow_provider_kling_avatar.completion import DEFAULT_DEFERRABLE, interval, push, push_link, seconds
+from airflow_provider_kling_avatar.base_task import KlingTask, whole_signature
+from airflow_provider_kling_avatar.compat import is_asked_anew, own_xcom, round_of
+from airflow_provider_kling_avatar.completion import push, push_link
 from airflow_provider_kling_avatar.exceptions import airflow_errors
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook, open_storage
 from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, KlingError
@@ -33,20 +26,27 @@ from airflow_provider_kling_avatar.kling.submission.state import (
     load,
     note_delivery,
 )
-from airflow_provider_kling_avatar.lineage import LineageMixin, uri_of
+from airflow_provider_kling_avatar.lineage import uri_of
 from airflow_provider_kling_avatar.links.kling_avatar import LINK_XCOM_KEY, KlingTaskLink
 from airflow_provider_kling_avatar.masking import mask, unmask
-from airflow_provider_kling_avatar.queueing import DEFAULT_SLOT_TIMEOUT, Queueing, is_not_now, slot_trigger
 from airflow_provider_kling_avatar.state_store import state_store_of
 from airflow_provider_kling_avatar.text_files import EXTENSIONS, FIELDS, names_file, source_of, words_of
+from airflow_provider_kling_avatar.waiting import (
+    DEFAULT_DEFERRABLE,
+    DEFAULT_SLOT_TIMEOUT,
+    Queueing,
+    interval,
+    is_not_now,
+    seconds,
+    slot_trigger,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import timedelta
-    from decimal import Decimal
+    from typing import Unpack
 
     import jinja2
-    from airflow.providers.common.compat.sdk import Context, RetryPolicy
+    from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_kling_avatar.cost_limits import CostLimits
     from airflow_provider_kling_avatar.kling.models import (
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         OnUnknownSubmission,
     )
     from airflow_provider_kling_avatar.kling.submission.submit import Approval, Submission, Submitter
+    from airflow_provider_kling_avatar.parameters import KlingArguments, Money, Span, Templated
 
 SPEECH_XCOM_KEY = "kling_speech"
 """
@@ -96,29 +97,11 @@ def _given(value: Any) -> Any:
     return None if isinstance(value, str) and value.strip() == "None" else value
 
 
-class KlingOperator(LineageMixin, BaseOperator):
-    """
-    What all Kling operators share: the connection, and fields that render without being shown.
-
-    :param kling_conn_id: the connection.
-    :param retry_policy: such as `retry_policies.kling_retry_policy`; for Airflow 3.3 and newer.
-    """
+class KlingOperator(KlingTask):
+    """What all Kling operators share: fields that render without being shown, and the connection's hook."""
 
     request_fields: ClassVar[Sequence[str]] = ()
     template_ext: Sequence[str] = EXTENSIONS
-    ui_color = "#d7f0e5"
-
-    def __init__(
-        self,
-        *,
-        kling_conn_id: str = KlingAvatarHook.default_conn_name,
-        validate: bool = True,
-        retry_policy: RetryPolicy | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**known_arguments({**kwargs, "retry_policy": retry_policy}))
-        self.kling_conn_id = kling_conn_id
-        self.validate = validate
 
     def render_template(
         self,
@@ -200,6 +183,7 @@ class KlingOperator(LineageMixin, BaseOperator):
         )
 
 
+@whole_signature
 class KlingSubmitOperator(KlingOperator):
     """
     Create one video task and hand on its id. Subclasses say which fields it is made from.
@@ -207,6 +191,9 @@ class KlingSubmitOperator(KlingOperator):
     A retry finds the task that an earlier try created, and pays for nothing. While the account is full, the task
     waits for a slot without using up a retry.
 
+    Airflow comes in by `execute` and, after a deferral, by `execute_complete`; both `carry_out` the rest.
+
+    :param validate: ``False`` skips the limits, for a vendor that changed its own.
     :param deferrable: wait in the triggerer; ``False`` holds the worker, for those without a triggerer. By default as
         ``[kling_avatar] default_deferrable`` says, which is true.
     :param poll_interval: seconds between two questions while it waits in the triggerer. By default as often as costs
@@ -235,59 +222,65 @@ class KlingSubmitOperator(KlingOperator):
     def __init__(
         self,
         *,
+        task_id: str,
+        validate: bool = True,
         deferrable: bool = DEFAULT_DEFERRABLE,
-        poll_interval: float | timedelta | None = None,
-        slot_timeout: float | timedelta = DEFAULT_SLOT_TIMEOUT,
+        poll_interval: Span | None = None,
+        slot_timeout: Span = DEFAULT_SLOT_TIMEOUT,
         on_unknown_submission: OnUnknownSubmission = "fail",
         on_changed_input: OnChangedInput = "keep",
         on_rerun: OnRerun = "reuse",
-        state_path: str | None = None,
-        max_cost: str | float | Decimal | None = None,
-        max_cost_per_run: str | float | Decimal | None = None,
-        **kwargs: Any,
+        state_path: Templated[str] | None = None,
+        max_cost: Money | None = None,
+        max_cost_per_run: Money | None = None,
+        **kwargs: Unpack[KlingArguments],
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(task_id=task_id, **kwargs)
+        self.validate = validate
         self.deferrable = deferrable
         self.poll_interval = poll_interval
         self.slot_timeout = slot_timeout
         self.on_unknown_submission = on_unknown_submission
         self.on_changed_input = on_changed_input
         self.on_rerun = on_rerun
-        self.state_path = state_path
+        self.state_path = cast("str | None", state_path)
         self.max_cost = max_cost
         self.max_cost_per_run = max_cost_per_run
         self._task_id: str | None = None
 
     def execute(self, context: Context) -> Any:
         """Create the task and do what has to be done with it; return that."""
-        return self._begin(context)
+        return self.begin(context)
 
-    def _begin(self, context: Context) -> Any:
+    def begin(self, context: Context) -> Any:
         """Do what `execute` does; Airflow wants that one to be called by itself alone."""
         with airflow_errors():
             leave_mark(self._this_try(context))
             return self.carry_out(context, self.hook(), None)
 
-    def submit_again(self, context: Context, event: dict[str, Any] | None = None) -> Any:
-        """Resume after waiting for a slot: create the task and do what has to be done with it."""
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
+        """Resume after a deferral: go on with what the trigger reported; return what `execute` returns."""
+        with airflow_errors():
+            return self.carry_out(context, self.hook(), event or {})
+
+    def carry_out(self, context: Context, hook: KlingAvatarHook, event: dict[str, Any] | None) -> Any:
+        """
+        Create the task; return its id, also under ``task_id``, with ``external_task_id`` beside it.
+
+        :param event: what a trigger reported; ``None`` at the beginning of a try, empty if it ended without a report.
+        """
+        submission = self.submit(context, hook, self.queueing(event))
+        self.note_delivery(context)
+        return submission.task.task_id
+
+    def queueing(self, event: dict[str, Any] | None) -> Queueing | None:
+        """Return how long this try has been waiting for a slot, if that is what it was deferred for."""
+        if event is None:
+            return None
         queueing = Queueing.from_event(event)
         # Airflow overwrites the triggerer's part of the log at the next deferral: this line tells what it told.
         self.log.info("sending again after waiting for a free slot for %.0f s", time.time() - queueing.since)
-        with airflow_errors():
-            return self.carry_out(context, self.hook(), queueing)
-
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume after a deferral of this try; what is left over from an earlier one is thrown away."""
-        if is_left_over(context):
-            self.log.info("resumed with what an earlier try was waiting for: beginning anew")
-            return self._begin(context)
-        return super().resume_execution(next_method, next_kwargs, context)
-
-    def carry_out(self, context: Context, hook: KlingAvatarHook, queueing: Queueing | None) -> Any:
-        """Create the task; return its id, also under ``task_id``, with ``external_task_id`` beside it."""
-        submission = self.submit(context, hook, queueing)
-        self.note_delivery(context)
-        return submission.task.task_id
+        return queueing
 
     def submit(self, context: Context, hook: KlingAvatarHook, queueing: Queueing | None) -> Submission:
         """
@@ -367,14 +360,11 @@ class KlingSubmitOperator(KlingOperator):
             self.log.warning("%s", hint)
         push(context, **{QUEUEING_XCOM_KEY: [context["ti"].try_number, queueing.since, queueing.deadline]})
         if self.deferrable:
-            trigger, backstop = slot_trigger(
-                hook, self.endpoint, error, queueing, interval(self.poll_interval)
-            )
-            note_deferral(context)
+            deferral = slot_trigger(hook, self.endpoint, error, queueing, interval(self.poll_interval))
             self.log.info(
                 "%s: waiting for a free slot in the triggerer, no worker and no retry is used", error
             )
-            self.defer(trigger=trigger, method_name="submit_again", timeout=backstop)
+            self.give_way(context, deferral)
         pause = queueing.pause(error)
         self.log.info("%s: sending again in %.0f s, no retry is used", error, pause)
         time.sleep(pause)

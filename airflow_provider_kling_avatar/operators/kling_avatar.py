@@ -7,16 +7,14 @@ What a request may hold, how it is sent once, and when waiting ends is decided i
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 
-from airflow_provider_kling_avatar.compat import note_deferral, own_xcom
+from airflow_provider_kling_avatar.base_task import whole_signature
+from airflow_provider_kling_avatar.compat import own_xcom
 from airflow_provider_kling_avatar.completion import (
-    DEFAULT_MAX_FAILED_POLLS,
-    DEFAULT_TIMEOUT,
     ResultContext,
     StorageThenCostLimits,
     before_sending,
-    budget,
     collect,
     landing_of,
     log_durations,
@@ -24,7 +22,6 @@ from airflow_provider_kling_avatar.completion import (
     push,
     push_link,
     read_event,
-    trigger_for,
 )
 from airflow_provider_kling_avatar.exceptions import airflow_errors
 from airflow_provider_kling_avatar.kling.errors import KlingError
@@ -33,7 +30,11 @@ from airflow_provider_kling_avatar.kling.models import (
     ImageToVideoRequest,
     SpeechRequest,
 )
-from airflow_provider_kling_avatar.kling.polling.decide import Finished, PollTracker
+from airflow_provider_kling_avatar.kling.polling.decide import (
+    DEFAULT_MAX_FAILED_POLLS,
+    Finished,
+    PollTracker,
+)
 from airflow_provider_kling_avatar.kling.polling.wait import wait_for_task
 from airflow_provider_kling_avatar.kling.submission.state import Policies, note_delivery
 from airflow_provider_kling_avatar.operators.base import (
@@ -42,23 +43,36 @@ from airflow_provider_kling_avatar.operators.base import (
     KlingOperator,
     KlingSubmitOperator,
 )
-from airflow_provider_kling_avatar.queueing import failed_for_want_of_slot
+from airflow_provider_kling_avatar.waiting import (
+    DEFAULT_TIMEOUT,
+    clip_trigger,
+    failed_for_want_of_slot,
+    is_about_clip,
+    poll_limits,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import timedelta
+    from typing import Unpack
 
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import Context, XComArg
 
     from airflow_provider_kling_avatar.cost_limits import CostLimits
     from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
-    from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
+    from airflow_provider_kling_avatar.kling.models import VideoTask
     from airflow_provider_kling_avatar.kling.polling.decide import PollLimits
     from airflow_provider_kling_avatar.kling.submission.state import OnRerun
     from airflow_provider_kling_avatar.kling.submission.submit import Approval
     from airflow_provider_kling_avatar.landing import Landing, OnExisting
     from airflow_provider_kling_avatar.manifest import VideoManifest
-    from airflow_provider_kling_avatar.queueing import Queueing
+    from airflow_provider_kling_avatar.parameters import (
+        AvatarSubmitArguments,
+        KlingArguments,
+        Span,
+        SubmitArguments,
+        Templated,
+    )
+    from airflow_provider_kling_avatar.waiting import Queueing
 
 AVATAR_FIELDS = AvatarRequest.names()
 IMAGE_TO_VIDEO_FIELDS = ImageToVideoRequest.names()
@@ -66,6 +80,7 @@ SPEECH_FIELDS = SpeechRequest.names()
 LIMITS = ("max_cost", "max_cost_per_run")
 
 
+@whole_signature
 class KlingAvatarSubmitOperator(KlingSubmitOperator):
     """
     Create a talking-head video task: a face and a voice. Returns the vendor's ``task_id``.
@@ -92,7 +107,8 @@ class KlingAvatarSubmitOperator(KlingSubmitOperator):
     :param transcode_audio: re-encode ``audio`` that is too large or of a format that is not taken; needs the extra
         ``media``. Never done unasked.
     :param extra: further fields, passed to the vendor as they are.
-    :param validate: ``False`` skips the limits, for a vendor that changed its own.
+
+    And what every submitting operator takes, see `base.KlingSubmitOperator`, and Airflow's own.
     """
 
     template_fields: Sequence[str] = ("kling_conn_id", "state_path", *LIMITS, *AVATAR_FIELDS)
@@ -104,25 +120,26 @@ class KlingAvatarSubmitOperator(KlingSubmitOperator):
     def __init__(
         self,
         *,
-        image: str | None = None,
-        audio: str | None = None,
-        audio_id: str | dict[str, Any] | None = None,
-        text: str | None = None,
-        voice_id: str | None = None,
-        voice_language: str | None = None,
-        voice_speed: float | str | None = None,
-        prompt: str | None = None,
-        mode: str | None = None,
-        aspect_ratio: str | None = None,
-        watermark: bool | str | None = None,
-        callback_url: str | None = None,
-        external_task_id: str | None = None,
-        audio_duration_seconds: float | str | None = None,
+        task_id: str,
+        image: Templated[str] | None = None,
+        audio: Templated[str] | None = None,
+        audio_id: Templated[dict[str, Any]] | None = None,
+        text: Templated[str] | None = None,
+        voice_id: Templated[str] | None = None,
+        voice_language: Templated[str] | None = None,
+        voice_speed: Templated[float] | None = None,
+        prompt: Templated[str] | None = None,
+        mode: Templated[str] | None = None,
+        aspect_ratio: Templated[str] | None = None,
+        watermark: Templated[bool] | None = None,
+        callback_url: Templated[str] | None = None,
+        external_task_id: Templated[str] | None = None,
+        audio_duration_seconds: Templated[float] | None = None,
         transcode_audio: bool = False,
-        extra: dict[str, Any] | str | None = None,
-        **kwargs: Any,
+        extra: Templated[dict[str, Any]] | None = None,
+        **kwargs: Unpack[SubmitArguments],
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(task_id=task_id, **kwargs)
         self.image = image
         self.audio = audio
         self.audio_id = audio_id
@@ -141,6 +158,7 @@ class KlingAvatarSubmitOperator(KlingSubmitOperator):
         self.extra = extra
 
 
+@whole_signature
 class KlingImageToVideoSubmitOperator(KlingSubmitOperator):
     """
     Create an image-to-video task. Returns the vendor's ``task_id``.
@@ -163,7 +181,8 @@ class KlingImageToVideoSubmitOperator(KlingSubmitOperator):
     :param callback_url: the vendor POSTs here at each change of status.
     :param external_task_id: your own id, unique per account; without one a stable id is made.
     :param extra: further fields, passed to the vendor as they are.
-    :param validate: ``False`` skips the limits, for a vendor that changed its own.
+
+    And what every submitting operator takes, see `base.KlingSubmitOperator`, and Airflow's own.
     """
 
     template_fields: Sequence[str] = ("kling_conn_id", "state_path", *LIMITS, *IMAGE_TO_VIDEO_FIELDS)
@@ -179,26 +198,27 @@ class KlingImageToVideoSubmitOperator(KlingSubmitOperator):
     def __init__(
         self,
         *,
-        image: str | None = None,
-        image_tail: str | None = None,
-        prompt: str | None = None,
-        negative_prompt: str | None = None,
-        model_name: str | None = None,
-        cfg_scale: float | str | None = None,
-        mode: str | None = None,
-        duration: int | str | None = None,
-        static_mask: str | None = None,
-        dynamic_masks: list[dict[str, Any]] | str | None = None,
-        camera_control: dict[str, Any] | str | None = None,
-        sound: bool | str | None = None,
-        voice_list: list[dict[str, Any]] | str | None = None,
-        watermark: bool | str | None = None,
-        callback_url: str | None = None,
-        external_task_id: str | None = None,
-        extra: dict[str, Any] | str | None = None,
-        **kwargs: Any,
+        task_id: str,
+        image: Templated[str] | None = None,
+        image_tail: Templated[str] | None = None,
+        prompt: Templated[str] | None = None,
+        negative_prompt: Templated[str] | None = None,
+        model_name: Templated[str] | None = None,
+        cfg_scale: Templated[float] | None = None,
+        mode: Templated[str] | None = None,
+        duration: Templated[int] | None = None,
+        static_mask: Templated[str] | None = None,
+        dynamic_masks: Templated[list[dict[str, Any]]] | None = None,
+        camera_control: Templated[dict[str, Any]] | None = None,
+        sound: Templated[bool] | None = None,
+        voice_list: Templated[list[dict[str, Any]]] | None = None,
+        watermark: Templated[bool] | None = None,
+        callback_url: Templated[str] | None = None,
+        external_task_id: Templated[str] | None = None,
+        extra: Templated[dict[str, Any]] | None = None,
+        **kwargs: Unpack[SubmitArguments],
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(task_id=task_id, **kwargs)
         self.image = image
         self.image_tail = image_tail
         self.prompt = prompt
@@ -218,6 +238,7 @@ class KlingImageToVideoSubmitOperator(KlingSubmitOperator):
         self.extra = extra
 
 
+@whole_signature
 class KlingTextToSpeechOperator(KlingOperator):
     """
     Speak a text. Returns the ``audio_id`` that an avatar takes for 30 days.
@@ -237,6 +258,8 @@ class KlingTextToSpeechOperator(KlingOperator):
     :param state_path: a folder in any storage where the speech is noted down, in place of Airflow's task state store.
     :param extra: further fields, passed to the vendor as they are.
     :param validate: ``False`` skips the limits, for a vendor that changed its own.
+
+    And ``kling_conn_id`` and ``retry_policy``, see `base_task.KlingTask`, and Airflow's own.
     """
 
     template_fields: Sequence[str] = ("kling_conn_id", "state_path", *SPEECH_FIELDS)
@@ -246,20 +269,23 @@ class KlingTextToSpeechOperator(KlingOperator):
     def __init__(
         self,
         *,
-        text: str | None = None,
-        voice_id: str | None = None,
-        voice_language: str | None = None,
-        voice_speed: float | str | None = None,
+        task_id: str,
+        text: Templated[str] | None = None,
+        voice_id: Templated[str] | None = None,
+        voice_language: Templated[str] | None = None,
+        voice_speed: Templated[float] | None = None,
         for_avatar: bool = False,
         on_rerun: OnRerun = "reuse",
-        state_path: str | None = None,
-        extra: dict[str, Any] | str | None = None,
-        **kwargs: Any,
+        state_path: Templated[str] | None = None,
+        validate: bool = True,
+        extra: Templated[dict[str, Any]] | None = None,
+        **kwargs: Unpack[KlingArguments],
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(task_id=task_id, **kwargs)
         self.for_avatar = for_avatar
         self.on_rerun = on_rerun
-        self.state_path = state_path
+        self.state_path = cast("str | None", state_path)
+        self.validate = validate
         self.text = text
         self.voice_id = voice_id
         self.voice_language = voice_language
@@ -299,6 +325,7 @@ class KlingTextToSpeechOperator(KlingOperator):
         return spoken.audio_id
 
 
+@whole_signature
 class KlingAvatarOperator(KlingAvatarSubmitOperator):
     """
     Make a talking-head video: submit, wait without a worker, return the result, in one task.
@@ -326,43 +353,71 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
     def __init__(
         self,
         *,
-        output_path: str | None = None,
-        on_existing: OnExisting = "fail",
-        timeout: float | timedelta = DEFAULT_TIMEOUT,
-        queue_timeout: float | timedelta | None = None,
-        render_timeout: float | timedelta | None = None,
+        task_id: str,
+        output_path: Templated[str] | None = None,
+        on_existing: OnExisting | XComArg = "fail",
+        timeout: Span = DEFAULT_TIMEOUT,
+        queue_timeout: Span | None = None,
+        render_timeout: Span | None = None,
         max_failed_polls: int = DEFAULT_MAX_FAILED_POLLS,
-        **kwargs: Any,
+        **kwargs: Unpack[AvatarSubmitArguments],
     ) -> None:
-        super().__init__(**kwargs)
-        self.output_path = output_path
-        self.on_existing = on_existing
+        super().__init__(task_id=task_id, **kwargs)
+        self.output_path = cast("str | None", output_path)
+        self.on_existing = cast("OnExisting", on_existing)
         self.timeout = timeout
         self.queue_timeout = queue_timeout
         self.render_timeout = render_timeout
         self.max_failed_polls = max_failed_polls
 
-    def carry_out(self, context: Context, hook: KlingAvatarHook, queueing: Queueing | None) -> VideoManifest:
-        """Submit, or look at the clip of an earlier try; then wait; return the result."""
+    def carry_out(
+        self, context: Context, hook: KlingAvatarHook, event: dict[str, Any] | None
+    ) -> VideoManifest:
+        """Create the task, or look at that of an earlier try; wait for its clip; return the result."""
+        is_waited_for = is_about_clip(event)
+        queueing = None if is_waited_for else self.queueing(event)
+        while True:
+            if is_waited_for:
+                ended = self._ended(context, hook, event)
+            else:
+                ended = self._submit_and_wait(context, hook, queueing)
+            try:
+                return self._collect(context, hook, *ended)
+            except KlingError as error:
+                if not failed_for_want_of_slot(error):
+                    raise
+                # The vendor took the clip and then failed it for want of a slot: waiting for it would not help.
+                queueing, is_waited_for = self.wait_for_slot(context, hook, error, queueing), False
+
+    def _submit_and_wait(
+        self, context: Context, hook: KlingAvatarHook, queueing: Queueing | None
+    ) -> tuple[str, Finished, VideoTask | None]:
         self._limits()  # wrong ones are said before anything is paid
         if landing := self._landing():
             with before_sending(is_unsent=queueing is None):
                 landing.check()
-        while True:
-            submission = self.submit(context, hook, queueing)
-            task_id, limits = submission.task.task_id, self._limits()
-            # Only a clip of an earlier try can be ready: one that was sent just now is not asked for at once.
-            finished, task = (None, None) if submission.is_new else self._first_look(hook, task_id, limits)
-            if finished is None:
-                if self.deferrable:
-                    self._defer(context, task_id, limits)
-                finished = wait_for_task(lambda: hook.get_task(task_id, self.endpoint), limits, self.log)  # noqa: B023
-            try:
-                return self._collect(context, hook, self.endpoint, task_id, finished, task)
-            except KlingError as error:
-                if not failed_for_want_of_slot(error):
-                    raise
-                queueing = self.wait_for_slot(context, hook, error, queueing)
+        submission = self.submit(context, hook, queueing)
+        task_id, limits = submission.task.task_id, self._limits()
+        # Only a clip of an earlier try can be ready: one that was sent just now is not asked for at once.
+        finished, task = (None, None) if submission.is_new else self._first_look(hook, task_id, limits)
+        if finished is None:
+            if self.deferrable:
+                self._defer(context, task_id, limits)
+            finished = wait_for_task(lambda: hook.get_task(task_id, self.endpoint), limits, self.log)
+        return task_id, finished, task
+
+    def _ended(
+        self, context: Context, hook: KlingAvatarHook, event: dict[str, Any] | None
+    ) -> tuple[str, Finished, VideoTask | None]:
+        """Return how the waiting in the triggerer ended, by now; wait on if it turns out not to have."""
+        task_id, endpoint, finished = read_event(event)
+        log_durations(self.log, task_id, finished)
+        self._task_id = task_id
+        push_link(context, hook, endpoint, task_id)
+        last, task = look_once_more(hook, endpoint, task_id, finished)
+        if last is None:
+            self._defer(context, task_id, self._limits())
+        return task_id, last, task
 
     def approval(self, cost_limits: CostLimits, *, is_unsent: bool) -> Approval:
         """Return who is asked before anything is paid: is the place of the clip free, may it cost so much."""
@@ -370,13 +425,13 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
         return StorageThenCostLimits(landing, cost_limits, is_unsent=is_unsent) if landing else cost_limits
 
     def _limits(self) -> PollLimits:
-        """Return a budget that starts now."""
-        return budget(
-            self.timeout,
-            self.poll_interval,
-            self.max_failed_polls,
-            self.queue_timeout,
-            self.render_timeout,
+        """Return limits that start now."""
+        return poll_limits(
+            timeout=self.timeout,
+            poll_interval=self.poll_interval,
+            max_failed_polls=self.max_failed_polls,
+            queue_timeout=self.queue_timeout,
+            render_timeout=self.render_timeout,
         )
 
     def _first_look(
@@ -391,32 +446,8 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
         return (decision, task) if isinstance(decision, Finished) else (None, None)
 
     def _defer(self, context: Context, task_id: str, limits: PollLimits) -> NoReturn:
-        trigger, backstop = trigger_for(
-            task_id, self.endpoint, self.kling_conn_id, limits, self.poll_interval
-        )
         self.log.info("waiting for task %s in the triggerer, no worker is held", task_id)
-        note_deferral(context)
-        self.defer(trigger=trigger, method_name="execute_complete", timeout=backstop)
-        raise AssertionError("defer() raises")  # pragma: no cover
-
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> VideoManifest:
-        """Resume after the trigger; return the result or raise what went wrong."""
-        with airflow_errors():
-            task_id, endpoint, finished = read_event(event)
-            log_durations(self.log, task_id, finished)
-            self._task_id = task_id
-            hook = self.hook()
-            push_link(context, hook, endpoint, task_id)
-            last, task = look_once_more(hook, endpoint, task_id, finished)
-            if last is None:
-                self._defer(context, task_id, self._limits())
-            try:
-                return self._collect(context, hook, endpoint, task_id, last, task)
-            except KlingError as error:
-                if not failed_for_want_of_slot(error):
-                    raise
-                # The vendor took the clip and then failed it for want of a slot: waiting for it would not help.
-                return self.carry_out(context, hook, self.wait_for_slot(context, hook, error, None))
+        self.give_way(context, clip_trigger(task_id, self.endpoint, self.kling_conn_id, limits))
 
     def _landing(self) -> Landing | None:
         request = AvatarRequest.from_fields(watermark=self.given("watermark"))
@@ -431,7 +462,6 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
         self,
         context: Context,
         hook: KlingAvatarHook,
-        endpoint: EndpointName,
         task_id: str,
         finished: Finished,
         task: VideoTask | None,
@@ -447,7 +477,7 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
             inputs=(paid_for.get("image"), paid_for.get("audio")),
             estimate=paid_for.get("estimate") or told_estimate(context),
         )
-        result = collect(context, hook, endpoint, task_id, finished, task, order=order)
+        result = collect(context, hook, self.endpoint, task_id, finished, task, order=order)
         self.note_delivery(context)
         return result
 

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_kling_avatar import metrics
-from airflow_provider_kling_avatar.compat import BaseOperator, known_arguments
+from airflow_provider_kling_avatar.base_task import given_task_id, whole_signature
 from airflow_provider_kling_avatar.exceptions import airflow_errors, as_final
-from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
-from airflow_provider_kling_avatar.kling.errors import (
-    ConfigurationError,
-    InvalidRequestError,
-    TaskTimeoutError,
-)
+from airflow_provider_kling_avatar.kling.errors import ConfigurationError, TaskTimeoutError
 from airflow_provider_kling_avatar.kling.polling.decide import (
     Finished,
     PollLimits,
@@ -22,18 +17,22 @@ from airflow_provider_kling_avatar.kling.polling.decide import (
     decide,
     error_for,
 )
-from airflow_provider_kling_avatar.lineage import LineageMixin, announce_file
+from airflow_provider_kling_avatar.lineage import announce_file
+from airflow_provider_kling_avatar.operators.base import KlingOperator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Unpack
 
-    from airflow.providers.common.compat.sdk import Context, RetryPolicy
+    from airflow.providers.common.compat.sdk import Context, XComArg
 
     from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
     from airflow_provider_kling_avatar.landing import OnExisting
+    from airflow_provider_kling_avatar.parameters import KlingArguments, Templated
 
 
-class KlingVideoDownloadOperator(LineageMixin, BaseOperator):
+@whole_signature
+class KlingVideoDownloadOperator(KlingOperator):
     """
     Fetch the clip of a finished Kling task into your storage; return a dict about the file.
 
@@ -48,8 +47,8 @@ class KlingVideoDownloadOperator(LineageMixin, BaseOperator):
     :param on_existing: what to do if another file is at that path: ``fail`` (default) or ``replace``.
     :param watermarked: land the watermarked variant too, as ``<stem>.watermarked.mp4``.
     :param max_bytes: of a clip, at most; 4 GiB by default.
-    :param kling_conn_id: the connection.
-    :param retry_policy: such as `retry_policies.kling_retry_policy`; for Airflow 3.3 and newer.
+
+    And ``kling_conn_id`` and ``retry_policy``, see `base_task.KlingTask`, and Airflow's own.
     """
 
     template_fields: Sequence[str] = (
@@ -59,34 +58,31 @@ class KlingVideoDownloadOperator(LineageMixin, BaseOperator):
         "on_existing",
         "kling_conn_id",
     )
-    ui_color = "#d7f0e5"
 
     def __init__(
         self,
         *,
-        kling_task_id: str | int | dict[str, Any],
-        output_path: str,
-        endpoint: EndpointName = "avatar",
-        on_existing: OnExisting = "fail",
+        task_id: str,
+        kling_task_id: Templated[int | dict[str, Any]],
+        output_path: Templated[str],
+        endpoint: EndpointName | XComArg = "avatar",
+        on_existing: OnExisting | XComArg = "fail",
         watermarked: bool = False,
         max_bytes: int | None = None,
-        kling_conn_id: str = KlingAvatarHook.default_conn_name,
-        retry_policy: RetryPolicy | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[KlingArguments],
     ) -> None:
-        super().__init__(**known_arguments({**kwargs, "retry_policy": retry_policy}))
+        super().__init__(task_id=task_id, **kwargs)
         self.kling_task_id = kling_task_id
-        self.output_path = output_path
-        self.endpoint = endpoint
-        self.on_existing = on_existing
+        self.output_path = cast("str", output_path)
+        self.endpoint = cast("EndpointName", endpoint)
+        self.on_existing = cast("OnExisting", on_existing)
         self.watermarked = watermarked
         self.max_bytes = max_bytes
-        self.kling_conn_id = kling_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask for the task, and land its clip."""
         with airflow_errors():
-            task_id = given_task_id(self.kling_task_id)
+            task_id = given_task_id(self.kling_task_id, from_manifest=True)
             if self.endpoint not in ("avatar", "image_to_video"):
                 raise ConfigurationError(f"endpoint must be avatar or image_to_video, not {self.endpoint!r}")
             from airflow_provider_kling_avatar.kling.download import MAX_BYTES
@@ -99,7 +95,7 @@ class KlingVideoDownloadOperator(LineageMixin, BaseOperator):
                 max_bytes=MAX_BYTES if self.max_bytes is None else self.max_bytes,
             )
             landing.check()
-            hook = KlingAvatarHook(self.kling_conn_id)
+            hook = self.hook()
             try:
                 task = _finished(hook.get_task(task_id, self.endpoint))
                 landed = landing.land(hook, self.endpoint, task)
@@ -111,27 +107,6 @@ class KlingVideoDownloadOperator(LineageMixin, BaseOperator):
                 hook.close()
 
 
-def given_task_id(value: object) -> str:
-    """
-    Return a task's id as text, out of a manifest too. Rendered to native objects, the digits of an id are a number.
-
-    :raises InvalidRequestError: there is none.
-    """
-    task_id = value.get("task_id") if isinstance(value, dict) else value
-    if isinstance(task_id, int) and not isinstance(task_id, bool):
-        task_id = str(task_id)
-    if isinstance(task_id, str) and task_id.strip() not in ("", "None"):
-        return task_id.strip()
-    shape = (
-        "empty" if value is None or isinstance(value, str) else f"as {type(value).__name__} without a task_id"
-    )
-    raise InvalidRequestError(
-        f"kling_task_id came {shape}: it is the id that a submit operator returns, or what the sensor returns; if it "
-        "comes from an upstream task, that task returned nothing or something else",
-        field="kling_task_id",
-    )
-
-
 def _finished(task: VideoTask) -> VideoTask:
     """
     Return a task that has its video.
@@ -139,7 +114,7 @@ def _finished(task: VideoTask) -> VideoTask:
     :raises TaskFailedError: the vendor failed it; asking again does not change that.
     :raises TaskTimeoutError: it is not ready yet.
     """
-    decision = decide(task, now=time.time(), budget=PollLimits(float("inf"), 1.0, 1))
+    decision = decide(task, now=time.time(), limits=PollLimits(float("inf"), 1.0, 1))
     if not isinstance(decision, Finished):
         raise TaskTimeoutError(
             f"task {task.task_id} is not ready yet (the vendor says {task.status!r}): wait for it with "

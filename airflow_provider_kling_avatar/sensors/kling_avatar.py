@@ -8,25 +8,19 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from airflow_provider_kling_avatar import metrics
+from airflow_provider_kling_avatar.base_task import KlingTask, given_task_id, whole_signature
 from airflow_provider_kling_avatar.compat import (
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
     BaseSensorOperator,
     PokeReturnValue,
-    is_left_over,
-    known_arguments,
-    note_deferral,
 )
 from airflow_provider_kling_avatar.completion import (
-    DEFAULT_DEFERRABLE,
-    DEFAULT_MAX_FAILED_POLLS,
-    DEFAULT_TIMEOUT,
     ResultContext,
-    budget,
     collect,
     landing_of,
     log_durations,
@@ -34,29 +28,41 @@ from airflow_provider_kling_avatar.completion import (
     look_once_more,
     push_link,
     read_event,
-    trigger_for,
 )
 from airflow_provider_kling_avatar.exceptions import as_final
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
-from airflow_provider_kling_avatar.kling.errors import ConfigurationError, InvalidRequestError, KlingError
+from airflow_provider_kling_avatar.kling.errors import ConfigurationError, KlingError
 from airflow_provider_kling_avatar.kling.polling.backoff import SINGLE_SECONDS
-from airflow_provider_kling_avatar.kling.polling.decide import Finished, PollTracker, Verdict, error_for
-from airflow_provider_kling_avatar.lineage import LineageMixin
+from airflow_provider_kling_avatar.kling.polling.decide import (
+    DEFAULT_MAX_FAILED_POLLS,
+    Finished,
+    PollTracker,
+    Verdict,
+    error_for,
+)
 from airflow_provider_kling_avatar.links.kling_avatar import KlingTaskLink
+from airflow_provider_kling_avatar.waiting import (
+    DEFAULT_DEFERRABLE,
+    DEFAULT_TIMEOUT,
+    clip_trigger,
+    poll_limits,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from datetime import timedelta
+    from typing import Unpack
 
-    from airflow.providers.common.compat.sdk import Context, RetryPolicy
+    from airflow.providers.common.compat.sdk import Context, XComArg
 
     from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
     from airflow_provider_kling_avatar.kling.polling.decide import PollLimits
     from airflow_provider_kling_avatar.landing import Landing, OnExisting
     from airflow_provider_kling_avatar.manifest import VideoManifest
+    from airflow_provider_kling_avatar.parameters import SensorArguments, Span, Templated
 
 
-class KlingAvatarSensor(LineageMixin, BaseSensorOperator):
+@whole_signature
+class KlingAvatarSensor(KlingTask, BaseSensorOperator):
     """
     Wait until a Kling task has its video; land the file where it is wanted and return the manifest.
 
@@ -70,7 +76,6 @@ class KlingAvatarSensor(LineageMixin, BaseSensorOperator):
     was seen before. No retry follows: it is another account's, another endpoint's, or no id of a Kling task at all.
 
     :param kling_task_id: the vendor's id of the task (or your ``external_task_id``, where the API can be asked by it).
-    :param kling_conn_id: the connection.
     :param endpoint: what kind of task it is: ``avatar`` (default) or ``image_to_video``.
     :param output_path: where the file goes: a path, or a storage URI such as ``s3://conn_id@bucket/key``. Ending in
         ``/``: a folder, in which it is called ``<the vendor's task id>.mp4``. Without it the file stays at the
@@ -87,7 +92,8 @@ class KlingAvatarSensor(LineageMixin, BaseSensorOperator):
     :param render_timeout: seconds of them that the task may be rendered; otherwise like ``queue_timeout``.
     :param max_failed_polls: so many failed questions in a row end the waiting. Mode ``reschedule`` starts a new
         process for each question and so cannot count them: there only ``timeout`` ends it.
-    :param retry_policy: such as `retry_policies.kling_retry_policy`; for Airflow 3.3 and newer.
+
+    And ``kling_conn_id`` and ``retry_policy``, see `base_task.KlingTask`, and what Airflow's own sensors take.
     """
 
     template_fields: Sequence[str] = (
@@ -98,35 +104,34 @@ class KlingAvatarSensor(LineageMixin, BaseSensorOperator):
         "on_existing",
     )
     operator_extra_links = (KlingTaskLink(),)
-    ui_color = "#d7f0e5"
 
     def __init__(
         self,
         *,
-        kling_task_id: str | int,
-        kling_conn_id: str = KlingAvatarHook.default_conn_name,
-        endpoint: EndpointName = "avatar",
-        output_path: str | None = None,
-        on_existing: OnExisting = "fail",
+        task_id: str,
+        kling_task_id: Templated[int],
+        endpoint: EndpointName | XComArg = "avatar",
+        output_path: Templated[str] | None = None,
+        on_existing: OnExisting | XComArg = "fail",
         watermarked: bool = False,
         deferrable: bool = DEFAULT_DEFERRABLE,
-        queue_timeout: float | timedelta | None = None,
-        render_timeout: float | timedelta | None = None,
+        queue_timeout: Span | None = None,
+        render_timeout: Span | None = None,
         max_failed_polls: int = DEFAULT_MAX_FAILED_POLLS,
-        retry_policy: RetryPolicy | None = None,
-        poke_interval: float | timedelta | None = None,
-        timeout: float | timedelta = DEFAULT_TIMEOUT,
-        **kwargs: Any,
+        poke_interval: Span | None = None,
+        timeout: Span = DEFAULT_TIMEOUT,
+        **kwargs: Unpack[SensorArguments],
     ) -> None:
-        # Named above although they are Airflow's: it fills in `default_args` only by the names of the signature.
-        kwargs["poke_interval"] = SINGLE_SECONDS if poke_interval is None else poke_interval
-        kwargs["timeout"] = timeout
-        super().__init__(**known_arguments({**kwargs, "retry_policy": retry_policy}))
+        super().__init__(
+            task_id=task_id,
+            poke_interval=SINGLE_SECONDS if poke_interval is None else poke_interval,
+            timeout=timeout,
+            **kwargs,
+        )
         self.kling_task_id = kling_task_id
-        self.kling_conn_id = kling_conn_id
-        self.endpoint = endpoint
-        self.output_path = output_path
-        self.on_existing = on_existing
+        self.endpoint = cast("EndpointName", endpoint)
+        self.output_path = cast("str | None", output_path)
+        self.on_existing = cast("OnExisting", on_existing)
         self.watermarked = watermarked
         self.deferrable = deferrable
         self.queue_timeout = queue_timeout
@@ -137,34 +142,29 @@ class KlingAvatarSensor(LineageMixin, BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Look once; then wait where ``deferrable`` and ``mode`` say."""
-        if self.deferrable:
-            return self._look_and_defer(context)
         with self._same_end_in_every_mode():
-            return super().execute(context)
+            return self.begin(context) if self.deferrable else super().execute(context)
 
-    def _look_and_defer(self, context: Context) -> Any:
-        with self._same_end_in_every_mode():
-            looked = self.poke(context)
-            if looked.is_done:
-                return looked.xcom_value
-            if self._watch is None:
-                raise AssertionError("poke() makes the watch")  # says so to the type checker
-            return self._defer(context, self.endpoint, self._given_id(), self._watch.budget)
+    def begin(self, context: Context) -> Any:
+        """Look once, then wait in the triggerer."""
+        looked = self.poke(context)
+        if looked.is_done:
+            return looked.xcom_value
+        limits = self._watch.limits if self._watch else self._limits(is_known=False)
+        return self._defer(context, self.endpoint, given_task_id(self.kling_task_id), limits)
 
-    def _defer(self, context: Context, endpoint: EndpointName, task_id: str, limits: PollLimits) -> Any:
-        trigger, backstop = trigger_for(task_id, endpoint, self.kling_conn_id, limits, self.poll_interval)
+    def _defer(self, context: Context, endpoint: EndpointName, task_id: str, limits: PollLimits) -> NoReturn:
         self.log.info("waiting for task %s in the triggerer, no worker is held", task_id)
-        note_deferral(context)
-        return self.defer(trigger=trigger, method_name="execute_complete", timeout=backstop)
+        self.give_way(context, clip_trigger(task_id, endpoint, self.kling_conn_id, limits))
 
     def _limits(self, *, is_known: bool) -> PollLimits:
-        """Return a budget that starts now."""
-        return budget(
-            self.timeout,
-            self.poke_interval,
-            self.max_failed_polls,
-            self.queue_timeout,
-            self.render_timeout,
+        """Return limits that start now."""
+        return poll_limits(
+            timeout=self.timeout,
+            poll_interval=self.poll_interval,
+            max_failed_polls=self.max_failed_polls,
+            queue_timeout=self.queue_timeout,
+            render_timeout=self.render_timeout,
             is_known=is_known,
         )
 
@@ -174,7 +174,7 @@ class KlingAvatarSensor(LineageMixin, BaseSensorOperator):
 
         Between two pokes may be hours, and in mode ``reschedule`` nobody remembers the last one.
         """
-        task_id = self._given_id()
+        task_id = given_task_id(self.kling_task_id)
         hook = KlingAvatarHook(self.kling_conn_id)
         if self._watch is None:
             if self.endpoint not in ("avatar", "image_to_video"):
@@ -197,7 +197,7 @@ class KlingAvatarSensor(LineageMixin, BaseSensorOperator):
                 self.log.info("%s", line)
             if isinstance(decision, Finished):
                 break
-            if not self._watch.budget.doubts(seen):
+            if not self._watch.limits.doubts(seen):
                 return PokeReturnValue(is_done=False)
             time.sleep(decision.seconds)
         task = None if isinstance(seen, KlingError) else seen
@@ -212,14 +212,11 @@ class KlingAvatarSensor(LineageMixin, BaseSensorOperator):
         push_link(context, hook, endpoint, task_id)
         last, task = look_once_more(hook, endpoint, task_id, finished)
         if last is None:
-            return self._defer(context, endpoint, task_id, self._limits(is_known=True))
+            self._defer(context, endpoint, task_id, self._limits(is_known=True))
         return self._collect(context, hook, endpoint, task_id, last, task)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume, with the same end as in the other modes; what is left over from an earlier try is thrown away."""
-        if is_left_over(context):
-            self.log.info("resumed with what an earlier try was waiting for: beginning anew")
-            return self._look_and_defer(context)
+        """Resume after a deferral, with the same end as in the other modes."""
         with self._same_end_in_every_mode():
             try:
                 return super().resume_execution(next_method, next_kwargs, context)
@@ -227,25 +224,6 @@ class KlingAvatarSensor(LineageMixin, BaseSensorOperator):
                 if self.soft_fail:  # Airflow 3.0 forgets it here
                     raise AirflowSkipException(str(error)) from error
                 raise
-
-    def _given_id(self) -> str:
-        """
-        Return the id as text: rendered to native objects, the digits of Kling's ids become a number.
-
-        :raises InvalidRequestError: there is none.
-        """
-        task_id = self.kling_task_id
-        if isinstance(task_id, int) and not isinstance(task_id, bool):
-            task_id = str(task_id)
-        if isinstance(task_id, str) and task_id.strip() not in ("", "None"):
-            return task_id.strip()
-        shape = "empty" if task_id is None or isinstance(task_id, str) else f"as {type(task_id).__name__}"
-        raise InvalidRequestError(
-            f"kling_task_id came {shape}: "
-            "it is the id that a submit operator returns; if it comes from an upstream task, "
-            "that task returned nothing or something else",
-            field="kling_task_id",
-        )
 
     def _collect(
         self,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kling_avatar.compat import SETTLE_SECONDS, BaseTrigger, TriggerEvent
 from airflow_provider_kling_avatar.kling.errors import KlingError
-from airflow_provider_kling_avatar.kling.polling.backoff import SINGLE_SECONDS, pause_after
+from airflow_provider_kling_avatar.kling.polling.backoff import pause_after
 from airflow_provider_kling_avatar.kling.polling.decide import (
     HEARTBEAT_SECONDS,
     Finished,
@@ -24,14 +24,12 @@ from airflow_provider_kling_avatar.kling.polling.decide import (
 from airflow_provider_kling_avatar.triggers.accounts import account_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
     from airflow_provider_kling_avatar.kling.polling.decide import Decision
     from airflow_provider_kling_avatar.kling.polling.waiter import Waiter
     from airflow_provider_kling_avatar.kling.polling.watcher import Account, TaskPoller
-
-    Typical = Callable[[], float | None]
 
 
 class KlingAvatarTrigger(BaseTrigger):
@@ -46,15 +44,9 @@ class KlingAvatarTrigger(BaseTrigger):
     :param kling_task_id: the vendor's id of the task.
     :param kling_conn_id: the connection; read again after the vendor has refused its key.
     :param endpoint: ``avatar`` or ``image_to_video``.
-    :param poll_interval: seconds between two questions, at most; ``None`` for as often as costs little: one look at
-        the account's list every 1.8 s for all who wait, or, where there is no list, one question every 10 s.
-    :param deadline: Unix seconds, absolute, so that a restart of the triggerer does not start it anew.
-    :param max_failed_polls: so many failed questions in a row end the waiting as ``lost``.
-    :param queue_deadline: Unix seconds, absolute: by then the vendor has to have begun.
-    :param render_timeout: seconds from then on.
-    :param since: Unix seconds when the waiting began.
-    :param is_known: the vendor has had this task: it was made or seen by whoever defers. A task that the vendor does
-        not know is otherwise reported as ``not_found`` after three looks within 15 s.
+    :param is_known: the vendor has had this task, see `PollLimits`; of an id that is given by hand nobody knows.
+    :param limits: how long and how often to ask, see `PollLimits`: each by its own name, with absolute deadlines, so
+        that a restart of the triggerer does not start them anew. Of a later version, what is not known is left out.
     """
 
     def __init__(
@@ -62,27 +54,15 @@ class KlingAvatarTrigger(BaseTrigger):
         *,
         kling_task_id: str,
         kling_conn_id: str,
-        deadline: float,
         endpoint: EndpointName = "avatar",
-        poll_interval: float | None = None,
-        max_failed_polls: int = 10,
-        queue_deadline: float | None = None,
-        render_timeout: float | None = None,
-        since: float | None = None,
         is_known: bool = False,
-        **_: object,  # an argument of a later version, after a downgrade
+        **limits: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's trigger base is not typed
         self.kling_task_id = kling_task_id  # not `task_id`: Airflow overwrites that with its own
         self.kling_conn_id = kling_conn_id
         self.endpoint = endpoint
-        self.poll_interval = poll_interval
-        self.deadline = deadline
-        self.max_failed_polls = max_failed_polls
-        self.queue_deadline = queue_deadline
-        self.render_timeout = render_timeout
-        self.since = since
-        self.is_known = is_known
+        self.limits = PollLimits.from_dict({**limits, "is_known": is_known})
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, all JSON scalars."""
@@ -92,27 +72,8 @@ class KlingAvatarTrigger(BaseTrigger):
                 "kling_task_id": self.kling_task_id,
                 "kling_conn_id": self.kling_conn_id,
                 "endpoint": self.endpoint,
-                "poll_interval": self.poll_interval,
-                "deadline": self.deadline,
-                "max_failed_polls": self.max_failed_polls,
-                "queue_deadline": self.queue_deadline,
-                "render_timeout": self.render_timeout,
-                "since": self.since,
-                "is_known": self.is_known,
+                **self.limits.as_dict(),
             },
-        )
-
-    @property
-    def budget(self) -> PollLimits:
-        """How long and how often to ask."""
-        return PollLimits(
-            deadline=self.deadline,
-            poll_interval=SINGLE_SECONDS if self.poll_interval is None else self.poll_interval,
-            max_failed_polls=self.max_failed_polls,
-            queue_deadline=self.queue_deadline,
-            render_timeout=self.render_timeout,
-            since=self.since,
-            is_known=self.is_known,
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -120,7 +81,7 @@ class KlingAvatarTrigger(BaseTrigger):
         begin = time.time()
         # Thousands may have started together, and all be told of the same outage.
         heartbeat = HEARTBEAT_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311  # spreads load
-        watch = PollTracker(self.budget, told_at=begin, heartbeat=heartbeat)
+        watch = PollTracker(self.limits, told_at=begin, heartbeat=heartbeat)
         finished = await self._wait(watch)
         if (left := self._unsettled(begin)) > 0:
             await asyncio.sleep(left)
@@ -145,16 +106,17 @@ class KlingAvatarTrigger(BaseTrigger):
             try:
                 account = await account_of(self.kling_conn_id)
                 poller = account.poller(self.endpoint)
+                limits = watch.limits
                 async with poller.subscribe(
-                    self.kling_task_id, self.poll_interval, self.since, is_known=watch.budget.is_known
+                    self.kling_task_id, limits.poll_interval, limits.since, is_known=limits.is_known
                 ) as waiter:
                     finished = await self._follow(account, poller, waiter, watch)
             except KlingError as error:
                 decision = self._decide(watch, error, time.time())
                 if isinstance(decision, Finished):
                     return decision
-                interval = watch.budget.poll_interval * random.uniform(0.9, 1.1)  # noqa: S311  # spreads load
-                left = max(self.deadline - time.time(), 0)
+                interval = watch.limits.interval * random.uniform(0.9, 1.1)  # noqa: S311  # spreads load
+                left = max(self.limits.deadline - time.time(), 0)
                 await asyncio.sleep(min(pause_after(max(watch.failed_polls, 1), interval), left))
             else:
                 if finished is not None:
@@ -169,14 +131,15 @@ class KlingAvatarTrigger(BaseTrigger):
         :returns: ``None`` if the connection names another account by now.
         :raises KlingError: the connection cannot be read any more.
         """
+        watch.typical = poller.times.typical
         while True:
             news = await waiter.news(until=watch.wake_at(time.time()))
             if not news and time.time() >= watch.deadline:
                 news = [(await poller.poll_now(waiter), time.time())]
             if not news:
-                self._tell(watch, waiter.last, time.time(), poller.times.typical)
+                self._tell(watch, waiter.last, time.time())
             for seen, at in news:
-                decision = self._decide(watch, seen, at, poller.times.typical)
+                decision = self._decide(watch, seen, at)
                 if isinstance(decision, Finished):
                     return decision
                 if isinstance(seen, KlingError) and seen.permanent:
@@ -185,17 +148,13 @@ class KlingAvatarTrigger(BaseTrigger):
                     if current is not account:
                         return None
 
-    def _decide(
-        self, watch: PollTracker, seen: VideoTask | KlingError, now: float, typical: Typical = lambda: None
-    ) -> Decision:
+    def _decide(self, watch: PollTracker, seen: VideoTask | KlingError, now: float) -> Decision:
         decision = watch.look(seen, now=now)
-        self._tell(watch, seen, now, typical)
+        self._tell(watch, seen, now)
         return decision
 
-    def _tell(
-        self, watch: PollTracker, seen: VideoTask | KlingError | None, now: float, typical: Typical
-    ) -> None:
-        for line in watch.log_lines(seen, now=now, typical=typical):
+    def _tell(self, watch: PollTracker, seen: VideoTask | KlingError | None, now: float) -> None:
+        for line in watch.log_lines(seen, now=now):
             self.log.info("%s", line)
 
     def _unsettled(self, begin: float) -> float:
@@ -204,7 +163,7 @@ class KlingAvatarTrigger(BaseTrigger):
 
         :param begin: Unix seconds when this trigger began.
         """
-        deferred = begin if self.since is None else min(self.since, begin)
+        deferred = min(self.limits.since or begin, begin)
         # Never longer, since the clock may have been set back.
         return min(deferred + SETTLE_SECONDS - time.time(), SETTLE_SECONDS)
 

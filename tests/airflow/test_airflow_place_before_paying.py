@@ -531,7 +531,7 @@ def test_who_has_sent_something_in_this_try_does_not_say_that_nothing_was_sent(
     waited = deferred.value.trigger.serialize()[1]
 
     with pytest.raises(errors.OutputExistsError) as caught:
-        operator.submit_again(
+        operator.execute_complete(
             context,
             {"verdict": "free_slot"} | {name: waited[name] for name in ("endpoint", "deadline", "since")},
         )

@@ -16,7 +16,7 @@ try:
 except ImportError:
     from airflow.io.store import attach
 
-from airflow_provider_kling_avatar import queueing as slots
+from airflow_provider_kling_avatar import waiting as slots
 from airflow_provider_kling_avatar.kling import errors as e
 from airflow_provider_kling_avatar.operators.kling_avatar import (
     KlingAvatarOperator,
@@ -75,7 +75,7 @@ def put_off(run, context, *more):
     with pytest.raises(TaskDeferred) as deferred:
         run(context, *more)
     assert isinstance(deferred.value.trigger, KlingSlotTrigger)
-    assert deferred.value.method_name == "submit_again"
+    assert deferred.value.method_name == "execute_complete"
     assert not deferred.value.kwargs, "dag.test() of Airflow 3.3 drops them"
     return deferred.value.trigger.serialize()[1], deferred.value.timeout
 
@@ -99,10 +99,10 @@ def test_a_full_account_makes_the_task_wait_in_the_triggerer_and_send_again(kind
     assert timedelta(seconds=900) < backstop < timedelta(seconds=1200)
     assert sim.ledger()["total"]["tasks"] == 0
     if kind == "submit":
-        assert task.submit_again(context, room(arguments)) == sim.ledger()["entries"][0]["task_id"]
+        assert task.execute_complete(context, room(arguments)) == sim.ledger()["entries"][0]["task_id"]
     else:
         with pytest.raises(TaskDeferred) as deferred:
-            task.submit_again(context, room(arguments))
+            task.execute_complete(context, room(arguments))
         assert isinstance(deferred.value.trigger, KlingAvatarTrigger)
     assert sim.ledger()["total"]["tasks"] == 1
 
@@ -128,12 +128,12 @@ def test_how_many_run_is_counted_when_the_vendor_refuses(submit, sim, make_conte
 def test_a_task_that_is_refused_again_keeps_its_place_and_its_deadline(submit, sim, context):
     full(sim, times=3)
     first, _ = put_off(submit().execute, context)
-    second, _ = put_off(submit().submit_again, context, room(first))
-    third, _ = put_off(submit().submit_again, context, room(second))
+    second, _ = put_off(submit().execute_complete, context, room(first))
+    third, _ = put_off(submit().execute_complete, context, room(second))
 
     assert first["since"] == third["since"]
     assert first["deadline"] == third["deadline"]
-    assert submit().submit_again(context, room(third))
+    assert submit().execute_complete(context, room(third))
 
 
 def test_when_the_time_for_a_slot_is_over_the_last_submission_decides(submit, sim, context):
@@ -141,17 +141,17 @@ def test_when_the_time_for_a_slot_is_over_the_last_submission_decides(submit, si
     arguments, _ = put_off(submit(slot_timeout=900).execute, context)
 
     with pytest.raises(e.NoFreeSlotError, match="slot_timeout") as caught:
-        submit().submit_again(context, room(arguments, "timeout"))
+        submit().execute_complete(context, room(arguments, "timeout"))
     assert caught.value.code == 1303
     assert not isinstance(caught.value, AirflowFailException), "Airflow's retries may go on"
-    assert submit().submit_again(context, room(arguments, "timeout")), "there was room after all"
+    assert submit().execute_complete(context, room(arguments, "timeout")), "there was room after all"
 
 
 def test_a_trigger_that_ended_without_a_report_leads_to_one_more_submission(submit, sim, context):
     full(sim)
     with pytest.raises(e.NoFreeSlotError):
-        submit().submit_again(context, None)
-    assert submit().submit_again(context, None)
+        submit().execute_complete(context, None)
+    assert submit().execute_complete(context, None)
 
 
 def test_a_clip_that_was_paid_while_the_worker_died_is_found_after_the_wait(submit, sim, context):
@@ -159,7 +159,7 @@ def test_a_clip_that_was_paid_while_the_worker_died_is_found_after_the_wait(subm
     arguments, _ = put_off(submit().execute, context)
     sim.fault(kind="drop_after", method="POST")
 
-    task_id = submit().submit_again(context, room(arguments))
+    task_id = submit().execute_complete(context, room(arguments))
 
     assert [entry["task_id"] for entry in sim.ledger()["entries"]] == [task_id]
 
@@ -233,7 +233,7 @@ def test_a_clip_that_the_vendor_failed_for_want_of_a_slot_is_no_failure(avatar, 
 
     arguments, _ = put_off(task.execute_complete, context, failed)
     with pytest.raises(TaskDeferred) as deferred:
-        task.submit_again(context, room(arguments))
+        task.execute_complete(context, room(arguments))
 
     second = deferred.value.trigger.serialize()[1]["kling_task_id"]
     assert second != entry["task_id"]
@@ -255,7 +255,7 @@ def test_the_time_for_a_slot_does_not_begin_anew_with_each_clip_that_failed_for_
 
     first = fail_for_want_of_a_slot()
     with pytest.raises(TaskDeferred):
-        task.submit_again(context, room(first))
+        task.execute_complete(context, room(first))
     assert fail_for_want_of_a_slot()["deadline"] == first["deadline"]
     assert sim.ledger()["total"]["tasks"] == 2
 
@@ -265,7 +265,7 @@ def test_a_text_is_not_spoken_again_after_waiting_for_a_slot(submit, sim, contex
     task = submit(audio=None, **NEWS)
     arguments, _ = put_off(task.execute, context)
 
-    assert task.submit_again(context, room(arguments))
+    assert task.execute_complete(context, room(arguments))
 
     assert len(posts(sim, "/v1/audio/tts")) == 1
 
@@ -280,7 +280,7 @@ def test_a_text_is_not_spoken_again_after_its_clip_failed_for_want_of_a_slot(ava
     arguments, _ = put_off(task.execute_complete, context, failed)
 
     with pytest.raises(TaskDeferred):
-        task.submit_again(context, room(arguments))
+        task.execute_complete(context, room(arguments))
 
     assert len(posts(sim, "/v1/audio/tts")) == 1
 
@@ -312,12 +312,12 @@ def test_a_retry_that_is_resumed_with_an_old_event_is_not_taken_for_refused_just
     arguments, _ = put_off(task.execute, first)
     sim.fault(kind="drop_after", method="POST")
     with pytest.raises(e.UnknownSubmissionError):
-        task.resume_execution("submit_again", {"event": room(arguments)}, first)
+        task.resume_execution("execute_complete", {"event": room(arguments)}, first)
 
     retry = make_context(store_there=store_there, try_number=2)
     retry["ti"].xcoms = first["ti"].xcoms  # Airflow 3.0 keeps these, too
     with pytest.raises(e.UnaskableSubmissionError):
-        task.resume_execution("submit_again", {"event": room(arguments)}, retry)
+        task.resume_execution("execute_complete", {"event": room(arguments)}, retry)
 
     assert sim.ledger()["total"]["tasks"] == 1
 
@@ -660,7 +660,7 @@ def test_beginning_anew_does_not_trip_over_airflows_guard(avatar, make_context, 
     task = avatar(allow_nested_operators=False)
     first = make_context()
     with contextlib.suppress(TaskDeferred):
-        task._begin(first)
+        task.begin(first)
     retry = make_context(try_number=2)
     retry["ti"].xcoms = first["ti"].xcoms
 

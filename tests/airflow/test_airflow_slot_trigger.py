@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_kling_avatar import queueing as operator_slots
+from airflow_provider_kling_avatar import waiting as operator_slots
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
 from airflow_provider_kling_avatar.kling.errors import NoFreeSlotError
 from airflow_provider_kling_avatar.kling.models import AvatarRequest, ImageToVideoRequest
@@ -591,7 +591,7 @@ def test_the_ten_minutes_survive_deferrals_and_are_told_once(
     for _ in range(15):
         clock[0] += 100
         (event,) = asyncio.run(payloads(at_once(trigger)))
-        trigger = put_off(gateway().submit_again, context, event)
+        trigger = put_off(gateway().execute_complete, context, event)
         told.append((clock[0] - begin, len(hints)))
 
     assert [number for after, number in told if after < 600] == [0] * 5
@@ -611,7 +611,7 @@ def test_another_refusal_in_between_begins_the_ten_minutes_anew(
             refuse(sim, kind="error_code", code=1303, times=1)
             refuse(sim)
         (event,) = asyncio.run(payloads(at_once(trigger)))
-        trigger = put_off(gateway().submit_again, context, event)
+        trigger = put_off(gateway().execute_complete, context, event)
 
     assert [*hint_at, trigger.hint_at] == [clock[0] + 300, clock[0] + 300, None, clock[0] + 600]
 

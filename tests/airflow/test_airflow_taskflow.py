@@ -246,7 +246,7 @@ def test_a_task_that_waited_for_a_slot_films_what_it_was_told_before(clip, asked
 
     now = time.time()
     with pytest.raises(TaskDeferred):
-        clip().submit_again(context, {"verdict": "free_slot", "since": now, "deadline": now + 600})
+        clip().execute_complete(context, {"verdict": "free_slot", "since": now, "deadline": now + 600})
 
     assert asked == ["rain"]
     assert sim.ledger()["total"]["tasks"] == 1

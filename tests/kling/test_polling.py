@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -33,7 +35,7 @@ from airflow_provider_kling_avatar.kling.polling.decide import (
 )
 from airflow_provider_kling_avatar.kling.polling.wait import wait_for_task
 
-BUDGET = PollLimits(deadline=1000.0, poll_interval=10.0, max_failed_polls=3)
+LIMITS = PollLimits(deadline=1000.0, poll_interval=10.0, max_failed_polls=3)
 
 
 def task(state, status="", **more):
@@ -85,8 +87,8 @@ class World:
 def wait():
     """A worker's loop in a world with a clock of its own."""
 
-    def run(world, budget=BUDGET):
-        return wait_for_task(world.look, budget, world, clock=lambda: world.now, sleep=world.sleep)
+    def run(world, limits=LIMITS):
+        return wait_for_task(world.look, limits, world, clock=lambda: world.now, sleep=world.sleep)
 
     return run
 
@@ -122,7 +124,7 @@ def test_a_failure_ends_the_wait_with_the_vendors_reason(wait, seen, kind, perma
 
 
 def test_a_failure_without_a_reason_says_so():
-    error = error_for("t-1", decide(task(TaskState.FAILED), now=0, budget=BUDGET))
+    error = error_for("t-1", decide(task(TaskState.FAILED), now=0, limits=LIMITS))
     assert "without a reason" in str(error)
 
 
@@ -131,7 +133,7 @@ def test_the_last_look_falls_exactly_on_the_deadline(wait, seen):
     world = World(seen)
     finished = wait(world)
     assert finished.verdict is Verdict.TIMEOUT
-    assert world.looks[-1] == BUDGET.deadline
+    assert world.looks[-1] == LIMITS.deadline
     assert world.looks == sorted(set(world.looks))
     error = error_for("t-1", finished)
     assert type(error) is TaskTimeoutError
@@ -157,7 +159,7 @@ def test_so_many_failed_looks_in_a_row_lose_the_task(wait, trouble):
     world = World(RUNNING, trouble)
     finished = wait(world)
     assert finished.verdict is Verdict.LOST
-    assert len(world.looks) == 1 + BUDGET.max_failed_polls
+    assert len(world.looks) == 1 + LIMITS.max_failed_polls
     error = error_for("t-1", finished)
     assert type(error) is TaskLostError
     assert "may still finish" in str(error)
@@ -249,8 +251,8 @@ def test_what_may_have_another_reason_than_an_unknown_id_is_a_failed_poll(wait, 
 
 
 def test_a_task_that_is_known_to_exist_is_lost_by_failed_polls_and_never_unknown(wait):
-    assert BUDGET.is_known, "nobody gives up a paid clip because he forgot to say that it is his"
-    patient = msgspec.structs.replace(BUDGET, max_failed_polls=10)
+    assert LIMITS.is_known, "nobody gives up a paid clip because he forgot to say that it is his"
+    patient = msgspec.structs.replace(LIMITS, max_failed_polls=10)
     world = World(GONE)
     assert wait(world, patient).verdict is Verdict.LOST
     assert len(world.looks) == 10
@@ -288,6 +290,30 @@ def test_looks_for_an_unknown_id_end_at_the_deadline_too(wait):
     assert world.looks == [0.0, 2.0]
 
 
+# ------------------------------------------------------------------------ limits
+
+
+def test_limits_are_handed_on_as_json_scalars_by_names_that_stay():
+    limits = PollLimits(1000.0, 10.0, 3, queue_deadline=100.0, render_timeout=60.0, since=1.0, is_known=False)
+    handed_on = {
+        "deadline": 1000.0,
+        "poll_interval": 10.0,
+        "max_failed_polls": 3,
+        "queue_deadline": 100.0,
+        "render_timeout": 60.0,
+        "since": 1.0,
+        "is_known": False,
+    }
+
+    assert limits.as_dict() == json.loads(json.dumps(handed_on))
+    assert PollLimits.from_dict(handed_on | {"from_the_future": True}) == limits
+    assert PollLimits.from_dict({"deadline": 1}) == PollLimits(1.0)
+
+
+def test_one_who_names_no_interval_asks_every_ten_seconds():
+    assert decide(RUNNING, now=0.0, limits=PollLimits(1000.0)) == Wait(10.0, 0, deadline=1000.0)
+
+
 # ------------------------------------------------------------------------ story
 
 
@@ -301,7 +327,7 @@ def test_an_unknown_word_is_told_once(wait):
 
 
 def test_the_story_has_a_line_per_change_and_a_sign_of_life_now_and_then(wait):
-    world = World(QUEUED, *[RUNNING] * int(2.5 * HEARTBEAT_SECONDS / BUDGET.poll_interval), DONE)
+    world = World(QUEUED, *[RUNNING] * int(2.5 * HEARTBEAT_SECONDS / LIMITS.poll_interval), DONE)
     wait(world)
     assert len(world.lines) == 5  # submitted, processing, two signs of life, succeed
     for words in ("t-1", "submitted", "1000 s"):
@@ -337,11 +363,11 @@ def test_after_ten_minutes_of_refusals_without_a_reason_the_log_says_once_that_t
     wait, code
 ):
     world = World(RateLimitedError("busy", code=code))
-    budget = PollLimits(deadline=3000.0, poll_interval=10.0, max_failed_polls=3)
-    assert wait(world, msgspec.structs.replace(budget, deadline=590.0)).verdict is Verdict.TIMEOUT
+    limits = PollLimits(deadline=3000.0, poll_interval=10.0, max_failed_polls=3)
+    assert wait(world, msgspec.structs.replace(limits, deadline=590.0)).verdict is Verdict.TIMEOUT
     assert hints(world) == []
     world = World(RateLimitedError("busy", code=code))
-    assert wait(world, budget).verdict is Verdict.TIMEOUT
+    assert wait(world, limits).verdict is Verdict.TIMEOUT
     (hint,) = hints(world)
     assert "account" in hint
     assert "console" in hint
@@ -377,7 +403,7 @@ ERRORS = st.builds(
     st.sampled_from([None, 1201, 1302, "task_not_exist"]),
     st.none() | st.floats(0, 86400),
 )
-BUDGETS = st.builds(
+LIMITS_OF_ANY_KIND = st.builds(
     PollLimits,
     deadline=st.floats(0, 2e9),
     poll_interval=st.floats(0.1, 600),
@@ -389,18 +415,18 @@ BUDGETS = st.builds(
 @given(
     seen=TASKS | ERRORS,
     now=st.floats(0, 4e9),
-    budget=BUDGETS,
+    limits=LIMITS_OF_ANY_KIND,
     failed=st.integers(0, 200),
     not_found=st.integers(0, 2),
     jitter=st.floats(0, 1),
 )
-def test_no_decision_waits_past_the_deadline(seen, now, budget, failed, not_found, jitter):
-    decision = decide(seen, now=now, budget=budget, failed_polls=failed, not_found=not_found, jitter=jitter)
+def test_no_decision_waits_past_the_deadline(seen, now, limits, failed, not_found, jitter):
+    decision = decide(seen, now=now, limits=limits, failed_polls=failed, not_found=not_found, jitter=jitter)
     if isinstance(decision, Wait):
         assert decision.seconds > 0
-        assert now + decision.seconds <= budget.deadline
-        assert now < budget.deadline
-        assert 0 <= decision.failed_polls < budget.max_failed_polls
+        assert now + decision.seconds <= limits.deadline
+        assert now < limits.deadline
+        assert 0 <= decision.failed_polls < limits.max_failed_polls
     elif decision.verdict is Verdict.SUCCEEDED:
         assert seen.video is not None
     else:
@@ -416,21 +442,21 @@ def test_no_decision_waits_past_the_deadline(seen, now, budget, failed, not_foun
 )
 def test_waiting_always_ends_and_never_late(looks, start, length, interval, failures):
     world = World(*looks, now=start)
-    budget = PollLimits(start + length, interval, failures)
-    finished = wait_for_task(world.look, budget, world, clock=lambda: world.now, sleep=world.sleep)
+    limits = PollLimits(start + length, interval, failures)
+    finished = wait_for_task(world.look, limits, world, clock=lambda: world.now, sleep=world.sleep)
     assert isinstance(finished, Finished)
-    assert world.looks[-1] <= budget.deadline
+    assert world.looks[-1] <= limits.deadline
     if finished.verdict is Verdict.TIMEOUT:
-        assert world.looks[-1] == budget.deadline
+        assert world.looks[-1] == limits.deadline
 
 
-@given(st.lists(TASKS | ERRORS, max_size=30), BUDGETS)
-def test_a_watch_counts_as_decide_does(looks, budget):
-    watch, failed, not_found, now = PollTracker(budget), 0, 0, 0.0
+@given(st.lists(TASKS | ERRORS, max_size=30), LIMITS_OF_ANY_KIND)
+def test_a_watch_counts_as_decide_does(looks, limits):
+    watch, failed, not_found, now = PollTracker(limits), 0, 0, 0.0
     for seen in looks:
-        decision = decide(seen, now=now, budget=budget, failed_polls=failed, not_found=not_found)
+        decision = decide(seen, now=now, limits=limits, failed_polls=failed, not_found=not_found)
         if isinstance(seen, VideoTask):
-            budget = msgspec.structs.replace(budget, is_known=True)
+            limits = msgspec.structs.replace(limits, is_known=True)
         assert plain(watch.look(seen, now=now)) == decision
         watch.log_lines(seen, now=now)
         if isinstance(decision, Finished):
@@ -447,13 +473,13 @@ SPLIT = PollLimits(deadline=1000.0, poll_interval=10.0, max_failed_polls=3, queu
 
 
 def test_a_task_that_the_vendor_does_not_begin_in_time_is_given_up_earlier():
-    assert decide(QUEUED, now=99.0, budget=SPLIT) == Wait(1.0, 0, deadline=100.0), (
+    assert decide(QUEUED, now=99.0, limits=SPLIT) == Wait(1.0, 0, deadline=100.0), (
         "the last look falls on the queue's deadline"
     )
-    assert decide(QUEUED, now=100.0, budget=SPLIT) == Finished(Verdict.TIMEOUT)
-    assert decide(RUNNING, now=100.0, budget=SPLIT) == Wait(10.0, 0, deadline=1000.0)
-    assert decide(RUNNING, now=1000.0, budget=SPLIT) == Finished(Verdict.TIMEOUT)
-    assert decide(DOWN, now=500.0, budget=SPLIT) == Wait(10.0, 1, deadline=1000.0), (
+    assert decide(QUEUED, now=100.0, limits=SPLIT) == Finished(Verdict.TIMEOUT)
+    assert decide(RUNNING, now=100.0, limits=SPLIT) == Wait(10.0, 0, deadline=1000.0)
+    assert decide(RUNNING, now=1000.0, limits=SPLIT) == Finished(Verdict.TIMEOUT)
+    assert decide(DOWN, now=500.0, limits=SPLIT) == Wait(10.0, 1, deadline=1000.0), (
         "nobody knows that it is still queued"
     )
 
@@ -471,7 +497,7 @@ def test_a_task_that_is_rendered_too_long_is_given_up_however_long_it_was_queued
 
 
 def test_without_a_limit_of_its_own_the_queue_has_the_whole_time():
-    assert isinstance(decide(QUEUED, now=999.0, budget=BUDGET), Wait)
+    assert isinstance(decide(QUEUED, now=999.0, limits=LIMITS), Wait)
 
 
 def test_a_timeout_tells_how_long_the_task_was_queued_and_how_long_rendered():
@@ -521,7 +547,8 @@ def test_the_story_says_what_is_expected_where_the_accounts_clips_are_known():
     watch = PollTracker(SPLIT)
     watch.look(RUNNING, now=20.0)
 
-    assert [*watch.log_lines(RUNNING, now=20.0, typical=lambda: 61.7)] == [
+    watch.typical = lambda: 61.7
+    assert [*watch.log_lines(RUNNING, now=20.0)] == [
         "task t-1: processing after 20 s, about 62 s expected, waiting for up to 980 s more"
     ]
 

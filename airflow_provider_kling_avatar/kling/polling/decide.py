@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -23,10 +23,12 @@ from airflow_provider_kling_avatar.kling.errors import (
     TaskTimeoutError,
 )
 from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
+from airflow_provider_kling_avatar.kling.polling.backoff import SINGLE_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+DEFAULT_MAX_FAILED_POLLS = 10
 JITTER = 0.1
 """Share of the interval by which waits differ, so that many tasks do not ask at the same moment."""
 HEARTBEAT_SECONDS = 120.0
@@ -68,10 +70,10 @@ class Verdict(StrEnum):
 
 class PollLimits(msgspec.Struct, frozen=True, gc=False):
     """
-    How long and how often to ask.
+    How long and how often to ask. Operator and sensor make it, the trigger carries it, `decide` obeys it.
 
     :param deadline: Unix seconds, absolute: it survives a restart of whoever waits.
-    :param poll_interval: seconds between two questions.
+    :param poll_interval: seconds between two questions; ``None`` for as often as costs little.
     :param max_failed_polls: so many failed questions in a row end the waiting.
     :param queue_deadline: Unix seconds, absolute: by then the vendor has to have begun.
     :param render_timeout: seconds that it may be rendered.
@@ -81,12 +83,26 @@ class PollLimits(msgspec.Struct, frozen=True, gc=False):
     """
 
     deadline: float
-    poll_interval: float
-    max_failed_polls: int
+    poll_interval: float | None = None
+    max_failed_polls: int = DEFAULT_MAX_FAILED_POLLS
     queue_deadline: float | None = None
     render_timeout: float | None = None
     since: float | None = None
     is_known: bool = True
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON scalars by name."""
+        return msgspec.structs.asdict(self)
+
+    @classmethod
+    def from_dict(cls, limits: Mapping[str, Any]) -> Self:
+        """Read what `as_dict` gave, also of another version: what is not known here is left out."""
+        return msgspec.convert(limits, cls)
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two questions of one who asks for nothing but this task."""
+        return SINGLE_SECONDS if self.poll_interval is None else self.poll_interval
 
     def doubts(self, seen: VideoTask | KlingError) -> bool:
         """Tell whether the vendor says that it has no such task, and nobody here knows better."""
@@ -165,7 +181,7 @@ def decide(
     seen: VideoTask | KlingError,
     *,
     now: float,
-    budget: PollLimits,
+    limits: PollLimits,
     failed_polls: int = 0,
     not_found: int = 0,
     began: float | None = None,
@@ -190,19 +206,19 @@ def decide(
         # Never a reason to ask for ever, nor to pay for another: the clip exists, only its address is missing.
         problem = KlingError("the vendor says the task succeeded but gives no video URL")
 
-    interval = budget.poll_interval
+    interval = limits.interval
     if problem is None or isinstance(problem, RateLimitedError):
         failed_polls = 0  # "slow down" proves that the vendor is there
-    elif budget.doubts(problem):
+    elif limits.doubts(problem):
         failed_polls, not_found = 0, not_found + 1
         interval = min(interval, LOOK_AGAIN_SECONDS / (1 + JITTER))  # never longer, after the jitter
     else:
         failed_polls += 1
     if problem is not None and not_found >= LOOKS_FOR_UNKNOWN:
         return Finished(Verdict.NOT_FOUND, str(problem), problem.code)
-    if problem is not None and failed_polls >= budget.max_failed_polls:
+    if problem is not None and failed_polls >= limits.max_failed_polls:
         return Finished(Verdict.LOST, str(problem), problem.code)
-    deadline = budget.deadline_of(seen, began)
+    deadline = limits.deadline_of(seen, began)
     if now >= deadline:
         return Finished(Verdict.TIMEOUT, str(problem) if problem else None)
 
@@ -274,7 +290,7 @@ class PollTracker:
     """
     One task being waited for: counts the failed questions and tells the story in few lines.
 
-    :param budget: how long and how often to ask.
+    :param limits: how long and how often to ask.
     :param told_at: Unix seconds when a worker last told of it, which will also tell of its success: then the story
         is only of what happens in between. Thousands may be waited for, and their lines cost more than the waiting.
     :param heartbeat: seconds until a sign of life.
@@ -289,19 +305,20 @@ class PollTracker:
         "_status",
         "_told_at",
         "_unknown_words",
-        "budget",
         "deadline",
         "failed_polls",
+        "limits",
         "not_found",
+        "typical",
     )
 
     def __init__(
-        self, budget: PollLimits, *, told_at: float | None = None, heartbeat: float = HEARTBEAT_SECONDS
+        self, limits: PollLimits, *, told_at: float | None = None, heartbeat: float = HEARTBEAT_SECONDS
     ) -> None:
-        self.budget = budget
+        self.limits = limits
         self._heartbeat = heartbeat
         self.failed_polls = self.not_found = 0
-        self.deadline = budget.deadline
+        self.deadline = limits.deadline
         """Unix seconds: when waiting ends if the task stays as it was last seen."""
         self._has_waited = False
         self._status: str | None = None
@@ -310,6 +327,8 @@ class PollTracker:
         self._unknown_words: tuple[str, ...] = ()
         self._hint_at: float | None = None  # infinite once it was given
         self._began: float | None = None  # when the vendor began, as far as we saw it
+        self.typical: Callable[[], float | None] = lambda: None
+        """Tells how many seconds the account's last clips took; set by whoever knows."""
 
     def look(self, seen: VideoTask | KlingError, *, now: float, jitter: float = 0.5) -> Decision:
         """Decide after one look, keeping count of the failed ones and of the time."""
@@ -322,7 +341,7 @@ class PollTracker:
         decision = decide(
             seen,
             now=now,
-            budget=self.budget,
+            limits=self.limits,
             failed_polls=self.failed_polls,
             not_found=self.not_found,
             began=self._began,
@@ -333,22 +352,22 @@ class PollTracker:
             self.not_found = decision.not_found
             if isinstance(seen, VideoTask):
                 self._has_waited = True
-                if not self.budget.is_known:
-                    self.budget = msgspec.structs.replace(self.budget, is_known=True)
+                if not self.limits.is_known:
+                    self.limits = msgspec.structs.replace(self.limits, is_known=True)
             return decision
         reason = decision.reason
         if decision.verdict is Verdict.LOST:
             self.failed_polls += 1
         elif decision.verdict is Verdict.NOT_FOUND:
             self.not_found += 1
-        elif decision.verdict is Verdict.TIMEOUT and self.budget.since is not None:
+        elif decision.verdict is Verdict.TIMEOUT and self.limits.since is not None:
             reason = f"{self.times(now)}{f', {reason}' if reason else ''}"
         queued, rendering = self.durations(now) if self._has_waited else (None, None)
         return Finished(decision.verdict, reason, decision.code, queued, rendering)
 
     def durations(self, now: float) -> tuple[float, float]:
         """Return the seconds that the task was in the vendor's queue and that it was rendered, as far as we saw."""
-        since = now if self.budget.since is None else self.budget.since
+        since = now if self.limits.since is None else self.limits.since
         began = now if self._began is None else self._began
         return began - since, now - began
 
@@ -358,28 +377,21 @@ class PollTracker:
 
     def _beginning(self, seen: VideoTask, now: float) -> float:
         """Return when the vendor began with a task that is no longer queued, as far as we can know."""
-        if self._status is None and self.budget.since is not None and seen.created_at and seen.updated_at:
+        if self._status is None and self.limits.since is not None and seen.created_at and seen.updated_at:
             # Waiting was taken up in the middle, by another triggerer perhaps: the vendor's own times know more.
             queued = max(seen.updated_at - seen.created_at, 0.0)
-            return min(self.budget.since + queued, now)
+            return min(self.limits.since + queued, now)
         return now
 
     def wake_at(self, now: float) -> float:
         """Return when there is something to do though nothing is heard of the task; both in Unix seconds."""
         return min(self.deadline, (self._told_at or now) + self._heartbeat)
 
-    def log_lines(
-        self,
-        seen: VideoTask | KlingError | None,
-        *,
-        now: float,
-        typical: Callable[[], float | None] = lambda: None,
-    ) -> list[str]:
+    def log_lines(self, seen: VideoTask | KlingError | None, *, now: float) -> list[str]:
         """
         Return the log lines this look is worth: a change, a failed question, or a sign of life now and then.
 
         :param seen: ``None`` if nothing has been heard.
-        :param typical: tells how many seconds the account's last clips took, if that is known.
         """
         if seen is None:
             self._told_at = now
@@ -395,7 +407,7 @@ class PollTracker:
             )
         is_news = seen.status != self._status and not (self._is_between and self._is_told_by_worker(seen))
         if is_news or now - self._told_at >= self._heartbeat:
-            outlook = self._outlook(seen, now, typical)
+            outlook = self._outlook(seen, now)
             lines.append(f"task {seen.task_id}: {seen.status or 'no status yet'}{outlook}")
             self._told_at = now
         self._status = seen.status
@@ -403,9 +415,9 @@ class PollTracker:
 
     def _trouble(self, seen: KlingError, now: float) -> list[str]:
         """Return the lines that a failed question is worth."""
-        if self.budget.doubts(seen):
+        if self.limits.doubts(seen):
             return [f"the vendor has no such task (look {self.not_found} of {LOOKS_FOR_UNKNOWN}): {seen}"]
-        lines = [f"poll failed ({self.failed_polls}/{self.budget.max_failed_polls} in a row): {seen}"]
+        lines = [f"poll failed ({self.failed_polls}/{self.limits.max_failed_polls} in a row): {seen}"]
         if self._hint_at is not None and now >= self._hint_at:
             self._hint_at = inf
             lines.append(HINT)
@@ -414,13 +426,13 @@ class PollTracker:
     def _is_told_by_worker(self, seen: VideoTask) -> bool:
         return self._status is None or seen.state is TaskState.SUCCEEDED
 
-    def _outlook(self, seen: VideoTask, now: float, typical: Callable[[], float | None]) -> str:
+    def _outlook(self, seen: VideoTask, now: float) -> str:
         """Say how long it has taken and may still take, or how long it took."""
         if not seen.state.is_final:
-            begin = self.budget.since if self.budget.since is not None else seen.created_at
+            begin = self.limits.since if self.limits.since is not None else seen.created_at
             elapsed = f" after {now - begin:.0f} s" if begin is not None and now - begin >= 1 else ""
-            usual = typical()
+            usual = self.typical()
             expected = "" if usual is None else f", about {usual:.0f} s expected"
-            left = max(self.budget.deadline_of(seen, self._began) - now, 0)
+            left = max(self.limits.deadline_of(seen, self._began) - now, 0)
             return f"{elapsed}{expected}, waiting for up to {left:.0f} s more"
-        return f", {self.times(now)}" if self._status is not None and self.budget.since is not None else ""
+        return f", {self.times(now)}" if self._status is not None and self.limits.since is not None else ""

@@ -25,20 +25,20 @@ class Log(Protocol):
 
 def wait_for_task(
     look: Callable[[], VideoTask],
-    budget: PollLimits,
+    limits: PollLimits,
     log: Log,
     *,
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Finished:
     """
-    Wait on a worker until a task ends or the budget does.
+    Wait on a worker until a task ends or its limits are reached.
 
     :param look: asks for the task once.
-    :param budget: how long and how often to ask.
+    :param limits: how long and how often to ask.
     :param log: gets the story.
     """
-    watch = PollTracker(budget)
+    watch = PollTracker(limits)
     while True:
         seen: VideoTask | KlingError
         try:

@@ -1,38 +1,125 @@
 """
-What a task does while the vendor takes no more: how long it waits, when it sends again, what it defers to.
+How long a task waits, for a free slot and for its clip, and what it defers to meanwhile.
 
-Waiting costs no retry. What room there is, is decided in `kling.polling.slot_queue`; here is what operators need of it.
+Waiting costs no retry. What room there is, is decided in `kling.polling.slot_queue`, whether a clip has ended in
+`kling.polling.decide`; here is what operators and sensor need of them.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
-from airflow_provider_kling_avatar.completion import BACKSTOP_SECONDS
+from airflow_provider_kling_avatar.compat import conf
+from airflow_provider_kling_avatar.get_provider_info import CONFIG_SECTION
 from airflow_provider_kling_avatar.kling.errors import (
+    InvalidRequestError,
     KlingError,
     NoFreeSlotError,
     RateLimitedError,
     TaskFailedError,
 )
-from airflow_provider_kling_avatar.kling.polling.decide import HINT, HINT_SECONDS, NO_SLOT, hides_a_reason
+from airflow_provider_kling_avatar.kling.polling.decide import (
+    HINT,
+    HINT_SECONDS,
+    NO_SLOT,
+    PollLimits,
+    hides_a_reason,
+)
 
 if TYPE_CHECKING:
+    from airflow_provider_kling_avatar.compat import BaseTrigger
     from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
     from airflow_provider_kling_avatar.kling.models import EndpointName
-    from airflow_provider_kling_avatar.triggers.kling_slot import KlingSlotTrigger
 
+DEFAULT_TIMEOUT = 7200.0
+"""Seconds. Renders of over an hour have been reported; a clip that is given up too early was paid for in vain."""
 DEFAULT_SLOT_TIMEOUT = 86400.0
 """Seconds. A queue of clips takes as long as it takes; nothing is paid while waiting."""
+DEFAULT_DEFERRABLE: bool = conf.getboolean(CONFIG_SECTION, "default_deferrable", fallback=True)
+"""
+Read when a process starts, as the official providers do, but not from their ``[operators] default_deferrable``: Airflow
+writes that as false into every configuration it generates, so it does not tell what somebody wants.
+"""
+BACKSTOP_SECONDS = 120.0
+"""How long after the trigger's own deadline Airflow ends the waiting, should the trigger fail to."""
 SHORTEST_PAUSE = 10.0
 LONGEST_PAUSE = 60.0
 """Seconds between two submissions of a task that waits on its worker."""
 SLOW_DOWN_SECONDS = 30.0
 """How long to wait after "too many requests" (1302), if the vendor does not say."""
+
+Deferral = tuple["BaseTrigger", timedelta]
+"""A trigger to defer to, and Airflow's own time-out behind the trigger's deadline."""
+
+
+def seconds(name: str, value: float | timedelta) -> float:
+    """
+    Return a span in seconds.
+
+    :param name: of the parameter it was given as.
+    :raises InvalidRequestError: it is no span of time.
+    """
+    try:
+        span = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    except (TypeError, ValueError):
+        span = math.nan
+    if not 0 <= span < math.inf:
+        raise InvalidRequestError(
+            f"{name} must be a number of seconds, or a timedelta, and not negative: {value!r}", field=name
+        )
+    return span
+
+
+def interval(value: float | timedelta | None) -> float | None:
+    """
+    Return a ``poll_interval`` in seconds; ``None``, for as often as costs little, stays.
+
+    :raises InvalidRequestError: it is no span of time above 0.
+    """
+    if value is None:
+        return None
+    span = seconds("poll_interval", value)
+    if not span:
+        raise InvalidRequestError("poll_interval must be above 0 seconds", field="poll_interval")
+    return span
+
+
+def poll_limits(
+    *,
+    timeout: float | timedelta,
+    poll_interval: float | timedelta | None,
+    max_failed_polls: int,
+    queue_timeout: float | timedelta | None,
+    render_timeout: float | timedelta | None,
+    is_known: bool = True,
+) -> PollLimits:
+    """Return the limits of a waiting that starts now, out of what a task was given; for ``is_known`` see there."""
+    now = time.time()
+    return PollLimits(
+        deadline=now + seconds("timeout", timeout),
+        poll_interval=interval(poll_interval),
+        max_failed_polls=max_failed_polls,
+        queue_deadline=None if queue_timeout is None else now + seconds("queue_timeout", queue_timeout),
+        render_timeout=None if render_timeout is None else seconds("render_timeout", render_timeout),
+        since=now,
+        is_known=is_known,
+    )
+
+
+def clip_trigger(task_id: str, endpoint: EndpointName, kling_conn_id: str, limits: PollLimits) -> Deferral:
+    """Return what to defer to until a clip ends."""
+    from airflow_provider_kling_avatar.triggers.kling_avatar import KlingAvatarTrigger
+
+    trigger = KlingAvatarTrigger(
+        kling_task_id=task_id, kling_conn_id=kling_conn_id, endpoint=endpoint, **limits.as_dict()
+    )
+    left = max(limits.deadline - time.time(), 0)
+    return trigger, timedelta(seconds=left + limits.interval + BACKSTOP_SECONDS)
 
 
 def is_not_now(error: KlingError) -> bool:
@@ -43,6 +130,11 @@ def is_not_now(error: KlingError) -> bool:
 def failed_for_want_of_slot(error: KlingError) -> bool:
     """Tell whether the vendor took a task and then failed it because the account was full."""
     return isinstance(error, TaskFailedError) and error.code == NO_SLOT
+
+
+def is_about_clip(event: dict[str, Any] | None) -> bool:
+    """Tell whether a try was deferred for its clip, and not for a slot; that is assumed without a report."""
+    return event is not None and (not event or "task_id" in event)
 
 
 @dataclass(slots=True)
@@ -71,10 +163,9 @@ class Queueing:
         return cls(now, now + slot_timeout)
 
     @classmethod
-    def from_event(cls, event: dict[str, Any] | None) -> Self:
+    def from_event(cls, event: dict[str, Any]) -> Self:
         """Go on with what the trigger reported; without a report, with one last submission."""
         now = time.time()
-        event = event or {}
         return cls(
             event.get("since") or now,
             event.get("deadline") or now,
@@ -125,8 +216,8 @@ def slot_trigger(
     error: KlingError,
     queueing: Queueing,
     poll_interval: float | None,
-) -> tuple[KlingSlotTrigger, timedelta]:
-    """Return the trigger to defer to, and Airflow's own time-out behind the trigger's deadline."""
+) -> Deferral:
+    """Return what to defer to until there is a free slot."""
     from airflow_provider_kling_avatar.kling.polling.slot_queue import count_in_flight
     from airflow_provider_kling_avatar.triggers.kling_slot import KlingSlotTrigger
 
