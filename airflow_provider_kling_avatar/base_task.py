@@ -14,6 +14,7 @@ from airflow_provider_kling_avatar.compat import BaseOperator, is_left_over, not
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
 from airflow_provider_kling_avatar.kling.errors import InvalidRequestError
 from airflow_provider_kling_avatar.lineage import LineageMixin
+from airflow_provider_kling_avatar.waiting import clip_trigger
 
 T = TypeVar("T")
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context, RetryPolicy
 
+    from airflow_provider_kling_avatar.kling.models import EndpointName
+    from airflow_provider_kling_avatar.kling.polling.decide import PollLimits
     from airflow_provider_kling_avatar.parameters import Templated
     from airflow_provider_kling_avatar.waiting import Deferral
 
@@ -129,6 +132,13 @@ class KlingTask(LineageMixin, BaseOperator):
             self.log.info("resumed with what an earlier try was waiting for: beginning anew")
             return self.begin(context)
         return super().resume_execution(next_method, next_kwargs, context)
+
+    def wait_for_clip(
+        self, context: Context, task_id: str, endpoint: EndpointName, limits: PollLimits
+    ) -> NoReturn:
+        """Give the worker back until a clip ends."""
+        self.log.info("waiting for task %s in the triggerer, no worker is held", task_id)
+        self.give_way(context, clip_trigger(task_id, endpoint, self.kling_conn_id, limits))
 
     def give_way(self, context: Context, deferral: Deferral) -> NoReturn:
         """Give the worker back until a trigger has reported: then `execute_complete` goes on with its event."""

@@ -6,7 +6,7 @@ What `airflow.providers.common.compat` evens out is only re-exported here; the r
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import (
@@ -27,7 +27,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context, ExceptionRetryPolicy, RetryAction, RetryRule
+    from airflow.providers.common.compat.sdk import Context
 
 SETTLE_SECONDS = 10.0
 """
@@ -59,7 +59,6 @@ __all__ = [
     "is_left_over",
     "note_deferral",
     "own_xcom",
-    "retry_policy_classes",
     "round_of",
     "state_store",
     "xcoms_of_all_rows",
@@ -138,20 +137,3 @@ def state_store(context: Context) -> TaskStateStore | None:
     """Return the task's state store, or ``None`` before Airflow 3.3."""
     store: TaskStateStore | None = context.get("task_state_store")
     return store
-
-
-class RetryPolicyClasses(NamedTuple):
-    """What a retry policy is built from."""
-
-    policy: type[ExceptionRetryPolicy]
-    rule: type[RetryRule]
-    action: type[RetryAction]
-
-
-def retry_policy_classes() -> RetryPolicyClasses | None:
-    """Return what a retry policy is built from, or ``None`` before Airflow 3.3."""
-    try:
-        from airflow.providers.common.compat.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
-    except ImportError:
-        return None
-    return RetryPolicyClasses(ExceptionRetryPolicy, RetryRule, RetryAction)

@@ -56,6 +56,6 @@ def airflow_errors() -> Iterator[None]:
         yield
     except KlingError as error:
         failed(error)
-        if not error.permanent:
-            raise
-        raise as_final(error) from error
+        if error.permanent and not isinstance(error, AirflowFailException):
+            raise as_final(error) from error
+        raise

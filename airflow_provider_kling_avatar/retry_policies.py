@@ -10,7 +10,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
-from airflow_provider_kling_avatar.compat import retry_policy_classes
 from airflow_provider_kling_avatar.kling import errors as e
 
 if TYPE_CHECKING:
@@ -53,14 +52,15 @@ def kling_retry_policy(*, on_task_failed: OnTaskFailed = "retry") -> RetryPolicy
     :param on_task_failed: the vendor took a clip and failed it, which a retry would pay for anew: ``retry``
         (default), or ``fail``.
     """
-    classes = retry_policy_classes()
-    if classes is None:
+    try:
+        from airflow.providers.common.compat.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+    except ImportError:
         return None
     rules = [
-        classes.rule(exception=kind, action=classes.action.RETRY, retry_delay=delay, reason=reason)
+        RetryRule(exception=kind, action=RetryAction.RETRY, retry_delay=delay, reason=reason)
         for kind, delay, reason in RETRIED
     ]
     if on_task_failed == "fail":
         reason = "the vendor failed the clip; making it anew would be paid again"
-        rules.append(classes.rule(exception=e.TaskFailedError, action=classes.action.FAIL, reason=reason))
-    return classes.policy(rules=rules)
+        rules.append(RetryRule(exception=e.TaskFailedError, action=RetryAction.FAIL, reason=reason))
+    return ExceptionRetryPolicy(rules=rules)

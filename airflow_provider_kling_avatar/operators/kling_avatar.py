@@ -7,7 +7,7 @@ What a request may hold, how it is sent once, and when waiting ends is decided i
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow_provider_kling_avatar.base_task import whole_signature
 from airflow_provider_kling_avatar.compat import own_xcom
@@ -45,7 +45,6 @@ from airflow_provider_kling_avatar.operators.base import (
 )
 from airflow_provider_kling_avatar.waiting import (
     DEFAULT_TIMEOUT,
-    clip_trigger,
     failed_for_want_of_slot,
     is_about_clip,
     poll_limits,
@@ -402,7 +401,7 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
         finished, task = (None, None) if submission.is_new else self._first_look(hook, task_id, limits)
         if finished is None:
             if self.deferrable:
-                self._defer(context, task_id, limits)
+                self.wait_for_clip(context, task_id, self.endpoint, limits)
             finished = wait_for_task(lambda: hook.get_task(task_id, self.endpoint), limits, self.log)
         return task_id, finished, task
 
@@ -416,7 +415,7 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
         push_link(context, hook, endpoint, task_id)
         last, task = look_once_more(hook, endpoint, task_id, finished)
         if last is None:
-            self._defer(context, task_id, self._limits())
+            self.wait_for_clip(context, task_id, endpoint, self._limits())
         return task_id, last, task
 
     def approval(self, cost_limits: CostLimits, *, is_unsent: bool) -> Approval:
@@ -444,10 +443,6 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
             return None, None
         decision = PollTracker(limits).look(task, now=time.time())
         return (decision, task) if isinstance(decision, Finished) else (None, None)
-
-    def _defer(self, context: Context, task_id: str, limits: PollLimits) -> NoReturn:
-        self.log.info("waiting for task %s in the triggerer, no worker is held", task_id)
-        self.give_way(context, clip_trigger(task_id, self.endpoint, self.kling_conn_id, limits))
 
     def _landing(self) -> Landing | None:
         request = AvatarRequest.from_fields(watermark=self.given("watermark"))

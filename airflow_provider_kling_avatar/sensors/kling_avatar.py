@@ -7,13 +7,11 @@ Deferrable, poke and reschedule mode reach the same verdict by the same `decide`
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_kling_avatar import metrics
 from airflow_provider_kling_avatar.base_task import KlingTask, given_task_id, whole_signature
 from airflow_provider_kling_avatar.compat import (
-    AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
     BaseSensorOperator,
@@ -29,7 +27,7 @@ from airflow_provider_kling_avatar.completion import (
     push_link,
     read_event,
 )
-from airflow_provider_kling_avatar.exceptions import as_final
+from airflow_provider_kling_avatar.exceptions import airflow_errors, as_final
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
 from airflow_provider_kling_avatar.kling.errors import ConfigurationError, KlingError
 from airflow_provider_kling_avatar.kling.polling.backoff import SINGLE_SECONDS
@@ -44,12 +42,11 @@ from airflow_provider_kling_avatar.links.kling_avatar import KlingTaskLink
 from airflow_provider_kling_avatar.waiting import (
     DEFAULT_DEFERRABLE,
     DEFAULT_TIMEOUT,
-    clip_trigger,
     poll_limits,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from typing import Unpack
 
     from airflow.providers.common.compat.sdk import Context, XComArg
@@ -138,11 +135,16 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
         self.render_timeout = render_timeout
         self.max_failed_polls = max_failed_polls
         self.poll_interval = poke_interval
-        self._watch: PollTracker | None = None
+        self._tracker: PollTracker | None = None
 
     def execute(self, context: Context) -> Any:
-        """Look once; then wait where ``deferrable`` and ``mode`` say."""
-        with self._same_end_in_every_mode():
+        """
+        Look once; then wait where ``deferrable`` and ``mode`` say.
+
+        Airflow itself skips on different exceptions in poke mode and after a deferral. Inside, our errors are none of
+        those, so they pass ``soft_fail`` unchanged; only out here do they become Airflow's.
+        """
+        with airflow_errors():
             return self.begin(context) if self.deferrable else super().execute(context)
 
     def begin(self, context: Context) -> Any:
@@ -150,12 +152,8 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
         looked = self.poke(context)
         if looked.is_done:
             return looked.xcom_value
-        limits = self._watch.limits if self._watch else self._limits(is_known=False)
-        return self._defer(context, self.endpoint, given_task_id(self.kling_task_id), limits)
-
-    def _defer(self, context: Context, endpoint: EndpointName, task_id: str, limits: PollLimits) -> NoReturn:
-        self.log.info("waiting for task %s in the triggerer, no worker is held", task_id)
-        self.give_way(context, clip_trigger(task_id, endpoint, self.kling_conn_id, limits))
+        limits = self._tracker.limits if self._tracker else self._limits(is_known=False)
+        return self.wait_for_clip(context, given_task_id(self.kling_task_id), self.endpoint, limits)
 
     def _limits(self, *, is_known: bool) -> PollLimits:
         """Return limits that start now."""
@@ -176,13 +174,13 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
         """
         task_id = given_task_id(self.kling_task_id)
         hook = KlingAvatarHook(self.kling_conn_id)
-        if self._watch is None:
+        if self._tracker is None:
             if self.endpoint not in ("avatar", "image_to_video"):
                 raise ConfigurationError(f"endpoint must be avatar or image_to_video, not {self.endpoint!r}")
             hook.get_conn()  # a wrong connection is said at once, not after max_failed_polls
             if landing := self._landing():
                 landing.check()
-            self._watch = PollTracker(self._limits(is_known=False))
+            self._tracker = PollTracker(self._limits(is_known=False))
             push_link(context, hook, self.endpoint, task_id)
         while True:
             seen: VideoTask | KlingError
@@ -192,12 +190,12 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
                 if error.permanent:
                     raise
                 seen = error
-            decision = self._watch.look(seen, now=time.time())
-            for line in self._watch.log_lines(seen, now=time.time()):
+            decision = self._tracker.look(seen, now=time.time())
+            for line in self._tracker.log_lines(seen, now=time.time()):
                 self.log.info("%s", line)
             if isinstance(decision, Finished):
                 break
-            if not self._watch.limits.doubts(seen):
+            if not self._tracker.limits.doubts(seen):
                 return PokeReturnValue(is_done=False)
             time.sleep(decision.seconds)
         task = None if isinstance(seen, KlingError) else seen
@@ -212,12 +210,12 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
         push_link(context, hook, endpoint, task_id)
         last, task = look_once_more(hook, endpoint, task_id, finished)
         if last is None:
-            self._defer(context, endpoint, task_id, self._limits(is_known=True))
+            self.wait_for_clip(context, task_id, endpoint, self._limits(is_known=True))
         return self._collect(context, hook, endpoint, task_id, last, task)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume after a deferral, with the same end as in the other modes."""
-        with self._same_end_in_every_mode():
+        with airflow_errors():
             try:
                 return super().resume_execution(next_method, next_kwargs, context)
             except AirflowSensorTimeout as error:
@@ -238,7 +236,7 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
             error = error_for(task_id, finished)
             if finished.verdict is Verdict.NOT_FOUND:
                 raise error
-            if self.soft_fail or finished.verdict in (Verdict.TIMEOUT, Verdict.FAILED):
+            if self.soft_fail or finished.verdict is Verdict.TIMEOUT:
                 metrics.failed(error)  # leaves as an exception of Airflow's, which is not counted further up
             if self.soft_fail:
                 raise AirflowSkipException(str(error))
@@ -253,20 +251,3 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
 
     def _landing(self) -> Landing | None:
         return landing_of(self.output_path, self.on_existing, watermarked=self.watermarked)
-
-    @contextmanager
-    def _same_end_in_every_mode(self) -> Iterator[None]:
-        """
-        Turn permanent errors into failures that burn no retry, out of reach of ``soft_fail``.
-
-        Airflow itself skips on different exceptions in poke mode and after a deferral. Inside, our errors are none
-        of those, so they pass through it unchanged; only here, outside, do they become Airflow's.
-        """
-        try:
-            yield
-        except KlingError as error:
-            if not isinstance(error, AirflowFailException):  # counted where it was made one
-                metrics.failed(error)
-            if not error.permanent:
-                raise
-            raise as_final(error) from error

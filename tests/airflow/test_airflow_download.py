@@ -126,3 +126,11 @@ def test_its_path_is_a_template_and_it_maps():
 
     assert operator.output_path == "/clips/2026-11-27/"
     assert mapped.task_id == "all"
+
+
+def test_a_manifest_shows_no_signed_link_where_airflow_shows_what_was_rendered(context):
+    task = download({"task_id": "831", "video_url": "https://host/clip.mp4?sig=secret"}, "/clips/")
+    task.render_template_fields(context)
+
+    assert "831" in str(task.kling_task_id)
+    assert "secret" not in str(task.kling_task_id)

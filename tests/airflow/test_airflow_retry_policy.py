@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from airflow import __version__ as airflow_version
 
-from airflow_provider_kling_avatar.compat import retry_policy_classes
 from airflow_provider_kling_avatar.exceptions import as_final
 from airflow_provider_kling_avatar.kling import errors as e
 from airflow_provider_kling_avatar.operators.kling_avatar import (
@@ -34,7 +33,6 @@ def decide(error, **wishes):
 
 
 def test_it_is_there_exactly_where_airflow_has_such_policies():
-    assert (retry_policy_classes() is not None) is AIRFLOW_HAS_THEM
     assert (kling_retry_policy() is not None) is AIRFLOW_HAS_THEM
 
 

@@ -288,11 +288,11 @@ def tenths(seconds: float | None) -> float | None:
 
 class PollTracker:
     """
-    One task being waited for: counts the failed questions and tells the story in few lines.
+    One task being waited for: counts the failed questions and words what happens in few log lines.
 
     :param limits: how long and how often to ask.
-    :param told_at: Unix seconds when a worker last told of it, which will also tell of its success: then the story
-        is only of what happens in between. Thousands may be waited for, and their lines cost more than the waiting.
+    :param told_at: Unix seconds when a worker last told of it, which will also tell of its success: then the lines
+        are only of what happens in between. Thousands may be waited for, and their lines cost more than the waiting.
     :param heartbeat: seconds until a sign of life.
     """
 

@@ -1,4 +1,4 @@
-"""The loop in which a worker waits for a task. It only looks, tells and sleeps; `polling` decides."""
+"""The loop in which a worker waits for a task. It only looks, logs and sleeps; `decide` decides."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Log(Protocol):
-    """Where the story goes: a standard logger, or Airflow's."""
+    """Where the log lines go: a standard logger, or Airflow's."""
 
     def info(self, event: str, *args: object) -> object:
         """Log one line."""
@@ -36,24 +36,19 @@ def wait_for_task(
 
     :param look: asks for the task once.
     :param limits: how long and how often to ask.
-    :param log: gets the story.
+    :param log: gets the log lines.
     """
-    watch = PollTracker(limits)
+    tracker = PollTracker(limits)
     while True:
         seen: VideoTask | KlingError
         try:
             seen = look()
         except KlingError as error:
             seen = error
-        decision = _decide(watch, seen, clock(), log)
+        now = clock()
+        decision = tracker.look(seen, now=now, jitter=random.random())  # noqa: S311  # spreads load, guards nothing
+        for line in tracker.log_lines(seen, now=now):
+            log.info("%s", line)
         if isinstance(decision, Finished):
             return decision
-        sleep(decision)
-
-
-def _decide(watch: PollTracker, seen: VideoTask | KlingError, now: float, log: Log) -> Finished | float:
-    """Decide, tell the story, and return the verdict or the seconds to sleep."""
-    decision = watch.look(seen, now=now, jitter=random.random())  # noqa: S311  # spreads load, guards nothing
-    for line in watch.log_lines(seen, now=now):
-        log.info("%s", line)
-    return decision if isinstance(decision, Finished) else decision.seconds
+        sleep(decision.seconds)
