@@ -290,6 +290,34 @@ class KlingSubmitOperator(KlingOperator):
         :raises KlingError: nothing was sent, or nobody can say whether the vendor took it.
         :raises TaskDeferred: the account is full.
         """
+        prepared, cost_limits = self._prepare(context, hook)
+        while True:
+            submitter = self._submitter(context, hook, prepared, queueing, cost_limits)
+            try:
+                submission = submitter.run()
+            except KlingError as error:
+                if not (submitter.was_refused and is_not_now(error)):
+                    if submitter.was_refused:
+                        cost_limits.release()
+                    raise
+                self._keep_speech(context, prepared, submitter.spoken)
+                # Airflow asks for the link after each run and logs an error if there is none.
+                push(context, **{LINK_XCOM_KEY: ""})
+                queueing = self.wait_for_slot(context, hook, error, queueing)
+            else:
+                self._hand_on(context, hook, submission)
+                self._keep_speech(context, prepared, submitter.spoken)
+                if not submission.is_new:
+                    spoken = submitter.spoken
+                    cost_limits.note_bought(submission.paid_for, spoken.duration if spoken else None)
+                return submission
+
+    def _prepare(self, context: Context, hook: KlingAvatarHook) -> tuple[Prepared, CostLimits]:
+        """
+        Return what is to be bought, checked, and what it may cost. Free.
+
+        :raises InvalidRequestError: the vendor would refuse it, or a parameter is wrong.
+        """
         from airflow_provider_kling_avatar.cost_limits import CostLimits, declared_length, parse_limit
 
         seconds("slot_timeout", self.slot_timeout)  # wrong ones are said before anything is paid
@@ -311,7 +339,7 @@ class KlingSubmitOperator(KlingOperator):
             hook.config.base_url,
             _inputs_told(request, prepared.audio_seconds),
         )
-        cost_limits = CostLimits(
+        return prepared, CostLimits(
             context,
             hook.config,
             request,
@@ -320,26 +348,6 @@ class KlingSubmitOperator(KlingOperator):
             max_cost=self.max_cost,
             max_cost_per_run=self.max_cost_per_run,
         )
-        while True:
-            submitter = self._submitter(context, hook, prepared, queueing, cost_limits)
-            try:
-                submission = submitter.run()
-            except KlingError as error:
-                if not (submitter.was_refused and is_not_now(error)):
-                    if submitter.was_refused:
-                        cost_limits.release()
-                    raise
-                self._keep_speech(context, prepared, submitter.spoken)
-                # Airflow asks for the link after each run and logs an error if there is none.
-                push(context, **{LINK_XCOM_KEY: ""})
-                queueing = self.wait_for_slot(context, hook, error, queueing)
-            else:
-                self._hand_on(context, hook, submission)
-                self._keep_speech(context, prepared, submitter.spoken)
-                if not submission.is_new:
-                    spoken = submitter.spoken
-                    cost_limits.note_bought(submission.paid_for, spoken.duration if spoken else None)
-                return submission
 
     def wait_for_slot(
         self, context: Context, hook: KlingAvatarHook, error: KlingError, queueing: Queueing | None
