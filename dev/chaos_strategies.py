@@ -241,7 +241,7 @@ def _run_trigger(trigger: KlingAvatarTrigger, clip: Clip) -> dict[str, Any]:
     """Decide as the trigger does; how it shares its questions with others is another test's business."""
     client = clip.client(attempts=1)
     finished = wait_for_task(
-        lambda: client.get_task(trigger.kling_task_id, trigger.endpoint), trigger.budget, clip
+        lambda: client.get_task(trigger.kling_task_id, trigger.endpoint), trigger.limits, clip
     )
     return trigger.payload(finished)
 
