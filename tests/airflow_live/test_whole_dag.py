@@ -131,8 +131,8 @@ DAG = """
             return {"word": self.word, "variable": os.environ["LIVE_VOICE"], "numbers": [1, 2.5, None]}
 
     for dag_id, word in (("tool_good", "hello"), ("tool_bad", "fail")):
-        with DAG(dag_id, schedule=None, params={"seconds": 60}):
-            Greet(task_id="greet", word=word, **({} if word == "fail" else PATIENCE))
+        with DAG(dag_id, schedule=None, default_args=PATIENCE, params={"seconds": 60}):
+            Greet(task_id="greet", word=word)
 
     with DAG("live_rejected", schedule=None, default_args=PATIENCE):
         KlingAvatarOperator(
@@ -402,7 +402,7 @@ def test_a_failing_task_is_told_apart_and_its_log_says_why(airflow, tool_runs):
 
     assert airflow.wait_for_run("tool_bad", run_id) == "failed"
     assert airflow.task_states("tool_bad", run_id) == {"greet": "failed"}
-    assert "failed as told" in airflow.task_log("tool_bad", run_id, "greet")
+    assert "failed as told" in last_log(airflow, "tool_bad", run_id, task_id="greet")
 
 
 def test_an_unknown_dag_is_reported_with_the_log_of_the_parser(airflow):
