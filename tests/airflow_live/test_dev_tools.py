@@ -1,5 +1,6 @@
 """What the developer's tools decide by themselves: which Python, what runs where, what counts as passed, as a video."""
 
+import os
 import re
 import subprocess
 import sys
@@ -89,7 +90,7 @@ def test_what_runs_beside_the_tests_is_shown_after_them_and_fails_them(
 
     told = capsys.readouterr().out
     assert told.index("slow") < told.index(f"chaos, run meanwhile, ended with status {beside}")
-    assert told.splitlines()[-1] == "19"
+    assert told.splitlines()[-1] == str(min(os.nice(0) + 19, 19)), "whatever is left over by others"
 
 
 def test_a_lean_matrix_leaves_out_what_knows_no_airflow_but_not_on_the_oldest():
