@@ -122,12 +122,12 @@ def _llm(setting: Setting) -> Callable[[int], Trigger]:
 
 class BareList:
     """
-    The limit: one session, one sweep of the list at each interval, JSON, futures, nothing that could be left out.
+    The limit: one session, one look at the list at each interval, JSON, futures, nothing that could be left out.
 
     No Airflow, no errors, no deadlines, no log. Nobody could wait like this in earnest.
 
     :param url: the vendor.
-    :param interval: seconds between two sweeps' beginnings.
+    :param interval: seconds between the beginnings of two looks.
     """
 
     def __init__(self, url: str, interval: float) -> None:

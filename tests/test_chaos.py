@@ -33,7 +33,7 @@ from airflow_provider_kling_avatar.kling.submission.recovery import Recovery
 from airflow_provider_kling_avatar.kling.submission.state import Account
 
 SEEDS = range(100)
-MEMORIES = pytest.mark.parametrize("remembers", [True, False], ids=["store", "no store"])
+STORES = pytest.mark.parametrize("remembers", [True, False], ids=["store", "no store"])
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -69,7 +69,7 @@ def test_no_proxy_account_store_or_link_that_changes_makes_us_pay_twice_or_lose_
     assert bad(lives(api, Operator(remembers=True))) == {}
 
 
-@MEMORIES
+@STORES
 @pytest.mark.parametrize("api", NAMED)
 def test_a_frozen_worker_that_wakes_later_does_not_pay(api, remembers):
     schedule = Schedule(api, posts=("frozen while the next try runs",))
@@ -91,7 +91,7 @@ def test_a_person_is_asked_only_where_nobody_else_can_know():
 # ------------------------------------------------------------------ would it be noticed?
 
 
-@MEMORIES
+@STORES
 @pytest.mark.parametrize("api", ACCEPTING)
 def test_a_vendor_that_takes_a_name_twice_is_paid_twice_only_for_what_comes_late(api, remembers):
     strategy = Operator(remembers=remembers)

@@ -81,8 +81,8 @@ class KlingAvatarTrigger(BaseTrigger):
         begin = time.time()
         # Thousands may have started together, and all be told of the same outage.
         heartbeat = HEARTBEAT_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311  # spreads load
-        watch = PollTracker(self.limits, told_at=begin, heartbeat=heartbeat)
-        finished = await self._wait(watch)
+        tracker = PollTracker(self.limits, told_at=begin, heartbeat=heartbeat)
+        finished = await self._wait(tracker)
         if (left := self._unsettled(begin)) > 0:
             await asyncio.sleep(left)
         yield TriggerEvent(self.payload(finished))
@@ -100,30 +100,30 @@ class KlingAvatarTrigger(BaseTrigger):
             "rendering": tenths(finished.rendering),
         }
 
-    async def _wait(self, watch: PollTracker) -> Finished:
+    async def _wait(self, tracker: PollTracker) -> Finished:
         """Wait for a verdict, on whichever account the connection names by then."""
         while True:
             try:
                 account = await account_of(self.kling_conn_id)
                 poller = account.poller(self.endpoint)
-                limits = watch.limits
+                limits = tracker.limits
                 async with poller.subscribe(
                     self.kling_task_id, limits.poll_interval, limits.since, is_known=limits.is_known
                 ) as waiter:
-                    finished = await self._follow(account, poller, waiter, watch)
+                    finished = await self._follow(account, poller, waiter, tracker)
             except KlingError as error:
-                decision = self._decide(watch, error, time.time())
+                decision = self._decide(tracker, error, time.time())
                 if isinstance(decision, Finished):
                     return decision
-                interval = watch.limits.interval * random.uniform(0.9, 1.1)  # noqa: S311  # spreads load
+                interval = tracker.limits.interval * random.uniform(0.9, 1.1)  # noqa: S311  # spreads load
                 left = max(self.limits.deadline - time.time(), 0)
-                await asyncio.sleep(min(pause_after(max(watch.failed_polls, 1), interval), left))
+                await asyncio.sleep(min(pause_after(max(tracker.failed_polls, 1), interval), left))
             else:
                 if finished is not None:
                     return finished
 
     async def _follow(
-        self, account: Account, poller: TaskPoller, waiter: Waiter, watch: PollTracker
+        self, account: Account, poller: TaskPoller, waiter: Waiter, tracker: PollTracker
     ) -> Finished | None:
         """
         Wait for a verdict on one account.
@@ -131,15 +131,15 @@ class KlingAvatarTrigger(BaseTrigger):
         :returns: ``None`` if the connection names another account by now.
         :raises KlingError: the connection cannot be read any more.
         """
-        watch.typical = poller.times.typical
+        tracker.typical = poller.times.typical
         while True:
-            news = await waiter.news(until=watch.wake_at(time.time()))
-            if not news and time.time() >= watch.deadline:
+            news = await waiter.news(until=tracker.wake_at(time.time()))
+            if not news and time.time() >= tracker.deadline:
                 news = [(await poller.poll_now(waiter), time.time())]
             if not news:
-                self._tell(watch, waiter.last, time.time())
+                self._tell(tracker, waiter.last, time.time())
             for seen, at in news:
-                decision = self._decide(watch, seen, at)
+                decision = self._decide(tracker, seen, at)
                 if isinstance(decision, Finished):
                     return decision
                 if isinstance(seen, KlingError) and seen.permanent:
@@ -148,13 +148,13 @@ class KlingAvatarTrigger(BaseTrigger):
                     if current is not account:
                         return None
 
-    def _decide(self, watch: PollTracker, seen: VideoTask | KlingError, now: float) -> Decision:
-        decision = watch.look(seen, now=now)
-        self._tell(watch, seen, now)
+    def _decide(self, tracker: PollTracker, seen: VideoTask | KlingError, now: float) -> Decision:
+        decision = tracker.look(seen, now=now)
+        self._tell(tracker, seen, now)
         return decision
 
-    def _tell(self, watch: PollTracker, seen: VideoTask | KlingError | None, now: float) -> None:
-        for line in watch.log_lines(seen, now=now):
+    def _tell(self, tracker: PollTracker, seen: VideoTask | KlingError | None, now: float) -> None:
+        for line in tracker.log_lines(seen, now=now):
             self.log.info("%s", line)
 
     def _unsettled(self, begin: float) -> float:

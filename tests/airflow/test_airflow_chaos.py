@@ -13,12 +13,12 @@ from airflow_provider_kling_avatar.operators import base
 
 SEEDS = range(100)
 MANY_CLIPS = range(30)
-MEMORIES = pytest.mark.parametrize("remembers", [True, False], ids=["store", "no store"])
+STORES = pytest.mark.parametrize("remembers", [True, False], ids=["store", "no store"])
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
 
-@MEMORIES
+@STORES
 @pytest.mark.parametrize("api", APIS)
 def test_no_schedule_makes_us_pay_twice_or_lose_a_clip(api, remembers):
     operator = Operator(remembers=remembers)
@@ -26,7 +26,7 @@ def test_no_schedule_makes_us_pay_twice_or_lose_a_clip(api, remembers):
     assert {seed: outcome for seed, outcome in outcomes.items() if outcome.is_bad} == {}
 
 
-@MEMORIES
+@STORES
 def test_a_relay_that_forgets_names_may_need_a_person_but_is_never_paid_twice(remembers):
     operator = Operator(remembers=remembers)
     outcomes = [Clip(schedule_of(FORGETFUL, seed), operator).live() for seed in SEEDS]
@@ -34,7 +34,7 @@ def test_a_relay_that_forgets_names_may_need_a_person_but_is_never_paid_twice(re
     assert any(outcome.stops for outcome in outcomes)
 
 
-@MEMORIES
+@STORES
 @pytest.mark.parametrize("api", APIS)
 def test_being_told_to_slow_down_while_collecting_pays_nothing(api, remembers):
     slow_down = Schedule(api, gets=("arrives",) * 3 + ("code 1302",) * 3)
@@ -42,7 +42,7 @@ def test_being_told_to_slow_down_while_collecting_pays_nothing(api, remembers):
     assert not outcome.is_bad
 
 
-@MEMORIES
+@STORES
 @pytest.mark.parametrize("api", NAMED)
 @pytest.mark.parametrize("deferrable", [True, False])
 def test_a_clip_that_the_vendor_failed_for_want_of_a_slot_is_made_without_a_retry(api, remembers, deferrable):
@@ -69,7 +69,7 @@ def test_with_a_memory_a_clear_for_a_new_clip_makes_exactly_one_more(api):
     assert {seed: outcome for seed, outcome in outcomes.items() if outcome.is_bad} == {}
 
 
-@MEMORIES
+@STORES
 @pytest.mark.parametrize("api", APIS)
 def test_no_retry_makes_a_new_clip_where_every_clear_may(api, remembers):
     operator = Operator(remembers=remembers)
@@ -77,7 +77,7 @@ def test_no_retry_makes_a_new_clip_where_every_clear_may(api, remembers):
     assert all(outcome.clips <= 1 + outcome.clears for outcome in outcomes)
 
 
-@MEMORIES
+@STORES
 def test_a_retry_that_passed_for_a_clear_would_be_caught(monkeypatch, remembers):
     monkeypatch.setattr(base, "round_of", lambda context, _retries: context["ti"].try_number)
     monkeypatch.setattr(base, "is_asked_anew", lambda _context, _retries: True)
@@ -96,7 +96,7 @@ class ChangesInputs(Operator):
         return super().__call__(clip, attempt)
 
 
-@MEMORIES
+@STORES
 @pytest.mark.parametrize("api", NAMED)
 def test_no_inputs_are_paid_for_twice_where_they_change_between_tries(api, remembers):
     operator, both = ChangesInputs(remembers=remembers), 0
@@ -117,7 +117,7 @@ FAILED_ONCE = Schedule("kling", posts=("task fails",), keeps_event=True)
 ENDED_BY_AIRFLOW = Schedule("kling", kills=(("Airflow ends the waiting", 0),), keeps_event=True)
 
 
-@MEMORIES
+@STORES
 @pytest.mark.parametrize("schedule", [FULL_THEN_KILLED, FAILED_ONCE, ENDED_BY_AIRFLOW])
 def test_a_retry_does_not_believe_the_event_of_the_try_before(schedule, remembers):
     story = []

@@ -16,7 +16,7 @@ try:
 except ImportError:
     from airflow.io.store import attach
 
-from airflow_provider_kling_avatar import waiting as slots
+from airflow_provider_kling_avatar import waiting
 from airflow_provider_kling_avatar.kling import errors as e
 from airflow_provider_kling_avatar.operators.kling_avatar import (
     KlingAvatarOperator,
@@ -182,7 +182,7 @@ def test_on_a_worker_it_sleeps_and_sends_again(kind, request, sim, context, naps
 
 def test_on_a_worker_too_the_time_for_a_slot_ends(submit, sim, context, monkeypatch):
     now = [time.time()]
-    monkeypatch.setattr(slots.time, "time", lambda: now[0])
+    monkeypatch.setattr(waiting.time, "time", lambda: now[0])
     monkeypatch.setattr(
         "airflow_provider_kling_avatar.operators.base.time.sleep",
         lambda nap: now.__setitem__(0, now[0] + nap),

@@ -16,8 +16,7 @@ from airflow_provider_kling_avatar import waiting as operator_slots
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
 from airflow_provider_kling_avatar.kling.errors import NoFreeSlotError
 from airflow_provider_kling_avatar.kling.models import AvatarRequest, ImageToVideoRequest
-from airflow_provider_kling_avatar.kling.polling import backoff as pace
-from airflow_provider_kling_avatar.kling.polling import slot_queue as slots
+from airflow_provider_kling_avatar.kling.polling import backoff, slot_queue
 from airflow_provider_kling_avatar.operators import base as operator_base
 from airflow_provider_kling_avatar.operators.kling_avatar import KlingAvatarSubmitOperator
 from airflow_provider_kling_avatar.simulator.settings import DEFAULT_API_KEY
@@ -53,8 +52,8 @@ def settles_at_once(monkeypatch):
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch):
     """A list that fails is tried again soon, and what there is to tell is told soon."""
-    monkeypatch.setattr(pace, "FALLBACK_SECONDS", (0.05, 0.1))
-    monkeypatch.setattr(pace, "NO_LIST_SECONDS", 0.1)
+    monkeypatch.setattr(backoff, "FALLBACK_SECONDS", (0.05, 0.1))
+    monkeypatch.setattr(backoff, "NO_LIST_SECONDS", 0.1)
     monkeypatch.setattr(kling_slot, "CHECK_SECONDS", 0.05)
 
 
@@ -74,13 +73,13 @@ def run_clips(face, voice):
 @pytest.fixture
 def no_tries(monkeypatch):
     """Only seeing room lets anybody go."""
-    monkeypatch.setattr(slots, "BLIND_PAUSES", (1000.0, 1000.0))
+    monkeypatch.setattr(slot_queue, "BLIND_PAUSES", (1000.0, 1000.0))
 
 
 @pytest.fixture
 def quick_tries(monkeypatch):
     """Tries without seeing room come after a tenth of a second."""
-    monkeypatch.setattr(slots, "BLIND_PAUSES", (0.1, 0.4))
+    monkeypatch.setattr(slot_queue, "BLIND_PAUSES", (0.1, 0.4))
 
 
 def wait(**arguments):
@@ -266,7 +265,7 @@ async def test_all_who_wait_share_one_look_per_interval(run_clips, sim):
     passed = time.time() - begun
 
     assert 3 <= len(looks(sim)) <= passed / 0.2 + 1
-    assert f"pageSize={slots.PAGE_SIZE}" in looks(sim)[0].query, "the page that workers count on"
+    assert f"pageSize={slot_queue.PAGE_SIZE}" in looks(sim)[0].query, "the page that workers count on"
     await end(*waiting)
 
 
@@ -299,7 +298,7 @@ async def test_a_crowd_is_served_in_order_while_workers_take_their_time(face, vo
             try:
                 await asyncio.to_thread(hook.submit_avatar, AvatarRequest(image=face, audio=voice))
             except NoFreeSlotError:
-                busy = await asyncio.to_thread(slots.count_in_flight, hook.get_conn(), "avatar")
+                busy = await asyncio.to_thread(slot_queue.count_in_flight, hook.get_conn(), "avatar")
             else:
                 return served.append(number)
             finally:

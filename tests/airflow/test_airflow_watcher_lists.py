@@ -18,9 +18,8 @@ from watcher_kit import (
     verdicts,
 )
 
-from airflow_provider_kling_avatar.kling.polling import backoff as pace
+from airflow_provider_kling_avatar.kling.polling import backoff, watcher
 from airflow_provider_kling_avatar.kling.polling import decide as polling
-from airflow_provider_kling_avatar.kling.polling import watcher
 
 
 @pytest.fixture(autouse=True)
@@ -31,14 +30,14 @@ def connected(connect):
 @pytest.fixture
 def short_pauses(monkeypatch):
     """A list that misled is tried again soon."""
-    monkeypatch.setattr(pace, "FALLBACK_SECONDS", (0.3, 0.6))
+    monkeypatch.setattr(backoff, "FALLBACK_SECONDS", (0.3, 0.6))
 
 
 @pytest.fixture
 def eager_probes(monkeypatch):
     """Whether the list tells the truth is found out soon."""
-    monkeypatch.setattr(pace, "PROBE_SECONDS", 0.2)
-    monkeypatch.setattr(pace, "LAG_SECONDS", 0.2, raising=False)
+    monkeypatch.setattr(backoff, "PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(backoff, "LAG_SECONDS", 0.2, raising=False)
 
 
 @pytest.fixture
@@ -54,7 +53,7 @@ def vendor(start_vendor, connect):
 
 @pytest.mark.parametrize("pauses", [(600.0, 600.0), (0.3, 0.6)], ids=["left alone", "tried again and again"])
 async def test_a_list_that_lags_holds_nobody_up(sim, eager_probes, monkeypatch, pauses):
-    monkeypatch.setattr(pace, "FALLBACK_SECONDS", pauses)
+    monkeypatch.setattr(backoff, "FALLBACK_SECONDS", pauses)
     sim.lists(lag_seconds=5000)
     ids = sim.seed(count=40, age_seconds=6000, render_seconds=7000)  # listed as they were 5000 s ago
     running = [begin(task_id) for task_id in ids]
@@ -185,7 +184,7 @@ async def test_ten_thousand_tasks_over_twenty_pages(vendor):
 
     assert set(await verdicts(running, 120)) == {"succeeded"}
     assert vendor.calls["query"] <= 100, "the list shows them; on a busy machine some are asked singly"
-    assert vendor.calls["list"] <= 20 * (2 + (time.time() - begun) / (0.9 * 0.5)), "a sweep per interval"
+    assert vendor.calls["list"] <= 20 * (2 + (time.time() - begun) / (0.9 * 0.5)), "a look per interval"
 
 
 async def test_what_the_list_hides_is_not_looked_for_through_all_of_it(vendor):
@@ -309,7 +308,7 @@ async def test_an_api_without_a_list_is_never_asked_for_one(sim, connect):
 
 
 async def test_when_the_list_breaks_the_single_questions_do_not_come_all_at_once(sim, monkeypatch):
-    monkeypatch.setattr(pace, "FALLBACK_SECONDS", (600.0, 600.0))
+    monkeypatch.setattr(backoff, "FALLBACK_SECONDS", (600.0, 600.0))
     ids = sim.seed(count=60, render_seconds=1000)
     running = [begin(task_id, poll_interval=3.0) for task_id in ids]
     await lists_later(sim, 1)

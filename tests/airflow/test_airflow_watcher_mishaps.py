@@ -19,7 +19,7 @@ from watcher_kit import (
     verdicts,
 )
 
-from airflow_provider_kling_avatar.kling.polling import backoff as pace
+from airflow_provider_kling_avatar.kling.polling import backoff
 
 
 @pytest.fixture(autouse=True)
@@ -219,7 +219,7 @@ async def test_one_who_may_not_queue_any_longer_gives_up_and_one_who_renders_too
 
 
 async def test_an_interval_longer_than_the_deadline_costs_nobody_the_verdict(sim, monkeypatch):
-    monkeypatch.setattr(pace, "PROBE_SECONDS", 1000.0)
+    monkeypatch.setattr(backoff, "PROBE_SECONDS", 1000.0)
     (task_id,) = sim.seed(count=1, render_seconds=1000)
     running = begin(task_id, poll_interval=1000.0, deadline=time.time() + 3.0)
     await lists_later(sim, 1)

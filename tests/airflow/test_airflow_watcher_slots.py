@@ -21,8 +21,7 @@ from watcher_kit import (
     verdicts,
 )
 
-from airflow_provider_kling_avatar.kling.polling import backoff as pace
-from airflow_provider_kling_avatar.kling.polling import slot_queue as slots
+from airflow_provider_kling_avatar.kling.polling import backoff, slot_queue
 
 
 @pytest.fixture(autouse=True)
@@ -33,8 +32,8 @@ def connected(connect):
 @pytest.fixture(autouse=True)
 def no_tries(monkeypatch):
     """Only a slot that is seen free lets anybody go."""
-    monkeypatch.setattr(slots, "BLIND_PAUSES", (1000.0, 1000.0))
-    monkeypatch.setattr(slots, "SIGHTED_PAUSES", (1000.0, 1000.0))
+    monkeypatch.setattr(slot_queue, "BLIND_PAUSES", (1000.0, 1000.0))
+    monkeypatch.setattr(slot_queue, "SIGHTED_PAUSES", (1000.0, 1000.0))
 
 
 def let_go(queue):
@@ -78,8 +77,8 @@ async def test_exactly_as_many_are_let_go_as_slots_are_free_the_longest_waiting_
 
 
 async def test_a_slot_that_a_clip_gives_back_before_the_list_shows_it_is_given_away_once(sim, monkeypatch):
-    monkeypatch.setattr(pace, "PROBE_SECONDS", 0.2)
-    monkeypatch.setattr(pace, "FALLBACK_SECONDS", (0.3, 0.6))
+    monkeypatch.setattr(backoff, "PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(backoff, "FALLBACK_SECONDS", (0.3, 0.6))
     sim.lists(lag_seconds=5000)
     sim.seed(count=4, age_seconds=6000, outcome="stuck")
     (short,) = sim.seed(count=1, age_seconds=6000, queue_seconds=0, render_seconds=7000)
@@ -166,7 +165,7 @@ async def test_clips_and_slots_do_not_disturb_each_other_when_they_leave(sim, mo
 
 
 async def test_a_broken_list_lets_nobody_go_and_a_mended_one_exactly_as_many_as_it_shows(sim, monkeypatch):
-    monkeypatch.setattr(pace, "FALLBACK_SECONDS", (0.2, 0.4))
+    monkeypatch.setattr(backoff, "FALLBACK_SECONDS", (0.2, 0.4))
     sim.seed(count=3, queue_seconds=0, render_seconds=100)
     queue = {place: begin_slot(since=float(place), busy=3) for place in (1, 2, 3, 4, 5)}
     await lists_later(sim, 3)

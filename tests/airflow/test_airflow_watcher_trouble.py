@@ -22,7 +22,7 @@ from watcher_kit import (
 )
 
 from airflow_provider_kling_avatar.hooks import kling_avatar
-from airflow_provider_kling_avatar.kling.polling import backoff as pace
+from airflow_provider_kling_avatar.kling.polling import backoff
 from airflow_provider_kling_avatar.simulator.server import SimulatorServer
 from airflow_provider_kling_avatar.simulator.settings import SimulatorSettings
 
@@ -61,7 +61,7 @@ async def test_a_vendor_that_cannot_be_reached_is_a_failed_poll_for_each_and_ask
 
 
 async def test_the_pauses_have_an_end(connect, port, monkeypatch):
-    monkeypatch.setattr(pace, "LONGEST_PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(backoff, "LONGEST_PAUSE_SECONDS", 0.2)
     connect(host=f"http://127.0.0.1:{port}")
     begun = time.monotonic()
 
@@ -73,7 +73,7 @@ async def test_the_pauses_have_an_end(connect, port, monkeypatch):
 async def test_each_gives_up_by_its_own_patience_and_the_others_see_the_vendor_come_back(
     connect, port, start_again, monkeypatch, api, call
 ):
-    monkeypatch.setattr(pace, "LONGEST_PAUSE_SECONDS", 0.3)
+    monkeypatch.setattr(backoff, "LONGEST_PAUSE_SECONDS", 0.3)
     connect(host=f"http://127.0.0.1:{port}", api=api)
     with start_again() as vendor:
         ids = vendor.seed(count=10, api=api)
@@ -102,7 +102,7 @@ async def test_a_reason_is_given_for_each_that_is_lost_and_told_in_its_log(conne
 
 
 async def test_an_outage_does_not_end_in_a_herd(connect, port, start_again, monkeypatch):
-    monkeypatch.setattr(pace, "LONGEST_PAUSE_SECONDS", 0.3)
+    monkeypatch.setattr(backoff, "LONGEST_PAUSE_SECONDS", 0.3)
     connect(host=f"http://127.0.0.1:{port}")
     with start_again() as vendor:
         ids = vendor.seed(count=200)
@@ -227,7 +227,7 @@ async def test_a_refused_key_is_read_again_but_not_for_each_trigger(sim, connect
 
 
 async def test_a_missing_connection_is_looked_up_once_per_round_and_waited_for(sim, connect, monkeypatch):
-    monkeypatch.setattr(pace, "LONGEST_PAUSE_SECONDS", 0.3)
+    monkeypatch.setattr(backoff, "LONGEST_PAUSE_SECONDS", 0.3)
     connect()
     monkeypatch.delenv("AIRFLOW_CONN_KLING_AVATAR_DEFAULT")
     lookups = count_lookups(monkeypatch)

@@ -257,7 +257,7 @@ class Recovery:
         """
         begin = number = self._first_number()
         if self.is_named and not self.takes_a_name_once:
-            while found := self._glance(self.name(number) or ""):
+            while found := self._look_up(self.name(number) or ""):
                 if found.state is not TaskState.FAILED:
                     log.warning(NAMESAKE, self.name(number), found.task_id)
                     return self._go_on_with(found, self.name(number), number)
@@ -266,7 +266,7 @@ class Recovery:
                     return self._submit(begin)
         return self._submit(number)
 
-    def _glance(self, name: str) -> VideoTask | None:
+    def _look_up(self, name: str) -> VideoTask | None:
         """Ask once for a name, and for one page of the list; trouble is no answer."""
         if self.client.may_ask_by_name(name):
             with suppress(KlingError):

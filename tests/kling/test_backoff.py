@@ -15,7 +15,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     WrongRouteError,
 )
 from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
-from airflow_provider_kling_avatar.kling.polling import backoff as pace
+from airflow_provider_kling_avatar.kling.polling import backoff
 from airflow_provider_kling_avatar.kling.polling.backoff import (
     Listing,
     RenderTimes,
@@ -38,12 +38,12 @@ def test_pauses_grow_while_asking_fails_and_stop_growing_at_half_a_minute():
 
 
 def test_ten_failures_at_the_default_interval_outlast_two_minutes():
-    assert sum(pause_after(failures, pace.LIST_SECONDS) for failures in range(1, 10)) >= 120
+    assert sum(pause_after(failures, backoff.LIST_SECONDS) for failures in range(1, 10)) >= 120
 
 
 @given(st.integers(1, 10_000), st.floats(0.01, 3600))
 def test_no_pause_is_shorter_than_the_interval_or_longer_than_it_needs_to_be(failures, interval):
-    assert interval <= pause_after(failures, interval) <= max(pace.LONGEST_PAUSE_SECONDS, interval)
+    assert interval <= pause_after(failures, interval) <= max(backoff.LONGEST_PAUSE_SECONDS, interval)
 
 
 # ------------------------------------------------------------------------ times
@@ -51,7 +51,7 @@ def test_no_pause_is_shorter_than_the_interval_or_longer_than_it_needs_to_be(fai
 
 def test_nothing_is_concluded_from_few_clips():
     times = RenderTimes()
-    for _ in range(pace.FEWEST_CLIPS - 1):
+    for _ in range(backoff.FEWEST_CLIPS - 1):
         times.saw(clip(100))
     assert times.shortest() == 0, "any clip may be ready"
     times.saw(clip(100))
@@ -72,7 +72,7 @@ def test_the_shortest_of_the_last_clips_counts():
     for seconds in (500, 400, 50, 300, 200):
         times.saw(clip(seconds))
     assert times.shortest() == 40
-    for _ in range(pace.MOST_CLIPS):
+    for _ in range(backoff.MOST_CLIPS):
         times.saw(clip(300))
     assert times.shortest() == 240, "what was long ago is forgotten"
 
@@ -110,7 +110,7 @@ def test_one_slip_of_the_list_is_passed_over_and_the_second_in_a_row_is_not(erro
     assert listing.is_usable(0.0)
     listing.worked(1.0)
     assert listing.failed(error("x"), 2.0) == 0
-    assert listing.failed(error("x"), 3.0) == pace.FALLBACK_SECONDS[0]
+    assert listing.failed(error("x"), 3.0) == backoff.FALLBACK_SECONDS[0]
     assert not listing.is_usable(12.9)
     assert listing.is_usable(13.0)
 
@@ -135,10 +135,10 @@ def test_old_trouble_is_forgotten():
     listing = Listing()
     for _ in range(5):
         listing.distrust(0.0)
-    listing.worked(listing.usable_at + pace.FORGOTTEN_SECONDS + 1)
-    assert listing.distrust(10_000.0) == pace.FALLBACK_SECONDS[0]
+    listing.worked(listing.usable_at + backoff.FORGOTTEN_SECONDS + 1)
+    assert listing.distrust(10_000.0) == backoff.FALLBACK_SECONDS[0]
 
 
 def test_a_vendor_that_wants_its_list_to_be_left_alone_for_long_gets_that_at_once():
     listing = Listing()
-    assert listing.failed(UnavailableError("x", retry_after=600.0), 0.0) == pace.FALLBACK_SECONDS[0]
+    assert listing.failed(UnavailableError("x", retry_after=600.0), 0.0) == backoff.FALLBACK_SECONDS[0]
