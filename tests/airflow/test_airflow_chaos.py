@@ -11,8 +11,8 @@ from chaos_vendor import vendor_of
 from airflow_provider_kling_avatar.compat import BaseOperator
 from airflow_provider_kling_avatar.operators import base
 
-SEEDS = range(100)
-MANY_CLIPS = range(30)
+SEEDS = range(60)
+MANY_CLIPS = range(20)
 STORES = pytest.mark.parametrize("remembers", [True, False], ids=["store", "no store"])
 
 pytestmark = pytest.mark.usefixtures("quiet")

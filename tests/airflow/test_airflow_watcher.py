@@ -269,14 +269,14 @@ async def test_each_tells_its_own_story_in_its_own_log(sim, monkeypatch):
 async def test_where_nothing_is_listed_the_questions_are_spread_over_the_interval(sim, connect):
     connect(api="generations")
     ids = sim.seed(count=40, render_seconds=1000, api="generations")
-    running = [begin(task_id, poll_interval=3.0) for task_id in ids]
+    running = [begin(task_id, poll_interval=2.0) for task_id in ids]
     await until(lambda: sim.calls["query"] >= 140)
 
     assert ids_asked_singly(sim) == set(ids)
     later = asked(sim, "query")[40:]
     assert most_within(later, 0.1) <= 25, "40 if they all came at once, about 3 if spread"
     took = later[-1].at - later[0].at
-    assert len(later) <= 40 * (took / 2.7 + 1), "one question per task and interval"
+    assert len(later) <= 40 * (took / 1.8 + 1), "one question per task and interval"
     await end(*running)
 
 

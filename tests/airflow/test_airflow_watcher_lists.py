@@ -310,7 +310,7 @@ async def test_an_api_without_a_list_is_never_asked_for_one(sim, connect):
 async def test_when_the_list_breaks_the_single_questions_do_not_come_all_at_once(sim, monkeypatch):
     monkeypatch.setattr(backoff, "FALLBACK_SECONDS", (600.0, 600.0))
     ids = sim.seed(count=60, render_seconds=1000)
-    running = [begin(task_id, poll_interval=3.0) for task_id in ids]
+    running = [begin(task_id, poll_interval=2.0) for task_id in ids]
     await lists_later(sim, 1)
     sim.fault(kind="http_error", call="list", times=0)
     await until(lambda: sim.calls["query"] >= 120)
