@@ -93,6 +93,8 @@ def airflow_settings(
             "API_AUTH__JWT_ISSUER": url,  # 3.0 writes None into its tokens otherwise, which newer PyJWT refuses
             "API_AUTH__JWT_SECRET": secret,
             "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+            # Five seconds by default, which a busy machine may take: the scheduler then fails a task that never began.
+            "WORKERS__EXECUTION_API_TIMEOUT": "60",
         }
     return {"AIRFLOW_HOME": str(home)} | {f"AIRFLOW__{name}": value for name, value in settings.items()}
 
@@ -136,5 +138,6 @@ def distributed_settings(*, major: int, database: str, broker: str, prefix: str)
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+            "WORKERS__EXECUTION_API_TIMEOUT": "5",  # an API server that was frozen or killed is asked again soon
         }
     return {f"AIRFLOW__{name}": value for name, value in settings.items()}
