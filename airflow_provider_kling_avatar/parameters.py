@@ -12,9 +12,11 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
 
-from airflow.providers.common.compat.sdk import DAG, Context, RetryPolicy, TaskGroup, XComArg
+from airflow.providers.common.compat.sdk import DAG, Context, TaskGroup, XComArg
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import RetryPolicy
+
     from airflow_provider_kling_avatar.kling.submission.state import (
         OnChangedInput,
         OnRerun,

@@ -493,10 +493,12 @@ async def test_a_task_that_was_seen_and_then_vanishes_is_no_unknown_id(task_id, 
     assert (await running)[0]["verdict"] == "lost"
 
 
+@pytest.mark.parametrize("slow", [0, 0.5], ids=["", "comes while the list is read"])
 async def test_of_two_who_wait_for_the_same_only_the_one_who_did_not_make_it_gives_it_up_so_soon(
-    sim, quick_looks
+    sim, quick_looks, slow
 ):
     sim.fault(**GONE, message="Task not found by id/external id: nobody", times=0)
+    sim.fault(kind="slow", call="list", seconds=slow, times=0)
     own = asyncio.create_task(payloads(watch("nobody", is_known=True, max_failed_polls=1000)))
     await until(lambda: len([poll for poll in polls(sim) if poll.call == "query"]) >= 4)
 

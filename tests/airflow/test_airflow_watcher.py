@@ -272,7 +272,7 @@ async def test_where_nothing_is_listed_the_questions_are_spread_over_the_interva
     running = [begin(task_id, poll_interval=2.0) for task_id in ids]
     await until(lambda: sim.calls["query"] >= 140)
 
-    assert ids_asked_singly(sim) == set(ids)
+    assert ids_asked_singly(sim) >= set(ids)
     later = asked(sim, "query")[40:]
     assert most_within(later, 0.1) <= 25, "40 if they all came at once, about 3 if spread"
     took = later[-1].at - later[0].at

@@ -315,7 +315,7 @@ async def test_when_the_list_breaks_the_single_questions_do_not_come_all_at_once
     sim.fault(kind="http_error", call="list", times=0)
     await until(lambda: sim.calls["query"] >= 120)
 
-    assert ids_asked_singly(sim) == set(ids)
+    assert ids_asked_singly(sim) >= set(ids)
     assert most_within(asked(sim, "query"), 0.1) <= 50, "60 if they all came at once, 4 if spread"
     await end(*running)
 

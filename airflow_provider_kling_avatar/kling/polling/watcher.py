@@ -275,7 +275,9 @@ class TaskPoller:
             await self._look_at_list()
         if self._queued:
             self.slot_queue.admit(time.time())
-        self._is_listing, self._list_due = False, self._next_list()
+        hurried, self._list_due, self._is_listing = self._list_due, self._next_list(), False
+        if not self._failures and self._listing.is_usable(loop_time()):  # somebody may have come meanwhile
+            self._list_due = max(min(hurried, self._list_due), self._list_not_before)
         self._stirred.set()
 
     def _next_list(self) -> float:
