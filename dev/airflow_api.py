@@ -48,7 +48,7 @@ class AirflowApi:
         # No proxy: the server is on this machine, whatever HTTP_PROXY says.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-    def request(self, method: str, path: str, body: Any = None, timeout: float = 30.0) -> Any:
+    def request(self, method: str, path: str, body: Any = None, timeout: float = 120.0) -> Any:
         """
         Call the API and return the decoded JSON, ``None`` for an empty answer.
 
@@ -69,7 +69,7 @@ class AirflowApi:
         path: str,
         body: Any = None,
         headers: dict[str, str] | None = None,
-        timeout: float = 30.0,
+        timeout: float = 120.0,
     ) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
