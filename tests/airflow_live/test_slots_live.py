@@ -27,7 +27,7 @@ CLIP_SECONDS = QUEUE_SECONDS + RENDER_SECONDS
 """Far less than a real clip takes: of each, some five seconds go by until Airflow has brought a clip to a free slot."""
 IDEAL_SECONDS = CLIPS / SLOTS * CLIP_SECONDS
 LEAST_BUSY = 0.7
-"""Share of the slot-seconds from the first submission until the last batch begins: above 0.9 where the machine is idle."""
+"""Share of the slot-seconds from the first submission until the last batch begins; above 0.9 on an idle machine."""
 
 DAG = f"""
     import os
