@@ -41,7 +41,8 @@ def loosely(value: object, form: Any) -> Any:
         elif not isinstance(value, int) and isinstance(value, Real | Decimal):
             value = float(value)  # also what numpy calls a number
         return msgspec.convert(value, form, strict=False)
-    except (msgspec.MsgspecError, OverflowError, RecursionError):
+    except (msgspec.MsgspecError, OverflowError, RecursionError, SystemError):
+        # The last is what older versions of msgspec make of an integer that is no float any more.
         raise ValueError from None
 
 
