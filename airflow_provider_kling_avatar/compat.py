@@ -56,6 +56,7 @@ __all__ = [
     "get_async_connection",
     "get_async_extra_dejson",
     "is_asked_anew",
+    "is_inline",
     "is_left_over",
     "note_deferral",
     "own_xcom",
@@ -120,6 +121,15 @@ def note_deferral(context: Context) -> None:
     """Leave word of the try that is about to be deferred; see `is_left_over`."""
     ti = context["ti"]
     ti.xcom_push(key=DEFERRAL_XCOM_KEY, value=ti.try_number)
+
+
+def is_inline(trigger: BaseTrigger) -> bool:
+    """
+    Tell whether a trigger runs in the process of its task, as in ``airflow dags test``.
+
+    A triggerer gives each trigger its id; in a task's process nobody can add what is missing while it waits.
+    """
+    return getattr(trigger, "trigger_id", None) is None
 
 
 def is_left_over(context: Context) -> bool:

@@ -7,7 +7,7 @@ Everything here runs on a worker.
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     InvalidRequestError,
     KlingError,
     LandingError,
+    NoSuchTaskError,
     TaskLostError,
 )
 from airflow_provider_kling_avatar.kling.polling.decide import (
@@ -86,10 +87,40 @@ def look(hook: KlingAvatarHook, endpoint: EndpointName, task_id: str) -> VideoTa
         return hook.get_task(task_id, endpoint)
     except DOUBTFUL as error:
         listed = hook.get_conn().find_listed(task_id, endpoint) if error.permanent else None
+        if listed is None and error.permanent and (found := found_elsewhere(hook, endpoint, task_id)):
+            raise found from None
         if listed is None:
             raise
         hook.log.info("the list of tasks shows it, although asking for it ended in: %s", error)
         return listed
+
+
+def found_elsewhere(hook: KlingAvatarHook, endpoint: EndpointName, task_id: str) -> NoSuchTaskError | None:
+    """
+    Look where else a task may be that an endpoint does not know: at the other one, and in the lists of both.
+
+    :returns: the error that says where it is; ``None`` if it is nowhere to be seen.
+    """
+    client = hook.get_conn()
+    other: EndpointName = "image_to_video" if endpoint == "avatar" else "avatar"
+    if other in client.config.dialect.endpoints:
+        with suppress(KlingError):
+            client.get_task(task_id, other, attempts=1)
+            return NoSuchTaskError(
+                f"task {task_id} was made at the endpoint {other}, and {endpoint} does not know it: set "
+                f"endpoint={other!r}",
+            )
+    for name in (endpoint, other):
+        if name in client.config.dialect.endpoints and client.find_listed(task_id, name):
+            return NoSuchTaskError(
+                f"the API's list of {name} tasks shows task {task_id}, but asking {endpoint} for it finds nothing: "
+                + (
+                    "check query_path in the connection's extra"
+                    if name == endpoint
+                    else f"set endpoint={name!r}"
+                ),
+            )
+    return None
 
 
 def look_once_more(
@@ -226,6 +257,8 @@ def collect(
     :raises LandingError: the file is not there, nor half of it; the clip is safe.
     :raises KlingError: the verdict was a bad one, or the result cannot be read.
     """
+    if finished.verdict is Verdict.NOT_FOUND and (found := found_elsewhere(hook, endpoint, task_id)):
+        raise found
     if finished.verdict is not Verdict.SUCCEEDED:
         raise error_for(task_id, finished)
     if task is None or task.video is None:

@@ -59,6 +59,10 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _LOCAL = ("", "file", "local")
 _VARIABLE = re.compile(r"(?:^|/)\$(?:[A-Za-z_]|\{)")
+_FILE_OR_FOLDER = (
+    "may be meant as a folder or as a file: end it with / for a folder, or give the file's name with its extension, "
+    "such as clip.mp4"
+)
 _BAD_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "RequestTimeTooSkewed"}
 """Codes of S3's 403 that are no matter of rights: nothing can be written with such a key either, nor without any."""
 
@@ -72,7 +76,8 @@ def file_at(path: str, file_name: str, *, kind: str = "", parameter: str = "outp
     :param file_name: its name in such a folder.
     :param kind: of a variant, which lies beside the file: ``clip.mp4`` has ``clip.watermarked.mp4`` beside it.
     :param parameter: what the user calls the path.
-    :raises OutputPathError: no file can be there, or the path is of no storage that this Airflow knows.
+    :raises OutputPathError: no file can be there, the path is of no storage that this Airflow knows, or nobody can
+        tell whether it is a file or a folder.
     """
     if not isinstance(path, str) or not path.strip():
         raise OutputPathError(
@@ -86,10 +91,14 @@ def file_at(path: str, file_name: str, *, kind: str = "", parameter: str = "outp
     if scheme in ("http", "https"):
         raise OutputPathError(f"{name} is a web address: a file cannot be put there")
     if scheme not in _LOCAL:
+        if "." not in path.rpartition("/")[2] and not path.endswith("/"):
+            raise OutputPathError(f"{name} {_FILE_OR_FOLDER}")
         return StorageFile(_variant(path + file_name if path.endswith("/") else path, kind), parameter)
     local = _local_path(path, name)
     if path.endswith("/") or LocalFile(local, parameter).is_folder():
         local /= file_name
+    elif not local.suffix and not os.path.lexists(local):
+        raise OutputPathError(f"{name} {_FILE_OR_FOLDER}")
     return LocalFile(Path(_variant(str(local), kind)), parameter)
 
 

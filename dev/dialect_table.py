@@ -1,9 +1,9 @@
 """
-Print what each API can do, as the Markdown table that README.md holds between its markers.
+Print what each API can do, as the Markdown table that docs/dialects.md holds between its markers.
 
     python dev/dialect_table.py
 
-Made from the dialects' own data and schemas, so that a test can tell when the README has fallen behind.
+Made from the dialects' own data and schemas, so that a test can tell when that page has fallen behind.
 """
 
 from __future__ import annotations

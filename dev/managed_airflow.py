@@ -228,6 +228,20 @@ class ManagedAirflow:
             else:
                 return run_id
 
+    def cli(self, *args: str) -> str:
+        """
+        Run a command of ``airflow``, as a person would on this machine, and return what it prints.
+
+        :raises ManagedAirflowError: it failed.
+        """
+        command = [self.python, "-m", "airflow", *args]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=PATIENCE, env=self.env
+        )
+        if done.returncode:
+            raise ManagedAirflowError(f"airflow {' '.join(args)} failed:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
     def watch(
         self, dag_id: str, run_id: str, timeout: float = PATIENCE
     ) -> Iterator[tuple[str, dict[str, str]]]:

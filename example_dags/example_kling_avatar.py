@@ -34,6 +34,7 @@ with DAG(
     dag_id="kling_avatar_news",
     schedule=None,
     catchup=False,
+    max_active_runs=1,
     tags=["kling", "example"],
     params={
         "image": Param(str(SAMPLES / "presenter.jpg"), type="string", description="The face"),

@@ -33,7 +33,12 @@ def list_urls(results: list[dict[str, str]]) -> int:
 
 
 with DAG(
-    dag_id="kling_avatar_mapped", schedule=None, catchup=False, tags=["kling", "example"], doc_md=__doc__
+    dag_id="kling_avatar_mapped",
+    schedule=None,
+    catchup=False,
+    max_active_runs=1,
+    tags=["kling", "example"],
+    doc_md=__doc__,
 ) as dag:
     avatars = KlingAvatarOperator.partial(
         task_id="avatar", mode="std", map_index_template="{{ task.prompt }}"

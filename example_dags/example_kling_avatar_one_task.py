@@ -22,6 +22,7 @@ with DAG(
     dag_id="kling_avatar_one_task",
     schedule=None,
     catchup=False,
+    max_active_runs=1,
     tags=["kling", "example"],
     params={
         "image": Param(str(SAMPLES / "presenter.jpg"), type="string"),

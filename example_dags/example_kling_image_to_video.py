@@ -15,6 +15,7 @@ with DAG(
     dag_id="kling_image_to_video",
     schedule=None,
     catchup=False,
+    max_active_runs=1,
     tags=["kling", "example"],
     params={"image": Param(str(SAMPLES / "presenter.jpg"), type="string")},
     doc_md=__doc__,

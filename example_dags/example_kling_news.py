@@ -108,6 +108,7 @@ with DAG(
     dag_id="kling_news",
     schedule=None,  # "@daily", once it is yours: each run is paid for
     catchup=False,
+    max_active_runs=1,
     tags=["kling", "example"],
     default_args={"retries": 3},
     params={

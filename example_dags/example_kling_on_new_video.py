@@ -36,6 +36,7 @@ with DAG(
     schedule=[NEW_VIDEO],
     start_date=datetime(2026, 1, 1, tzinfo=UTC),  # Airflow 2 wants one
     catchup=False,
+    max_active_runs=1,
     tags=["kling", "example"],
     doc_md=__doc__,
 ) as dag:

@@ -22,6 +22,7 @@ with DAG(
     dag_id="kling_text_to_avatar",
     schedule=None,
     catchup=False,
+    max_active_runs=1,
     tags=["kling", "example"],
     params={
         "image": Param(str(SAMPLES / "presenter.jpg"), type="string"),

@@ -1,4 +1,4 @@
-"""What the README says is what the package does: its table, its connection lines, its Dags."""
+"""What README and docs say is what the package does: tables, connection lines, voices, links."""
 
 import json
 import re
@@ -9,17 +9,25 @@ from dialect_table import BEGIN, END, table
 
 from airflow_provider_kling_avatar.kling.config import KlingConfig
 from airflow_provider_kling_avatar.kling.dialects import DIALECTS
+from airflow_provider_kling_avatar.kling.voices import IN_SAMPLES, VOICES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
+
+
+def page_of(name):
+    return (ROOT / "docs" / f"{name}.md").read_text("utf-8")
+
+
 CONNECTIONS = [
     json.loads(line)
-    for line in re.findall(r"^export AIRFLOW_CONN_KLING_AVATAR_DEFAULT='(.+)'$", README, re.MULTILINE)
+    for page in (README, page_of("connection"))
+    for line in re.findall(r"^export AIRFLOW_CONN_KLING_AVATAR_DEFAULT='(.+)'$", page, re.MULTILINE)
 ]
 
 
 def test_the_table_of_apis_is_printed_from_the_dialects_themselves():
-    assert README.partition(BEGIN)[2].partition(END)[0].strip() == table().strip()
+    assert page_of("dialects").partition(BEGIN)[2].partition(END)[0].strip() == table().strip()
 
 
 @pytest.mark.parametrize("connection", CONNECTIONS, ids=lambda c: f"{c['extra']['api']}-{c.get('host', '')}")
@@ -42,6 +50,18 @@ def test_every_page_the_readme_links_to_is_there():
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
+def test_the_readme_is_short_enough_to_be_read():
+    assert len(README.splitlines()) <= 150
+
+
+@pytest.mark.parametrize("language", VOICES)
+def test_the_page_of_voices_lists_those_that_the_errors_list(language):
+    row = re.search(rf"^\| {language} \| (.*)$", page_of("voices"), re.MULTILINE)[1]
+
+    assert re.findall(r"`([^`]+)`", row) == list(VOICES[language])
+    assert VOICES[language][: len(IN_SAMPLES[language])] == IN_SAMPLES[language]
+
+
 def test_the_figures_of_waiting_are_those_of_the_benchmark():
     """Rounded, but the same: CPU and requests of each who waits."""
     results = (
@@ -53,7 +73,7 @@ def test_the_figures_of_waiting_are_those_of_the_benchmark():
     measured = {
         row[1].strip(" *"): row for row in (line.split("|") for line in results.splitlines()) if len(row) > 5
     }
-    section = README.partition("## What waiting costs")[2].partition("\n## ")[0]
+    section = page_of("waiting").partition("## What it costs")[2].partition("\n## ")[0]
     told = [row for row in (line.split("|") for line in section.splitlines()) if len(row) > 5][2:]
     names = {
         "ours": "`KlingAvatarTrigger`",

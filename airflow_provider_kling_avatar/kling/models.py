@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Self
 import msgspec
 
 from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, bare
+from airflow_provider_kling_avatar.kling.voices import known_voices
 
 EndpointName = Literal["avatar", "image_to_video", "speech"]
 ENDPOINT_NAMES: tuple[EndpointName, ...] = ("avatar", "image_to_video", "speech")
@@ -209,7 +210,9 @@ class AvatarRequest(_Request):
                 field=sources[0],
             )
         if "text" in sources and is_absent(self.voice_id):
-            raise InvalidRequestError("text needs a voice_id to speak it", field="voice_id")
+            raise InvalidRequestError(
+                f"text needs a voice_id to speak it; {known_voices()}", field="voice_id"
+            )
         for name in ("voice_id", "voice_speed"):
             if "text" not in sources and not is_absent(getattr(self, name)):
                 raise InvalidRequestError(

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_kling_avatar import metrics
 from airflow_provider_kling_avatar.base_task import given_task_id, whole_signature
+from airflow_provider_kling_avatar.completion import found_elsewhere
 from airflow_provider_kling_avatar.exceptions import airflow_errors, as_final
-from airflow_provider_kling_avatar.kling.errors import ConfigurationError, TaskTimeoutError
+from airflow_provider_kling_avatar.kling.errors import ConfigurationError, NotFoundError, TaskTimeoutError
 from airflow_provider_kling_avatar.kling.polling.decide import (
     Finished,
     PollLimits,
@@ -97,7 +98,11 @@ class KlingVideoDownloadOperator(KlingOperator):
             landing.check()
             hook = self.hook()
             try:
-                task = _finished(hook.get_task(task_id, self.endpoint))
+                try:
+                    seen = hook.get_task(task_id, self.endpoint)
+                except NotFoundError as error:
+                    raise found_elsewhere(hook, self.endpoint, task_id) or error from None
+                task = _finished(seen)
                 landed = landing.land(hook, self.endpoint, task)
                 result = {"task_id": task.task_id, **asdict(landed)}
                 metrics.landed(hook.config.dialect.name, self.endpoint, landed.seconds)

@@ -20,6 +20,7 @@ from airflow_provider_kling_avatar.compat import (
 from airflow_provider_kling_avatar.completion import (
     ResultContext,
     collect,
+    found_elsewhere,
     landing_of,
     log_durations,
     look,
@@ -235,7 +236,7 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
         if finished.verdict is not Verdict.SUCCEEDED:
             error = error_for(task_id, finished)
             if finished.verdict is Verdict.NOT_FOUND:
-                raise error
+                raise found_elsewhere(hook, endpoint, task_id) or error
             if self.soft_fail or finished.verdict is Verdict.TIMEOUT:
                 metrics.failed(error)  # leaves as an exception of Airflow's, which is not counted further up
             if self.soft_fail:

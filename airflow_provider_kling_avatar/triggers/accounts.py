@@ -25,6 +25,10 @@ RETRY_SECONDS = 1.0
 """The same for one that could not be read, or whose key was refused."""
 
 
+class ConnectionUnreadableError(KlingError):
+    """This process finds no such connection, or cannot read it; a triggerer may find it later."""
+
+
 async def account_of(kling_conn_id: str, *, newer_than: float = -inf) -> Account:
     """
     Return the account of a connection.
@@ -85,8 +89,10 @@ class _Known:
         except KlingError:
             raise
         except Exception as error:
-            raise KlingError(
-                f"connection {self._kling_conn_id!r} cannot be used: {type(error).__name__}"
+            raise ConnectionUnreadableError(
+                f"connection {self._kling_conn_id!r} cannot be used where the trigger runs ({type(error).__name__}): "
+                "give all processes of Airflow the same one, for instance as the environment variable "
+                f"AIRFLOW_CONN_{self._kling_conn_id.upper()}"
             ) from error
         from airflow_provider_kling_avatar.kling.polling.watcher import Account
 

@@ -11,7 +11,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_kling_avatar.compat import SETTLE_SECONDS, BaseTrigger, TriggerEvent
+from airflow_provider_kling_avatar.compat import SETTLE_SECONDS, BaseTrigger, TriggerEvent, is_inline
 from airflow_provider_kling_avatar.kling.errors import KlingError
 from airflow_provider_kling_avatar.kling.polling.backoff import pause_after
 from airflow_provider_kling_avatar.kling.polling.decide import (
@@ -19,9 +19,10 @@ from airflow_provider_kling_avatar.kling.polling.decide import (
     Finished,
     PollLimits,
     PollTracker,
+    Verdict,
     tenths,
 )
-from airflow_provider_kling_avatar.triggers.accounts import account_of
+from airflow_provider_kling_avatar.triggers.accounts import ConnectionUnreadableError, account_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -112,6 +113,8 @@ class KlingAvatarTrigger(BaseTrigger):
                 ) as waiter:
                     finished = await self._follow(account, poller, waiter, tracker)
             except KlingError as error:
+                if isinstance(error, ConnectionUnreadableError) and is_inline(self):
+                    return Finished(Verdict.LOST, str(error))
                 decision = self._decide(tracker, error, time.time())
                 if isinstance(decision, Finished):
                     return decision

@@ -13,9 +13,9 @@ import time
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_kling_avatar.compat import SETTLE_SECONDS, BaseTrigger, TriggerEvent
+from airflow_provider_kling_avatar.compat import SETTLE_SECONDS, BaseTrigger, TriggerEvent, is_inline
 from airflow_provider_kling_avatar.kling.errors import KlingError
-from airflow_provider_kling_avatar.triggers.accounts import account_of
+from airflow_provider_kling_avatar.triggers.accounts import ConnectionUnreadableError, account_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -123,6 +123,8 @@ class KlingSlotTrigger(BaseTrigger):
                 account = await account_of(self.kling_conn_id)
                 verdict = await self._queue_up(account, since, settled, deadline)
             except KlingError as error:
+                if isinstance(error, ConnectionUnreadableError) and is_inline(self):
+                    raise
                 left = deadline - time.time()
                 if left <= 0:
                     return self._late()

@@ -315,7 +315,10 @@ def test_an_id_that_nobody_knows_fails_after_three_looks_within_15_s_in_every_wa
 
     assert isinstance(caught.value, AirflowFailException), "neither a retry nor a skip helps a wrong id"
     assert "endpoint" in str(caught.value)
-    assert [request.call for request in gets(sim)] == ["query"] * 3
+    assert [request.call for request in gets(sim)][:3] == ["query"] * 3
+    assert len([request for request in gets(sim) if request.call == "query"]) <= 4, (
+        "once at the other endpoint"
+    )
     assert len(naps) == 2
     assert max(naps) <= 5
 
@@ -407,7 +410,27 @@ def test_an_id_that_the_triggerer_found_nothing_under_is_asked_for_once_more_by_
         operator.resume_execution("execute_complete", {"event": event}, context)
 
     assert isinstance(caught.value, AirflowFailException)
-    assert len(gets(sim)) == before + 1
+    assert len([request for request in gets(sim) if request.call == "query"]) == before + 2, (
+        "and the other endpoint"
+    )
+
+
+@pytest.mark.parametrize("way", ["deferrable", "poke", "reschedule"])
+def test_an_id_of_the_other_endpoint_is_told_with_the_endpoint_to_set(
+    face, sim, context, naps, reschedules, way
+):
+    task_id = KlingAvatarHook().submit_image_to_video(ImageToVideoRequest(image=face)).task_id
+
+    with pytest.raises(errors.NoSuchTaskError, match="set endpoint='image_to_video'"):
+        sensor(task_id, **WAYS[way]).execute(context)
+
+
+def test_an_id_that_only_the_list_knows_is_told_with_the_connections_field(order, sim, context, naps):
+    task_id = order()
+    sim.fault(kind="error_code", status=400, call="query", times=0, code=1203, message="no such task")
+
+    with pytest.raises(errors.NoSuchTaskError, match="list of avatar tasks shows .* query_path"):
+        sensor(task_id).execute(context)
 
 
 def test_a_task_that_only_the_worker_sees_is_taken_if_it_is_ready_and_else_waited_for(order, sim, context):

@@ -84,7 +84,9 @@ def quick_tries(monkeypatch):
 
 def wait(**arguments):
     defaults = {"kling_conn_id": "kling_avatar_default", "deadline": time.time() + 60, "poll_interval": 0.02}
-    return KlingSlotTrigger(**(defaults | arguments))
+    trigger = KlingSlotTrigger(**(defaults | arguments))
+    trigger.trigger_id = 1  # as a triggerer does
+    return trigger
 
 
 async def payloads(trigger):
@@ -437,6 +439,14 @@ async def test_a_missing_connection_is_waited_for(sim, monkeypatch, connect, no_
     connect()
 
     assert (await asyncio.wait_for(waiting, 10))[0]["verdict"] == "free_slot"
+
+
+async def test_where_it_runs_inline_a_missing_connection_is_told_at_once(no_connection):
+    trigger = KlingSlotTrigger(kling_conn_id="kling_avatar_default", deadline=time.time() + 3600, busy=1)
+
+    with pytest.raises(KlingError, match="AIRFLOW_CONN_KLING_AVATAR_DEFAULT"):
+        async with asyncio.timeout(5):
+            [event async for event in trigger.run()]
 
 
 async def test_a_rotated_key_is_read_from_the_connection_anew(sim, connect, no_tries):

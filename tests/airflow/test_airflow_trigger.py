@@ -53,9 +53,11 @@ def task_id(face, voice, sim):
 
 def watch(task_id, **arguments):
     defaults = {"deadline": time.time() + 60, "poll_interval": 0.02, "max_failed_polls": 3}
-    return KlingAvatarTrigger(
+    trigger = KlingAvatarTrigger(
         **({"kling_task_id": task_id, "kling_conn_id": "kling_avatar_default"} | defaults | arguments)
     )
+    trigger.trigger_id = 1  # as a triggerer does
+    return trigger
 
 
 async def payloads(trigger):
@@ -388,6 +390,18 @@ async def test_a_connection_that_stays_missing_is_a_lost_task(no_connection):
 
     assert payload["verdict"] == "lost"
     assert "connection 'kling_avatar_default' cannot be used" in payload["reason"]
+
+
+async def test_where_it_runs_inline_a_missing_connection_is_told_at_its_first_look(no_connection):
+    """As in `airflow dags test`: the process that waits is the only one, and nobody can add anything."""
+    trigger = watch("831", max_failed_polls=1000, deadline=time.time() + 3600)
+    trigger.trigger_id = None
+
+    async with asyncio.timeout(5):
+        (payload,) = await payloads(trigger)
+
+    assert payload["verdict"] == "lost"
+    assert "AIRFLOW_CONN_KLING_AVATAR_DEFAULT" in payload["reason"]
 
 
 async def test_it_only_ever_asks(task_id, sim):

@@ -25,12 +25,16 @@ SECONDS = 30
 def trigger(task_id, **arguments):
     """Make a trigger that is quick to ask and slow to despair."""
     defaults = {"kling_conn_id": CONN_ID, "deadline": time.time() + 300, "max_failed_polls": 1000}
-    return KlingAvatarTrigger(**({"kling_task_id": task_id, "poll_interval": 0.05} | defaults | arguments))
+    trigger = KlingAvatarTrigger(**({"kling_task_id": task_id, "poll_interval": 0.05} | defaults | arguments))
+    trigger.trigger_id = 1  # as a triggerer does
+    return trigger
 
 
 def slot_trigger(**arguments):
     defaults = {"kling_conn_id": CONN_ID, "deadline": time.time() + 300, "poll_interval": 0.05}
-    return KlingSlotTrigger(**(defaults | arguments))
+    trigger = KlingSlotTrigger(**(defaults | arguments))
+    trigger.trigger_id = 1
+    return trigger
 
 
 async def outcome(waiting):

@@ -15,6 +15,7 @@ import sqlite3
 import textwrap
 import threading
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ PERSON_SECONDS = 15
 scheduler has heard that it was parked, see `compat.SETTLE_SECONDS`."""
 LINEAGE = "openlineage.jsonl"
 """In Airflow's home: what OpenLineage was told."""
+AIRFLOW = tuple(int(part) for part in version("apache-airflow").split(".")[:2])
 KEY = "sk-live-0f3b9c2d7e5a4816"
 ACCESS_KEY, SECRET_KEY = "live-access-key", "live-secret-key-0123456789abcdef0123456789"  # of a simulator
 
@@ -140,6 +142,36 @@ DAG = """
         )
 """
 
+README = EXAMPLES.parent / "README.md"
+WAYS_IN = ("without-a-date", "as-the-ui", "by-cli", "asset_triggered", "backfill")
+README_DAGS = ("talking_head", "talking_head_one_task")
+WAYS = """
+from datetime import datetime, timezone
+
+from airflow.sdk import Asset
+from airflow.timetables.assets import AssetOrTimeSchedule
+from airflow.timetables.trigger import CronTriggerTimetable
+
+START = datetime(2025, 1, 1, tzinfo=timezone.utc)
+WHEN = AssetOrTimeSchedule(
+    timetable=CronTriggerTimetable("0 0 1 1 *", timezone="UTC"), assets=[Asset("kling-avatar://ways")]
+)
+"""
+"""Before a Dag of the README, so that an asset and a backfill can start it."""
+
+
+def readme_dag(number, media):
+    """Return the source of a Dag as the README prints it, with a schedule, and with files that are there."""
+    block = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)[number]
+    for printed, ours in (
+        ("schedule=None", "schedule=WHEN, start_date=START"),
+        ("max_active_runs=1", "max_active_runs=5"),
+        ('"/data/', f'"{media}/'),
+    ):
+        assert printed in block
+        block = block.replace(printed, ours)
+    return WAYS + block
+
 
 @pytest.fixture(scope="module")
 def media_server():
@@ -172,6 +204,12 @@ def airflow(simulator, media_server, tmp_path_factory):
     (dags / "live.py").write_text(textwrap.dedent(DAG))
     for example in ("example_kling_news.py", "example_kling_news.csv", "example_kling_on_new_video.py"):
         shutil.copy(EXAMPLES / example, dags)
+    if AIRFLOW >= (3,):
+        media = tmp_path_factory.mktemp("data")
+        shutil.copy(ASSETS / "presenter.jpg", media / "face.jpg")
+        shutil.copy(ASSETS / "greeting.mp3", media / "voice.mp3")
+        for number, dag_id in enumerate(README_DAGS):
+            (dags / f"{dag_id}.py").write_text(readme_dag(number, media))
     env = {
         "LIVE_APIS": json.dumps(list(DIALECTS)),
         "LIVE_FACE": str(ASSETS / "presenter.jpg"),
@@ -257,6 +295,33 @@ def more_runs(airflow, simulator, runs):
 
 
 @pytest.fixture(scope="module")
+def ways(airflow, simulator, more_runs):
+    """
+    Start both Dags of the README by the API with a date (as the UI does) and without, by the CLI, an asset, a backfill.
+
+    :returns: the state of each run, by Dag and by what its id begins with.
+    """
+    for dag_id in README_DAGS:
+        airflow.trigger(dag_id, run_id="without-a-date")
+        body = {"dag_run_id": "as-the-ui", "logical_date": "2026-11-28T10:00:00Z", "conf": {}}
+        airflow.api.request("POST", f"/dags/{dag_id}/dagRuns", body)
+        airflow.cli("dags", "trigger", dag_id, "--run-id", "by-cli")
+        dates = {"from_date": "2025-01-01T00:00:00Z", "to_date": "2025-01-01T00:00:00Z"}
+        airflow.api.request("POST", "/backfills", {"dag_id": dag_id, "max_active_runs": 1, **dates})
+    [asset] = airflow.api.request("GET", "/assets?uri_pattern=kling-avatar%3A%2F%2Fways")["assets"]
+    airflow.api.request("POST", "/assets/events", {"asset_id": asset["id"], "extra": {}})
+    states = {}
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        states = {dag_id: airflow.api.run_ids(dag_id) for dag_id in README_DAGS}
+        if all(len(of) == 6 and set(of.values()) <= {"success", "failed"} for of in states.values()):
+            break
+        simulator.advance(RENDER_SECONDS / 4)
+        time.sleep(0.5)
+    return states
+
+
+@pytest.fixture(scope="module")
 def news(airflow, simulator, more_runs, tmp_path_factory):
     """The example Dag of the daily news as it is, approved where this Airflow can ask a person."""
     folder = tmp_path_factory.mktemp("news")
@@ -319,6 +384,18 @@ def test_functions_say_what_is_filmed(airflow, more_runs):
     assert state == "success", airflow.task_log("live_flow", run_id, "film", map_index=0)
     assert airflow.xcom("live_flow", run_id, "count") == 2
     assert airflow.xcom("live_flow", run_id, "film", map_index=1)["mode"] == "pro"
+
+
+@pytest.mark.skipif(AIRFLOW < (3,), reason="before Airflow 3 each run has a logical date")
+@pytest.mark.parametrize("dag_id", README_DAGS)
+def test_a_dag_of_the_readme_makes_a_video_however_it_is_triggered(dag_id, airflow, ways):
+    kinds = {run_id.partition("__")[0]: state for run_id, state in ways[dag_id].items()}
+
+    assert kinds == dict.fromkeys(
+        ("without-a-date", "as-the-ui", "by-cli", "asset_triggered", "backfill"), "success"
+    )
+    for run_id in ways[dag_id]:
+        assert "to be published: " in airflow.task_log(dag_id, run_id, "publish")
 
 
 def test_openlineage_is_told_of_inputs_file_and_cost_after_a_deferral(airflow, news):

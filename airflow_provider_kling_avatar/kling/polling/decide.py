@@ -249,9 +249,7 @@ def error_for(task_id: str, finished: Finished) -> KlingError:
             "ids of image_to_video, nor the other way round",
             code=finished.code,
         )
-    return TaskLostError(
-        f"too many failed polls for task {task_id}, the last one{reason}; {alive}", code=finished.code
-    )
+    return TaskLostError(f"gave up asking for task {task_id}{reason}; {alive}", code=finished.code)
 
 
 def _failure(task_id: str, finished: Finished, reason: str) -> TaskFailedError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from airflow_provider_kling_avatar.kling import errors as e
+from airflow_provider_kling_avatar.kling.voices import known_voices
 
 
 class Meaning(NamedTuple):
@@ -155,7 +156,7 @@ TEXTS: tuple[tuple[str, int], ...] = (
 UNKNOWN_VOICE = Meaning(
     e.InvalidRequestError,
     "voice_id: the vendor has no such voice in this voice_language: "
-    "choose another voice, or the language that this one speaks",
+    f"choose another voice, or the language that this one speaks; {known_voices()}",
 )
 
 

@@ -22,6 +22,7 @@ from airflow_provider_kling_avatar.kling.models import (
 )
 from airflow_provider_kling_avatar.kling.submission.identity import fingerprint
 from airflow_provider_kling_avatar.kling.submission.speech import given_speech, length_problem
+from airflow_provider_kling_avatar.kling.voices import known_voices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -276,11 +277,11 @@ def speech_body(request: SpeechRequest, dialect: Dialect, *, validate: bool = Tr
     :param validate: ``False`` skips the limits.
     :raises InvalidRequestError: names the field, the rule and the remedy.
     """
-    for name in ("text", "voice_id"):
+    for name, known in (("text", ""), ("voice_id", f"; {known_voices()}")):
         if is_absent(getattr(request, name)):
             raise InvalidRequestError(
                 f"{name} is empty: text-to-speech needs text and voice_id; if it comes from an upstream task, "
-                "that task returned nothing",
+                f"that task returned nothing{known}",
                 field=name,
             )
     given: dict[str, Any] = {**request.given(), "voice_language": request.language()}
