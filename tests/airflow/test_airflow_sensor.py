@@ -429,7 +429,7 @@ def test_an_id_that_only_the_list_knows_is_told_with_the_connections_field(order
     task_id = order()
     sim.fault(kind="error_code", status=400, call="query", times=0, code=1203, message="no such task")
 
-    with pytest.raises(errors.NoSuchTaskError, match="list of avatar tasks shows .* query_path"):
+    with pytest.raises(errors.NoSuchTaskError, match=r"list of avatar tasks shows .* query_path"):
         sensor(task_id).execute(context)
 
 

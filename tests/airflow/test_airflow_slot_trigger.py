@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_kling_avatar import waiting as operator_slots
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
-from airflow_provider_kling_avatar.kling.errors import NoFreeSlotError
+from airflow_provider_kling_avatar.kling.errors import KlingError, NoFreeSlotError
 from airflow_provider_kling_avatar.kling.models import AvatarRequest, ImageToVideoRequest
 from airflow_provider_kling_avatar.kling.polling import backoff, slot_queue
 from airflow_provider_kling_avatar.operators import base as operator_base
