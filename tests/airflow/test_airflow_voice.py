@@ -66,6 +66,25 @@ def posts(sim, path="/v1/audio/tts"):
     return [request for request in sim.requests if request.method == "POST" and request.path.startswith(path)]
 
 
+# ---------------------------------------------------------------------------------------------- voices
+
+
+@pytest.mark.parametrize(
+    "voice", [None, "", "None", "nobody"], ids=["none", "empty", "a template's", "unknown"]
+)
+def test_the_error_for_a_missing_or_unknown_voice_lists_those_that_are_known(sim, context, face, voice):
+    for operator in (
+        KlingAvatarOperator(task_id="clip", image=face, text="Good evening.", voice_id=voice),
+        KlingTextToSpeechOperator(task_id="speak", text="Good evening.", voice_id=voice),
+    ):
+        with pytest.raises(AirflowFailException, match="voice_id") as caught:
+            operator.execute(context)
+
+        assert "en: oversea_male1, " in str(caught.value)
+        assert "zh: genshin_vindi2, " in str(caught.value)
+        assert "docs.qingque.cn" in str(caught.value)
+
+
 # ---------------------------------------------------------------------------------------------- files
 
 
