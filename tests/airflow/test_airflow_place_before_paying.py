@@ -264,8 +264,6 @@ def loop(folder):
 ODD_PATHS = {
     "a name too long": (lambda folder: f"{folder}/{'a' * 300}/", "has a name of 300 bytes in it"),
     "a path too long": (lambda folder: f"{deep(folder)}/", "longer than 3800 bytes"),
-    "a folder or a file": (lambda folder: f"{folder}/clips", "end it with / for a folder"),
-    "a folder or an object": (lambda folder: "s3://aws_default@bucket/clips", "end it with / for a folder"),
     "a zero byte": (lambda folder: f"{folder}/a\0b/", "zero byte"),
     "a variable": (lambda folder: "$HOME/clips/", r"variables such as \$HOME are not filled in"),
     "a variable in braces": (lambda folder: f"{folder}/${{USER}}/", "are not filled in"),
@@ -276,6 +274,8 @@ ODD_PATHS = {
     "a folder that is a link to itself": (lambda folder: f"{loop(folder)}/", "in a circle|symbolic links"),
 }
 ODD_FILES = {
+    "a folder or a file": (lambda folder: f"{folder}/clips", "end it with / for a folder"),
+    "a folder or an object": (lambda folder: "s3://aws_default@bucket/clips", "end it with / for a folder"),
     "a link to nowhere": (link, "is a link that leads nowhere"),
     "a link to itself": (loop, "in a circle"),
     "a pipe": (pipe, "pipe, a socket or a device"),
