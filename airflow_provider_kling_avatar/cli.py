@@ -30,11 +30,17 @@ AS_EXPECTED, DIFFERS, NOT_ASKED = 0, 1, 2
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0 as expected, 1 something differs that matters, 2 not asked."""
     options = _parser().parse_args(argv)
+    level = logging.root.manager.disable
+    logging.disable()  # Airflow before 3.1 logs into what is printed, 2.11 a traceback for each place without it
     try:
-        return check(options.conn_id, options.task_id, as_json=options.json)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return check(options.conn_id, options.task_id, as_json=options.json)
     except KlingError as error:
         sys.stderr.write(f"kling-avatar: {error}\n")
         return NOT_ASKED
+    finally:
+        logging.disable(level)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,20 +83,14 @@ def _config_of(conn_id: str) -> KlingConfig:
 
     :raises ConfigurationError: there is no such connection, or it is wrong.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        level = logging.root.manager.disable
-        logging.disable()  # Airflow 2.11 logs the traceback of each place that does not have it
-        try:
-            from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
+    from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
 
-            return KlingAvatarHook(conn_id).config
-        except KlingError:
-            raise
-        except Exception as error:  # noqa: BLE001 - each Airflow has its own class, and so has each place to look in
-            problem = type(error).__name__
-        finally:
-            logging.disable(level)
+    try:
+        return KlingAvatarHook(conn_id).config
+    except KlingError:
+        raise
+    except Exception as error:  # noqa: BLE001 - each Airflow has its own class, and so has each place to look in
+        problem = type(error).__name__
     variable = f"AIRFLOW_CONN_{conn_id.upper()}"
     remedy = "correct" if variable in os.environ else "set"
     raise ConfigurationError(

@@ -349,9 +349,7 @@ def _shown(answer: Answer | None, seen: object = None) -> str:
 
 _IDS = (
     re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+"),
-    re.compile(
-        r"(?i)(?<![a-z])(user|account|uid|token|org\w*|group)(s?[\s_-]*(id|name)?[\s:=#'\"\[(]*)[\w.-]*\d[\w.-]*"
-    ),
+    re.compile(r"(?i)\b(?:user|account|uid|token|org\w*|group)(?:[\s_-]*id)?[\s:=#'\"\[(]*[\w.-]*\d[\w.-]*"),
     re.compile(r"(?=[\w-]*\d)[\w-]{12,}|\d{5,}"),
 )
 """What may be somebody's: an address of mail, what follows such a word, and what is long and has digits in it."""
