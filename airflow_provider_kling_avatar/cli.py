@@ -1,0 +1,124 @@
+"""
+The console command `kling-avatar`: takes a connection of Airflow's, prints what `kling.vendor_check` finds.
+
+It knows the command line, Airflow's connections and the terminal. It must not know what is asked, nor read an answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import warnings
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from airflow_provider_kling_avatar import __version__
+from airflow_provider_kling_avatar.kling.errors import AuthenticationError, ConfigurationError, KlingError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_provider_kling_avatar.kling.config import KlingConfig
+    from airflow_provider_kling_avatar.kling.vendor_check import Finding
+
+AS_EXPECTED, DIFFERS, NOT_ASKED = 0, 1, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0 as expected, 1 something differs that matters, 2 not asked."""
+    options = _parser().parse_args(argv)
+    level = logging.root.manager.disable
+    logging.disable()  # Airflow before 3.1 logs into what is printed, 2.11 a traceback for each place without it
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return check(options.conn_id, options.task_id, as_json=options.json)
+    except KlingError as error:
+        sys.stderr.write(f"kling-avatar: {error}\n")
+        return NOT_ASKED
+    finally:
+        logging.disable(level)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="kling-avatar", description="Tools for the Kling Avatar provider.")
+    command = parser.add_subparsers(dest="command", required=True).add_parser(
+        "check",
+        help="compare what your API answers with what this package expects; costs nothing",
+        description="Asks the API behind a connection with calls that cost nothing, and prints what it answers beside "
+        "what this package expects, without a secret. Exit status: 0 as expected, 1 something differs that matters, "
+        "2 it could not be asked.",
+    )
+    command.add_argument("--conn-id", default="kling_avatar_default", help="the connection (%(default)s)")
+    command.add_argument("--task-id", help="also look at this task of yours; its id is not printed")
+    command.add_argument("--json", action="store_true", help="print JSON in place of a table")
+    return parser
+
+
+def check(conn_id: str, task_id: str | None, *, as_json: bool) -> int:
+    """
+    Check the API behind a connection and print what was found.
+
+    :raises KlingError: it could not be asked.
+    """
+    from airflow_provider_kling_avatar.kling.client import KlingClient
+    from airflow_provider_kling_avatar.kling.vendor_check import VendorCheck
+
+    config = _config_of(conn_id)
+    try:
+        findings = VendorCheck(config).run(task_id)
+    except AuthenticationError:
+        with KlingClient(config, attempts=1) as client:  # which tells another region's key from a wrong one
+            raise ConfigurationError(client.test_connection()[1]) from None
+    sys.stdout.write(_as_json(findings) if as_json else _as_table(findings))
+    return DIFFERS if _differences(findings) else AS_EXPECTED
+
+
+def _config_of(conn_id: str) -> KlingConfig:
+    """
+    Return the account behind a connection.
+
+    :raises ConfigurationError: there is no such connection, or it is wrong.
+    """
+    from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
+
+    try:
+        return KlingAvatarHook(conn_id).config
+    except KlingError:
+        raise
+    except Exception as error:  # noqa: BLE001 - each Airflow has its own class, and so has each place to look in
+        problem = type(error).__name__
+    variable = f"AIRFLOW_CONN_{conn_id.upper()}"
+    remedy = "correct" if variable in os.environ else "set"
+    raise ConfigurationError(
+        f"Airflow gives no connection {conn_id!r} ({problem}): {remedy} {variable}, or run this command where it finds "
+        "the same database or secrets backend as your tasks"
+    )
+
+
+def _differences(findings: list[Finding]) -> int:
+    from airflow_provider_kling_avatar.kling.vendor_check import MATTERS
+
+    return sum(finding.verdict == MATTERS for finding in findings)
+
+
+def _as_json(findings: list[Finding]) -> str:
+    return json.dumps({"version": __version__, "findings": [asdict(f) for f in findings]}, indent=1) + "\n"
+
+
+def _as_table(findings: list[Finding]) -> str:
+    """Write a table of Markdown, which is one where it is pasted and can be read where it is not."""
+    rows = [("probe", "expected", "seen", "verdict"), ("---",) * 4]
+    for finding in findings:
+        verdict = f"{finding.verdict}: {finding.means}" if finding.means else finding.verdict
+        rows.append((finding.probe, finding.expected, finding.seen, verdict))
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    ending = f"Differences that matter: {_differences(findings) or 'none'}"
+    return "\n".join([f"airflow-provider-kling-avatar {__version__}", "", *lines, "", ending, ""])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

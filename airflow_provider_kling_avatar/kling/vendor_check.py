@@ -1,0 +1,392 @@
+"""
+Asks an API for what this package relies on, and tells what it answers: calls that cost nothing, each sent once.
+
+It is for APIs that only their customers can reach. Every answer goes through the package's own readers, so that the
+report says how the package would behave. Of an answer it shows codes, words, field names and counts: nothing that
+opens an account or names one, no task's id, link or prompt.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow_provider_kling_avatar.kling.auth import BACKDATE_SECONDS, SignedKey
+from airflow_provider_kling_avatar.kling.calls import MAX_PAGE_SIZE, Call
+from airflow_provider_kling_avatar.kling.client import KlingClient
+from airflow_provider_kling_avatar.kling.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConnectionFailedError,
+    ConnectionLostError,
+    KlingError,
+    PermissionDeniedError,
+    bare,
+)
+from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
+from airflow_provider_kling_avatar.kling.polling.decide import is_not_there
+from airflow_provider_kling_avatar.kling.redact import public_url, redact
+from airflow_provider_kling_avatar.kling.responses.answer import at, dicts
+from airflow_provider_kling_avatar.kling.responses.errors import error_in, read_json, route_is_right
+from airflow_provider_kling_avatar.kling.responses.tasks import rows_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from airflow_provider_kling_avatar.kling.config import KlingConfig
+    from airflow_provider_kling_avatar.kling.models import EndpointName
+    from airflow_provider_kling_avatar.kling.responses.answer import Answer, Json
+
+T = TypeVar("T")
+
+NO_SUCH_ID = "100000000000000000"
+"""Of the form of Kling's own ids, from a time long before Kling."""
+NO_SUCH_NAME = "kling-avatar-check-of-a-name-that-nobody-has"
+COSTS_PATH = "/account/costs"
+"""https://klingai.com/document-api/api/assets/account-usage: resource packs, not more often than once in a second."""
+COSTS_SECONDS = 90 * 86400
+CANNOT_ASK = (
+    AuthenticationError,
+    ConfigurationError,
+    ConnectionFailedError,
+    ConnectionLostError,
+    PermissionDeniedError,
+)
+"""If the first question ends so, the others will as well."""
+ENDPOINTS: tuple[EndpointName, ...] = ("avatar", "image_to_video")
+MOST_FIELDS = 60
+
+OK, DIFFERS, MATTERS, ABSENT = "ok", "differs, does not matter", "differs, matters", "not there"
+"""How an answer and what this package expects go together; the last also where there was nothing to look at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """
+    One line of the report.
+
+    :param probe: what was asked.
+    :param expected: what this package expects.
+    :param seen: what came.
+    :param verdict: `OK`, `DIFFERS`, `MATTERS` or `ABSENT`.
+    :param means: what follows from it for this package.
+    """
+
+    probe: str
+    expected: str
+    seen: str
+    verdict: str = OK
+    means: str = ""
+
+
+class _Witness(KlingClient):
+    """A client that sends once and keeps the answers, without the keys in them, and when they came."""
+
+    def __init__(self, config: KlingConfig) -> None:
+        super().__init__(config, attempts=1)
+        self.answers: list[tuple[Answer, float]] = []
+
+    def _call(self, call: Call[T], attempts: int | None = None) -> T:
+        kept: list[tuple[Answer, float]] = []
+
+        def read(answer: Answer) -> T:
+            kept.append((answer.without(self.config.credentials), time.time()))
+            return call.read(answer)
+
+        try:
+            return super()._call(replace(call, read=read), attempts)
+        finally:
+            self.answers += kept[-1:]
+
+    def resource_packs(self) -> Json:
+        """Ask what was bought and how much is left of it."""
+        now = int(time.time())
+        span = {"start_time": (now - COSTS_SECONDS) * 1000, "end_time": now * 1000}
+        return self._call(Call("GET", self.config.base_url + COSTS_PATH, read_json, params=span))
+
+
+class VendorCheck:
+    """
+    Ask one account's API.
+
+    :param config: the account.
+    """
+
+    def __init__(self, config: KlingConfig) -> None:
+        self.config = config
+        self._client = _Witness(config)
+
+    def run(self, task_id: str | None = None) -> list[Finding]:
+        """
+        Return what was found, line by line.
+
+        :param task_id: a task of the user's own, to be looked at too.
+        :raises KlingError: the API cannot be asked at all.
+        """
+        with self._client:
+            return list(self._findings(task_id))
+
+    def _findings(self, task_id: str | None) -> Iterator[Finding]:
+        endpoints = [name for name in ENDPOINTS if name in self.config.dialect.endpoints]
+        first = self._missing_id(endpoints[0])  # nothing else is worth asking if this cannot be
+        yield self._connection()
+        yield self._clock()
+        yield first
+        yield from map(self._missing_id, endpoints[1:])
+        yield from map(self._missing_name, endpoints)
+        for endpoint in endpoints:
+            yield from self._list(endpoint)
+        yield self._account()
+        if task_id:
+            yield self._own_task(task_id, endpoints)
+
+    def _ask(
+        self, question: Callable[..., T], *args: Any, **options: Any
+    ) -> tuple[T | KlingError, Answer | None]:
+        """Return what this package makes of an answer, and the first answer itself, if one came."""
+        is_first = not self._client.answers
+        self._client.answers.clear()
+        seen: T | KlingError
+        try:
+            seen = question(*args, **options)
+        except KlingError as error:
+            seen = bare(error)
+        if is_first and isinstance(seen, CANNOT_ASK):
+            raise seen
+        return seen, self._client.answers[0][0] if self._client.answers else None
+
+    # ------------------------------------------------------------------ probes
+
+    def _connection(self) -> Finding:
+        config, dialect = self.config, self.config.dialect
+        key = "access key and secret key" if isinstance(config.credentials, SignedKey) else "API key"
+        where = f"api {dialect.name}, host {public_url(config.base_url)}, prefix {dialect.prefix or 'none'}"
+        return Finding("connection", "it is answered", f"{where}, {key}")
+
+    def _clock(self) -> Finding:
+        """Compare the clocks, which only matter to tokens; and these are signed anew by the vendor's clock."""
+        probe, expected = "clock", f"Date within {BACKDATE_SECONDS} s of this machine's clock"
+        answer, came_at = self._client.answers[0] if self._client.answers else (None, 0.0)
+        try:
+            date = parsedate_to_datetime(answer.headers.get("date", "") if answer else "")
+        except ValueError:
+            means = "a token that was refused cannot be signed by the vendor's clock"
+            return Finding(probe, expected, "no Date", ABSENT, means)
+        ahead = date.timestamp() - came_at
+        if abs(ahead) <= BACKDATE_SECONDS:
+            return Finding(probe, expected, f"within {BACKDATE_SECONDS} s")
+        means = "a token from an access key is signed anew by the vendor's clock"
+        return Finding(probe, expected, f"the vendor's clock is {ahead:+.0f} s off", DIFFERS, means)
+
+    def _missing_id(self, endpoint: EndpointName) -> Finding:
+        probe, expected = f"a missing id, {endpoint}", "code 1201 in Kling's words, 1203, or a gateway's word"
+        seen, answer = self._ask(self._client.get_task, NO_SUCH_ID, endpoint)
+        if isinstance(seen, VideoTask):
+            means = "an id that nobody has is taken for a task"
+            return Finding(probe, expected, _shown(answer, seen), MATTERS, means)
+        waiting, later = is_not_there(seen), route_is_right(seen)
+        means = f"a missing id is believed: {_yes(waiting)} while waiting, {_yes(later)} by a later try"
+        return Finding(probe, expected, _shown(answer, seen), OK if waiting and later else MATTERS, means)
+
+    def _missing_name(self, endpoint: EndpointName) -> Finding:
+        probe, by_name = f"a missing name, {endpoint}", self._client.may_ask_by_name(NO_SUCH_NAME)
+        if not by_name and not self.config.dialect.endpoints[endpoint].list_path:
+            means = "nobody can be asked what became of a lost answer: on_unknown_submission decides"
+            return Finding(probe, "this api has no names and no list", "not asked", ABSENT, means)
+        expected = "code 1201 in Kling's words, or 1203" if by_name else "a list that does not show it"
+        seen, answer = self._ask(self._client.find_task, NO_SUCH_NAME, endpoint)
+        by_list = not by_name or len(self._client.answers) > 1
+        if seen is None:
+            means = f"a missing name is believed: yes{', since the list does not show it' if by_list else ''}"
+            return Finding(probe, expected, _shown(answer), DIFFERS if by_name and by_list else OK, means)
+        means = "a name that nobody has is taken for that of a task"
+        if isinstance(seen, KlingError):
+            means = (
+                "a missing name is believed: no. After a lost answer a later try stops, unless on_unknown_submission "
+                f"allows more ({type(seen).__name__}: {_masked(seen.message)})"
+            )
+        return Finding(probe, expected, _shown(answer, seen), MATTERS, means)
+
+    def _list(self, endpoint: EndpointName) -> Iterator[Finding]:
+        probe, expected = f"list, {endpoint}", "rows that are tasks"
+        if not self.config.dialect.endpoints[endpoint].list_path:
+            yield Finding(probe, "none", "not asked", ABSENT, "tasks are asked for one by one")
+            return
+        tasks, answer = self._ask(self._client.list_tasks, endpoint, page_size=MAX_PAGE_SIZE)
+        if isinstance(tasks, KlingError) or answer is None:
+            means = "tasks are asked for one by one; set list_path to false to spare the question"
+            yield Finding(probe, expected, _shown(answer, tasks), MATTERS, means)
+            return
+        rows = rows_of(read_json(answer)) or []
+        unread = len(rows) - len(tasks)
+        shown = f"HTTP {answer.status}, {len(rows)} rows of {_fields(dicts(rows)) or 'nothing'}"
+        yield Finding(
+            probe,
+            expected,
+            shown,
+            MATTERS if unread else OK,
+            f"{unread} rows cannot be read" if unread else "",
+        )
+        yield _order(f"order of the list, {endpoint}", tasks)
+        yield self._pages(endpoint, len(tasks))
+        yield _states(f"tasks in the list, {endpoint}", tasks)
+
+    def _pages(self, endpoint: EndpointName, count: int) -> Finding:
+        probe, expected = (
+            f"pages of the list, {endpoint}",
+            "2 rows where pageSize is 2, others where pageNum is 2",
+        )
+        if count <= 2:
+            return Finding(probe, expected, f"{count} tasks: too few", ABSENT)
+        first, answer = self._ask(self._client.list_tasks, endpoint, page_size=2)
+        if not isinstance(first, KlingError):
+            second, answer = self._ask(self._client.list_tasks, endpoint, page=2, page_size=2)
+        if isinstance(first, KlingError) or isinstance(second, KlingError):
+            means = "only one page of the list can be read"
+            return Finding(probe, expected, _shown(answer, first or second), MATTERS, means)
+        shown = f"{len(first)} rows, then {len(second)}"
+        if [task.task_id for task in first] == [task.task_id for task in second]:
+            means = "pageNum is ignored: what is not on the first page is taken for missing"
+            return Finding(probe, expected, f"{shown}, the same ones", MATTERS, means)
+        if len(first) != 2:
+            return Finding(probe, expected, shown, DIFFERS, "pages are read until no more comes")
+        return Finding(probe, expected, shown)
+
+    def _account(self) -> Finding:
+        probe, expected = "resource packs", "packs with a state"
+        if not self.config.dialect.regions:
+            return Finding(probe, "none", "not asked: only Kling itself has them", ABSENT)
+        seen, answer = self._ask(self._client.resource_packs)
+        packs = dicts(at(seen, "data", "resource_pack_subscribe_infos")) if isinstance(seen, dict) else []
+        if not packs:
+            return Finding(probe, expected, _shown(answer, seen), DIFFERS)
+        states = Counter(_masked(pack.get("status")) for pack in packs)
+        slots = {
+            size for pack in packs for size in re.findall(r"\d+Con\b", str(pack.get("resource_pack_name")))
+        }
+        shown = f"{_counted(states)}; slots by name: {', '.join(sorted(slots)) or 'none'}; {_fields(packs)}"
+        return Finding(probe, expected, shown)
+
+    def _own_task(self, task_id: str, endpoints: list[EndpointName]) -> Finding:
+        probe, expected = "own task", "a known state; with a link if it succeeded"
+        for endpoint in endpoints:
+            seen, answer = self._ask(self._client.get_task, task_id, endpoint)
+            if isinstance(seen, VideoTask):
+                shown = f"{endpoint}: {_told([seen])}; {_fields(answer.layers[-1:] if answer else [])}"
+                is_odd = seen.state is TaskState.UNKNOWN or (
+                    seen.state is TaskState.SUCCEEDED and not seen.video
+                )
+                means = "it is waited for until the deadline" if is_odd else ""
+                return Finding(probe, expected, shown, MATTERS if is_odd else OK, means)
+        return Finding(probe, expected, _shown(answer, seen), MATTERS, "it cannot be asked for")
+
+
+# ---------------------------------------------------------------------- readings of a list
+
+
+def _order(probe: str, tasks: list[VideoTask]) -> Finding:
+    made = [task.created_at for task in tasks if task.created_at is not None]
+    if len(set(made)) < 2:
+        return Finding(probe, "newest first", "too few tasks with different times", ABSENT)
+    if made == sorted(made, reverse=True):
+        return Finding(probe, "newest first", "newest first")
+    shown = "oldest first" if made == sorted(made) else "in no order of time"
+    return Finding(probe, "newest first", shown, MATTERS, "new tasks may be looked for in vain")
+
+
+def _states(probe: str, tasks: list[VideoTask]) -> Finding:
+    expected = "known states; a link and a duration if succeeded"
+    if not tasks:
+        return Finding(probe, expected, "no tasks", ABSENT)
+    unknown = {task.status for task in tasks if task.state is TaskState.UNKNOWN}
+    if unknown:
+        means = f"waited for until the deadline: {_masked(', '.join(sorted(unknown)))}"
+        return Finding(probe, expected, _told(tasks), MATTERS, means)
+    done = [task.video for task in tasks if task.state is TaskState.SUCCEEDED]
+    if all(video and video.duration is not None for video in done):
+        return Finding(probe, expected, _told(tasks))
+    return Finding(probe, expected, _told(tasks), DIFFERS, "such a task is asked for by itself")
+
+
+def _told(tasks: list[VideoTask]) -> str:
+    """Say how tasks stand and what they tell, as this package reads it, in numbers."""
+    states = Counter(f"{_masked(task.status) or 'no state'} ({task.state.value})" for task in tasks)
+    done = [task for task in tasks if task.state is TaskState.SUCCEEDED]
+    lengths = [task for task in done if task.video and task.video.duration is not None]
+    return (
+        f"{_counted(states)}; with a name: {sum(bool(task.external_task_id) for task in tasks)}; "
+        f"succeeded with link {sum(bool(task.video) for task in done)}, duration {len(lengths)}, "
+        f"units {sum(task.units is not None for task in done)} of {len(done)}"
+    )
+
+
+# ---------------------------------------------------------------------- what may be shown
+
+
+def _shown(answer: Answer | None, seen: object = None) -> str:
+    """Say what came, and what this package reads from it."""
+    if answer is None:
+        return _masked(seen)
+    parts = [f"HTTP {answer.status}"]
+    if target := answer.headers.get("location"):
+        parts.append(f"to {_masked(public_url(target))}")
+    if isinstance(answer.json, dict):
+        error = error_in(answer)
+        parts.append(_fields([answer.json], 0) if error.code is None else f"code {_masked(error.code)}")
+        parts += [f'"{_masked(error.said)}"'] if error.said else []
+    else:
+        parts.append(f"{len(answer.body)} bytes of {_masked(answer.headers.get('content-type', 'no type'))}")
+    if isinstance(seen, VideoTask):
+        parts.append(f"read as a task that is {seen.state.value}")
+    elif isinstance(seen, KlingError):
+        parts.append(f"read as {type(seen).__name__}")
+    return ", ".join(parts)
+
+
+_IDS = (
+    re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+"),
+    re.compile(r"(?i)\b(?:user|account|uid|token|org\w*|group)(?:[\s_-]*id)?[\s:=#'\"\[(]*[\w.-]*\d[\w.-]*"),
+    re.compile(r"(?=[\w-]*\d)[\w-]{12,}|\d{5,}"),
+)
+"""What may be somebody's: an address of mail, what follows such a word, and what is long and has digits in it."""
+
+
+def _masked(text: object) -> str:
+    """Return words of the vendor's without secrets and ids."""
+    shown = redact(text)
+    for pattern in _IDS:
+        shown = pattern.sub("<id>", shown)
+    return shown
+
+
+def _fields(records: list[Json], depth: int = 3) -> str:
+    """Name the fields of some objects, also those inside, with the types of their values."""
+    kinds: dict[str, set[str]] = {}
+    for record in records:
+        _collect(record, "", kinds, depth)
+    return ", ".join(f"{_masked(name)} {'/'.join(sorted(kinds[name]))}" for name in list(kinds)[:MOST_FIELDS])
+
+
+def _collect(record: Json, within: str, kinds: dict[str, set[str]], depth: int) -> None:
+    for key, value in record.items():
+        rows = dicts([value]) or dicts(value)
+        name = f"{within}{key}{'[]' if isinstance(value, list) else ''}"
+        if depth and rows and rows[0]:
+            _collect(rows[0], f"{name}.", kinds, depth - 1)
+        else:
+            kinds.setdefault(name, set()).add(_KINDS.get(type(value), "number"))
+
+
+_KINDS = {str: "text", bool: "boolean", dict: "object", list: "list", type(None): "null"}
+
+
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {word}" for word, count in counts.most_common(8))
+
+
+def _yes(is_so: bool) -> str:
+    return "yes" if is_so else "no"

@@ -1,0 +1,102 @@
+"""The console command: what it prints for a connection of Airflow's, and with which status it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_kling_avatar.cli import main
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_package_has_the_command():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["scripts"]["kling-avatar"] == "airflow_provider_kling_avatar.cli:main"
+
+
+def test_a_good_connection_prints_a_table_and_ends_with_0(connect, capsys):
+    assert main(["check"]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[2] == "| probe | expected | seen | verdict |"
+    assert all(line.count(" | ") == 3 for line in lines if line.startswith("| "))
+    assert lines[-1] == "Differences that matter: none"
+    assert "sk-simulator" not in out + err
+
+
+def test_a_difference_that_matters_ends_with_1(connect, sim, capsys):
+    sim.fault(kind="html", status=404, method="GET", times=0)
+    assert main(["check"]) == 1
+    out = capsys.readouterr().out
+    assert "| differs, matters: a missing id is believed: no while waiting, no by a later try |" in out
+    assert out.splitlines()[-1].startswith("Differences that matter: ")
+
+
+def test_it_prints_json_too(connect, capsys):
+    assert main(["check", "--json"]) == 0
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    assert findings[0]["probe"] == "connection"
+    assert set(findings[0]) == {"probe", "expected", "seen", "verdict", "means"}
+
+
+@pytest.mark.parametrize(
+    ("connection", "sentence"),
+    [
+        ({"password": "sk-wrong-key"}, "kling-avatar: wrong key: the key is not valid on this host"),
+        ({"host": "http://127.0.0.1:1"}, "kling-avatar: no connection to http://127.0.0.1:1/"),
+        ({"password": None}, "kling-avatar: the connection has no key"),
+        (
+            {"host": "https://me:hunter22@a.test"},
+            "kling-avatar: the connection's host holds a user or password",
+        ),
+        ({"nonsense": 1}, "kling-avatar: the connection's extra has nonsense"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_sentence_and_status_2(connection, sentence, connect, capsys):
+    connect(**connection)
+    assert main(["check"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(sentence)
+    assert err.count("\n") == 1
+    assert "sk-wrong-key" not in err
+    assert "hunter22" not in err
+
+
+def test_a_wrong_option_ends_with_argparses_own_words():
+    with pytest.raises(SystemExit) as ended:
+        main(["check", "--nonsense"])
+    assert ended.value.code == 2
+
+
+def test_without_a_database_it_takes_a_connection_from_the_environment_and_says_which_is_missing(
+    sim, tmp_path
+):
+    connection = {"conn_type": "kling_avatar", "host": sim.url, "password": "sk-simulator"}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW_CONN_")} | {
+        "AIRFLOW_HOME": str(tmp_path),
+        "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+        "AIRFLOW_CONN_MINE": json.dumps(connection),
+        "PYTHONPATH": str(ROOT),
+    }
+    command = [sys.executable, "-m", "airflow_provider_kling_avatar.cli", "check", "--conn-id"]
+
+    def run(conn_id):
+        return subprocess.run(
+            [*command, conn_id], env=environment, capture_output=True, text=True, check=False
+        )
+
+    good, missing = run("mine"), run("nobody")
+    assert good.returncode == 0, good.stderr
+    assert good.stdout.endswith("Differences that matter: none\n")
+    assert missing.returncode == 2
+    assert "Airflow gives no connection 'nobody'" in missing.stderr.splitlines()[-1]
+    assert "set AIRFLOW_CONN_NOBODY" in missing.stderr.splitlines()[-1]
+    assert "Traceback" not in missing.stderr

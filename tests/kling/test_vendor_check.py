@@ -1,0 +1,360 @@
+"""What the check of one's own API finds, at the simulator in all its forms and at gateways that answer otherwise."""
+
+from __future__ import annotations
+
+import json
+import threading
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from conftest import KEY
+from network_kit import closed_port
+
+from airflow_provider_kling_avatar.kling import errors as e
+from airflow_provider_kling_avatar.kling.vendor_check import ABSENT, DIFFERS, MATTERS, OK, VendorCheck
+from airflow_provider_kling_avatar.simulator.settings import DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY
+
+APIS = ["kling", "kling-broadcast", "cometapi", "generations", "relay"]
+LINK = "https://cdn.test/clip.mp4?Signature=0a1b2c3d"
+NAME_OF_MINE = "news-clip-0a1b2c3d-0"
+PROMPT = "a prompt that is nobody's business"
+
+
+def check(config, task_id=None):
+    """Return the findings by their probes, and all of them as one text."""
+    findings = VendorCheck(config).run(task_id)
+    return {finding.probe: finding for finding in findings}, "\n".join(map(repr, findings))
+
+
+def verdicts(found):
+    return {finding.verdict for finding in found.values()}
+
+
+# ---------------------------------------------------------------------------------------------- the simulator
+
+
+@pytest.fixture(params=["live", "documented"])
+def seller(request, start_vendor):
+    """A simulator in either form of not-found."""
+    return start_vendor(not_found=request.param, queue_seconds=0, render_seconds=0, port=0)
+
+
+def config_at(seller, config_of, api):
+    prefix = {"path_prefix": "/relay/kling"} if api == "relay" else {}
+    return config_of(seller.url, api, password="sk-simulator", **prefix)
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_the_simulator_is_as_expected_in_both_of_its_forms_and_nothing_is_paid(api, seller, config_of):
+    found, _ = check(config_at(seller, config_of, api))
+
+    assert verdicts(found) <= {OK, ABSENT}
+    assert (
+        "a missing id is believed: yes while waiting, yes by a later try"
+        in found["a missing id, avatar"].means
+    )
+    code = "1201" if seller.settings.not_found == "live" else "1203"
+    assert f"code {code}" in found["a missing id, avatar"].seen
+    assert {request.method for request in seller.requests} == {"GET"}
+    assert seller.ledger()["total"]["tasks"] == 0
+
+
+@pytest.mark.parametrize("api", ["kling", "cometapi", "relay"])
+def test_a_name_that_nobody_has_is_believed_to_be_missing_where_the_api_is_asked_by_name(
+    api, seller, config_of
+):
+    found, _ = check(config_at(seller, config_of, api))
+    for endpoint in ("avatar", "image_to_video"):
+        finding = found[f"a missing name, {endpoint}"]
+        assert (finding.verdict, finding.means) == (OK, "a missing name is believed: yes")
+
+
+def test_where_there_is_neither_name_nor_list_it_says_that_nobody_can_be_asked(seller, config_of):
+    found, _ = check(config_at(seller, config_of, "generations"))
+    assert found["a missing name, avatar"].verdict == ABSENT
+    assert "on_unknown_submission decides" in found["a missing name, avatar"].means
+    assert found["list, avatar"].verdict == ABSENT
+
+
+def test_tasks_in_the_list_are_told_in_numbers_and_field_names_without_their_ids(sim, config_of):
+    ids = sim.seed(count=4, spacing_seconds=30, queue_seconds=0, render_seconds=0, age_seconds=60)
+    ids += sim.seed(count=2, outcome="failed", queue_seconds=0, render_seconds=0, age_seconds=600)
+
+    found, text = check(config_at(sim, config_of, "kling"))
+
+    assert verdicts(found) <= {OK, ABSENT}
+    assert "HTTP 200, 6 rows of task_id text" in found["list, avatar"].seen
+    assert "task_result.videos[].url text" in found["list, avatar"].seen
+    assert found["order of the list, avatar"].seen == "newest first"
+    assert found["pages of the list, avatar"].seen == "2 rows, then 2"
+    told = found["tasks in the list, avatar"].seen
+    assert told.startswith("4 succeed (succeeded), 2 failed (failed); with a name: 0")
+    assert "succeeded with link 4, duration 4, units 4 of 4" in told
+    assert not any(task_id in text for task_id in ids)
+    assert sim.url + "/" not in text
+
+
+def test_a_list_without_names_cannot_say_that_a_name_is_missing(sim, config_of):
+    sim.seed(count=1, api="kling-broadcast", queue_seconds=0, render_seconds=0, age_seconds=9)
+    found, _ = check(config_at(sim, config_of, "kling-broadcast"))
+    finding = found["a missing name, avatar"]
+    assert finding.verdict == MATTERS
+    assert "a missing name is believed: no" in finding.means
+    assert "the list of tasks shows no names" in finding.means
+
+
+def test_a_task_of_ones_own_is_looked_at_without_showing_it(sim, config_of):
+    (task_id,) = sim.seed(
+        count=1, endpoint="image_to_video", queue_seconds=0, render_seconds=0, age_seconds=9
+    )
+    found, text = check(config_at(sim, config_of, "kling"), task_id)
+    assert found["own task"].verdict == OK
+    assert found["own task"].seen.startswith("image_to_video: 1 succeed (succeeded)")
+    assert "task_result.videos[].url text" in found["own task"].seen
+    assert task_id not in text
+
+    found, text = check(config_at(sim, config_of, "kling"), "829999999999999999")
+    assert (found["own task"].verdict, found["own task"].means) == (MATTERS, "it cannot be asked for")
+    assert "829999999999999999" not in text
+
+
+def test_resource_packs_are_told_by_state_where_kling_itself_is_asked(sim, config_of):
+    found, text = check(config_at(sim, config_of, "kling"))
+    assert found["resource packs"].seen.startswith("1 online; slots by name: none; resource_pack_name text")
+    assert "pack-default" not in text
+    assert check(config_at(sim, config_of, "cometapi"))[0]["resource packs"].verdict == ABSENT
+
+
+def test_signed_keys_are_named_by_their_kind_alone(sim, config_of):
+    config = config_of(sim.url, login=DEFAULT_ACCESS_KEY, password=DEFAULT_SECRET_KEY)
+    found, text = check(config)
+    assert found["connection"].seen.endswith("prefix none, access key and secret key")
+    assert verdicts(found) <= {OK, ABSENT}
+    assert DEFAULT_ACCESS_KEY not in text
+    assert DEFAULT_SECRET_KEY not in text
+
+
+def test_a_key_that_is_refused_and_a_host_that_is_not_there_end_the_check(sim, config_of):
+    with pytest.raises(e.AuthenticationError, match="check the connection's password"):
+        check(config_of(sim.url, password="sk-another-key"))
+    with pytest.raises(e.ConnectionFailedError, match="check the connection's host"):
+        check(config_of(f"http://127.0.0.1:{closed_port()}"))
+    assert len(sim.requests) == 1
+
+
+# ---------------------------------------------------------------------------------------------- other gateways
+
+NOT_FOUND = (400, {"code": 1201, "message": "Task not found by id/external id: {}"})
+
+
+class Gateway:
+    """A real HTTP server: answers queries as it is told, and its list out of rows."""
+
+    def __init__(self):
+        self.query = NOT_FOUND
+        self.rows = []
+        self.takes_page_size = self.takes_page_number = True
+        self.headers = {"Date": formatdate(usegmt=True)}
+        gateway = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                parts = urlsplit(self.path)
+                status, body = gateway.answer(parts.path, parse_qs(parts.query))
+                text = body if isinstance(body, str) else json.dumps(body)
+                key = self.headers["Authorization"].removeprefix("Bearer ")
+                content = text.replace("{}", parts.path.rpartition("/")[2]).replace("KEY", key).encode()
+                self.send_response_only(status)
+                kind = "text/html" if text.startswith("<") else "application/json"
+                for name, value in {"Content-Type": kind, "X-Key": key, **gateway.headers}.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
+        self.thread.start()
+
+    def answer(self, path, asked):
+        if not path.endswith("image2video"):
+            return self.query
+        size = int(asked["pageSize"][0]) if self.takes_page_size else 30
+        page = int(asked["pageNum"][0]) if self.takes_page_number else 1
+        return 200, {"code": 0, "message": "SUCCEED", "data": self.rows[(page - 1) * size : page * size]}
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+def row(number, **changes):
+    return {
+        "task_id": f"82{number:016d}",
+        "task_status": "succeed",
+        "task_info": {"external_task_id": NAME_OF_MINE},
+        "created_at": 1_790_000_000_000 - number * 60_000,
+        "task_result": {"videos": [{"id": "v-1", "url": LINK, "duration": "5.1"}]},
+        "user_id": 4711,
+        "prompt": PROMPT,
+        **changes,
+    }
+
+
+@pytest.fixture
+def gateway():
+    gateway = Gateway()
+    gateway.rows = [row(number) for number in range(5)]
+    yield gateway
+    gateway.close()
+
+
+@pytest.fixture
+def examine(gateway, config_of):
+    """Check the gateway; nothing that is somebody's may be in what comes out."""
+
+    def run(api="relay", task_id=None, **extra):
+        found, text = check(config_of(gateway.url, api, **extra), task_id)
+        for secret in (KEY, LINK, "Signature", NAME_OF_MINE, PROMPT, "4711", gateway.rows[0]["task_id"]):
+            assert secret not in text
+        return found
+
+    return run
+
+
+def test_a_gateway_that_answers_as_kling_is_as_expected(examine):
+    found = examine(task_id="820000000000000000")
+    assert verdicts({k: f for k, f in found.items() if k != "own task"}) <= {OK, ABSENT}
+    assert "with a name: 5" in found["tasks in the list, avatar"].seen
+
+
+def test_a_web_page_in_place_of_not_found_matters(gateway, examine):
+    gateway.query = (404, "<html>KEY not found</html>")
+    found = examine()
+    finding = found["a missing id, avatar"]
+    assert finding.verdict == MATTERS
+    assert finding.seen.startswith("HTTP 404, ")
+    assert finding.seen.endswith(" bytes of text/html, read as WrongRouteError")
+    assert finding.means == "a missing id is believed: no while waiting, no by a later try"
+    assert found["a missing name, avatar"].verdict == MATTERS
+
+
+def test_a_bare_404_is_not_believed_of_an_id_but_of_a_name_that_the_list_does_not_show(gateway, examine):
+    gateway.query = (404, {"message": "Not Found"})
+    found = examine()
+    assert found["a missing id, avatar"].verdict == MATTERS
+    assert found["a missing id, avatar"].seen == 'HTTP 404, message text, "Not Found", read as NotFoundError'
+    name = found["a missing name, avatar"]
+    assert (name.verdict, name.means) == (
+        DIFFERS,
+        "a missing name is believed: yes, since the list does not show it",
+    )
+
+
+def test_a_gateways_own_word_is_believed_of_an_id(gateway, examine):
+    gateway.query = (400, {"code": "task_not_exist", "message": "task_not_exist", "data": None})
+    found = examine()
+    assert found["a missing id, avatar"].verdict == OK
+    assert found["a missing name, avatar"].verdict == DIFFERS
+
+
+def test_a_good_answer_with_nothing_in_it_for_an_unknown_id_matters(gateway, examine):
+    gateway.query = (200, {"code": 0, "message": "SUCCEED", "data": None})
+    finding = examine()["a missing id, avatar"]
+    assert finding.verdict == MATTERS
+    assert "HTTP 200, code number, message text, data null" in finding.seen
+    assert finding.seen.endswith("read as UnreadableAnswerError")
+
+
+def test_an_unknown_id_that_is_answered_with_a_task_matters(gateway, examine):
+    gateway.query = (200, {"code": 0, "data": row(0)})
+    found = examine()
+    assert found["a missing id, avatar"].verdict == MATTERS
+    assert found["a missing id, avatar"].means == "an id that nobody has is taken for a task"
+    assert found["a missing name, avatar"].means == "a name that nobody has is taken for that of a task"
+
+
+def test_a_redirect_is_told_without_its_query(gateway, examine):
+    gateway.query = (302, "")
+    gateway.headers["Location"] = f"https://login.test/start?key={KEY}"
+    finding = examine()["a missing id, avatar"]
+    assert finding.verdict == MATTERS
+    assert "HTTP 302, to https://login.test/start, " in finding.seen
+
+
+def test_a_key_and_an_account_that_are_echoed_are_not_shown(gateway, examine):
+    gateway.query = (
+        400,
+        {"code": 1201, "message": "no KEY of user 815 (someone@example.com), request 20261129050222"},
+    )
+    finding = examine()["a missing id, avatar"]
+    assert finding.seen == (
+        'HTTP 400, code 1201, "no *** of <id> (<id>), request <id>", read as InvalidRequestError'
+    )
+
+
+def test_a_list_that_ignores_page_size_differs_but_does_not_matter(gateway, examine):
+    gateway.rows = [row(number) for number in range(70)]
+    gateway.takes_page_size = False
+    finding = examine()["pages of the list, avatar"]
+    assert (finding.verdict, finding.seen) == (DIFFERS, "30 rows, then 30")
+
+
+def test_a_list_that_ignores_page_numbers_matters(gateway, examine):
+    gateway.takes_page_number = False
+    finding = examine()["pages of the list, avatar"]
+    assert (finding.verdict, finding.seen) == (MATTERS, "2 rows, then 2, the same ones")
+    assert "what is not on the first page is taken for missing" in finding.means
+
+
+def test_a_list_with_the_oldest_first_matters(gateway, examine):
+    gateway.rows.reverse()
+    finding = examine()["order of the list, avatar"]
+    assert (finding.verdict, finding.seen) == (MATTERS, "oldest first")
+
+
+def test_rows_that_cannot_be_read_and_missing_links_are_told(gateway, examine):
+    gateway.rows += [{"taskId": "1", "externalTaskId": "2"}, row(9, task_result=None)]
+    found = examine()
+    assert (found["list, avatar"].verdict, found["list, avatar"].means) == (MATTERS, "1 rows cannot be read")
+    assert found["tasks in the list, avatar"].verdict == DIFFERS
+    assert "succeeded with link 5, duration 5, units 0 of 6" in found["tasks in the list, avatar"].seen
+
+
+def test_states_that_are_not_known_matter(gateway, examine):
+    gateway.rows[0] = row(0, task_status="thinking")
+    finding = examine()["tasks in the list, avatar"]
+    assert (finding.verdict, finding.means) == (MATTERS, "waited for until the deadline: thinking")
+
+
+def test_a_list_that_is_not_there_matters_until_the_connection_says_so(gateway, examine, monkeypatch):
+    monkeypatch.setattr(
+        gateway, "answer", lambda path, _: (404, "<html>") if path.endswith("o") else NOT_FOUND
+    )
+    assert examine()["list, avatar"].verdict == MATTERS
+    found = examine(list_path=False)
+    assert verdicts(found) <= {OK, ABSENT}
+
+
+def test_the_clocks_are_compared(gateway, examine):
+    gateway.headers["Date"] = "Sun, 29 Nov 2020 05:00:00 GMT"
+    assert examine()["clock"].verdict == DIFFERS
+    del gateway.headers["Date"]
+    assert examine()["clock"].verdict == ABSENT
+
+
+def test_a_vendor_that_has_trouble_is_told_as_it_is(gateway, examine):
+    gateway.query = (503, {"code": 5001, "message": "busy"})
+    finding = examine()["a missing id, avatar"]
+    assert (finding.verdict, finding.seen) == (
+        MATTERS,
+        'HTTP 503, code 5001, "busy", read as UnavailableError',
+    )
