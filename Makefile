@@ -7,7 +7,7 @@ PYTHON ?= python3
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv environments test test-all test-quick test-crash test-slots test-news lint test-matrix matrix-quick matrix-crash chaos house demo bench bench-landing constraints clean
+.PHONY: help venv environments test test-all test-quick test-crash test-slots test-news lint test-matrix matrix-quick matrix-crash chaos house docs demo bench bench-landing constraints clean
 
 help:  ## Show this list
 	@echo "airflow-provider-kling-avatar: what make can do"
@@ -78,6 +78,11 @@ matrix-crash: venv
 
 house: venv  ## How large the house is, beside what it may be
 	@.venv/bin/python dev/house.py
+
+docs:  ## Build the site of the documentation in build/site
+	@$(PYTHON) dev/environment.py .venvs/docs --extras docs
+	.venvs/docs/bin/python -m sphinx -W --keep-going -q -j auto -c docs -d build/site-cache . build/site
+	@echo "the site is in build/site; begin at build/site/index.html"
 
 demo: venv  ## Make a talking video in a real Airflow, for free (KEEP=1 leaves the web UI up)
 	@.venv/bin/python dev/demo.py $(if $(KEEP),--keep)

@@ -1,7 +1,7 @@
 """
 Create a virtual environment with a given Airflow and this project, unless it is there and up to date.
 
-    python3 dev/environment.py FOLDER [--airflow VERSION]
+    python3 dev/environment.py FOLDER [--airflow VERSION] [--extras NAMES]
 
 Needs nothing but a Python: fetches uv, which installs Airflow in seconds where pip takes minutes. pip's settings from
 the environment (index, certificates) hold for uv too; if uv fails all the same, pip gets its chance.
@@ -108,10 +108,11 @@ def python_for(entry: Supported) -> str:
     )
 
 
-def fingerprint(entry: Supported, python: str) -> str:
+def fingerprint(entry: Supported, python: str, extras: str) -> str:
     """Return a digest of everything the environment's content follows from."""
     constraints = constraints_file(entry)
     parts = [str(entry).encode(), python.encode(), (ROOT / "pyproject.toml").read_bytes(), str(ROOT).encode()]
+    parts.append(extras.encode())
     parts.append(constraints.read_bytes() if constraints.exists() else b"")
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
@@ -121,24 +122,25 @@ def constraints_file(entry: Supported) -> Path:
     return ROOT / "dev" / "constraints" / f"airflow-{entry.airflow}.txt"
 
 
-def ensure(folder: Path, airflow: str) -> Path:
+def ensure(folder: Path, airflow: str, extras: str | None = None) -> Path:
     """
     Make sure that the environment is there and up to date.
 
     :param folder: where it is or shall be.
+    :param extras: of this project, separated by commas; by default what the tests need.
     :returns: its interpreter.
     :raises SystemExit: it could not be made; the message says why.
     """
     entry = supported(airflow)
+    extras = extras or ("dev,lint" if entry is NEWEST else "dev")
     python, interpreter, stamp = python_for(entry), folder / "bin" / "python", folder / STAMP
-    wanted = fingerprint(entry, python)
+    wanted = fingerprint(entry, python, extras)
     if interpreter.exists() and stamp.exists() and stamp.read_text() == wanted:
         return interpreter
     begin = time.monotonic()
     print(f"Creating {_shown(folder)} with Airflow {airflow} ...", flush=True)
     stamp.unlink(missing_ok=True)  # an interrupted installation must not pass for a complete one
     run("creating the environment", [python, "-m", "venv", "--clear", str(folder)])
-    extras = "dev,lint" if entry is NEWEST else "dev"
     what = ["--quiet", "--editable", f".[{extras}]", f"apache-airflow=={airflow}"]
     if constraints_file(entry).exists():
         what += ["--constraint", str(constraints_file(entry))]
@@ -162,8 +164,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0].strip())
     parser.add_argument("folder", type=Path)
     parser.add_argument("--airflow", default=NEWEST.airflow, metavar="VERSION")
+    parser.add_argument("--extras", metavar="NAMES", help="of this project; by default what the tests need")
     options = parser.parse_args()
-    ensure(options.folder.absolute(), options.airflow)
+    ensure(options.folder.absolute(), options.airflow, options.extras)
 
 
 if __name__ == "__main__":
