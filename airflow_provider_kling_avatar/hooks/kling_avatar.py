@@ -112,9 +112,11 @@ class KlingAvatarHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Tell whether host, route and key are right, by a call that costs nothing."""
         try:
-            return self.get_conn().test_connection()
+            works, message = self.get_conn().test_connection()
         except KlingError as error:
-            return False, str(error)
+            works, message = False, str(error)
+        # What is in square brackets, Airflow's command line takes for a style and leaves out.
+        return works, re.sub(r"(?<!//)\[([^\[\]]*)\]", r"(\1)", message)
 
     # --------------------------------------------------------------- methods
 
