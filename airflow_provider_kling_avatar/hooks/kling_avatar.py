@@ -115,8 +115,8 @@ class KlingAvatarHook(BaseHook):
             works, message = self.get_conn().test_connection()
         except KlingError as error:
             works, message = False, str(error)
-        # What is in square brackets, Airflow's command line takes for a style and leaves out.
-        return works, re.sub(r"(?<!//)\[([^\[\]]*)\]", r"(\1)", message)
+        # Airflow's command line prints with rich, which takes this for a style and leaves it out.
+        return works, re.sub(r"(?<!//)\[([a-z#/@][^\[\]]*)\]", r"(\1)", message)
 
     # --------------------------------------------------------------- methods
 
