@@ -199,7 +199,7 @@ def before_sending(*, is_unsent: bool) -> Iterator[None]:
     except LandingError as error:
         if not is_unsent:
             raise
-        raise error.before_sending() from error
+        raise error.before_sending() from error.__cause__
 
 
 @dataclass(slots=True)

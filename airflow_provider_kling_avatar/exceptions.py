@@ -29,14 +29,18 @@ def _final_class(kind: type[KlingError]) -> type[KlingError]:
 
 
 def as_final(error: KlingError) -> KlingError:
-    """Return the same error as one after which Airflow does not retry."""
-    if isinstance(error, AirflowFailException):
-        return error
-    return _made_final(type(error), error.args, vars(error))
+    """
+    Make an error one after which Airflow does not retry, and return it.
+
+    It stays the same object: another one raised in its place would be told with two tracebacks, and itself twice.
+    """
+    if not isinstance(error, AirflowFailException):
+        error.__class__ = _final_class(type(error))
+    return error
 
 
 def _made_final(kind: type[KlingError], args: tuple[Any, ...], facts: dict[str, Any]) -> KlingError:
-    """Make the final variant of an error from its parts, past its `__init__`, which would word it anew."""
+    """Make a final error from its parts, past its `__init__`, which would word it anew."""
     final_class = _final_class(kind)
     final = final_class.__new__(final_class, *args)
     final.args = args
@@ -51,11 +55,17 @@ def _reduce(final: KlingError) -> tuple[Any, ...]:
 
 @contextmanager
 def airflow_errors() -> Iterator[None]:
-    """Let permanent errors end the task at once, and the others be retried as the Dag says."""
+    """
+    Let permanent errors end the task at once, and the others be retried as the Dag says.
+
+    A permanent one is for the user to mend, and its sentence tells all: it leaves with one traceback, without those of
+    what it came from.
+    """
     try:
         yield
     except KlingError as error:
         failed(error)
-        if error.permanent and not isinstance(error, AirflowFailException):
-            raise as_final(error) from error
+        if error.permanent:
+            as_final(error)
+            error.__cause__ = error.__context__ = None
         raise

@@ -125,7 +125,7 @@ class FileStateStore:
             raise StateUnavailableError(
                 f"{error.finding}. Its folder has to be there on every worker: create it, mount it on this one, or "
                 "let the user that runs the workers write there. Nothing new is sent without it"
-            ) from error
+            ) from None
 
     def save(self, record: dict[str, Any]) -> None:
         """Replace the file, whole or not at all."""

@@ -112,9 +112,11 @@ class KlingAvatarHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Tell whether host, route and key are right, by a call that costs nothing."""
         try:
-            return self.get_conn().test_connection()
+            works, message = self.get_conn().test_connection()
         except KlingError as error:
-            return False, str(error)
+            works, message = False, str(error)
+        # Airflow's command line prints with rich, which takes this for a style and leaves it out.
+        return works, re.sub(r"(?<!//)\[([a-z#/@][^\[\]]*)\]", r"(\1)", message)
 
     # --------------------------------------------------------------- methods
 

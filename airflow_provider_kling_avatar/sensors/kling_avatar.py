@@ -221,7 +221,7 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
                 return super().resume_execution(next_method, next_kwargs, context)
             except AirflowSensorTimeout as error:
                 if self.soft_fail:  # Airflow 3.0 forgets it here
-                    raise AirflowSkipException(str(error)) from error
+                    raise AirflowSkipException(str(error)) from None
                 raise
 
     def _collect(

@@ -5,7 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
+import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -290,6 +294,33 @@ def test_a_key_is_never_tried_on_a_host_its_owner_did_not_name(connect, hook, st
 
     assert hook.test_connection()[0] is False
     assert other.requests == []
+
+
+def test_airflows_command_line_prints_the_sentence_to_its_end(sim, tmp_path):
+    """In a process of its own: it prints through rich, which takes what is in square brackets for a style."""
+
+    def run(password):
+        connection = {"conn_type": "kling_avatar", "host": sim.url, "password": password}
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW_CONN_")}
+        environment = kept | {
+            "AIRFLOW_CONN_KLING_AVATAR_DEFAULT": json.dumps(connection),
+            "AIRFLOW_HOME": str(tmp_path),
+            "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+            "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        }
+        command = [sys.executable, "-m", "airflow", "connections", "test", "kling_avatar_default"]
+        said = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert "Traceback" not in said.stdout + said.stderr
+        assert "sk-wrong" not in said.stdout + said.stderr
+        return " ".join(said.stdout.split())  # it breaks lines wherever they are full
+
+    assert run("sk-simulator").endswith("Testing... Connection success!")
+    sentence = run("sk-wrong-one").partition("Connection failed! ")[2]
+    assert sentence.startswith(
+        "wrong key: the key is not valid on this host: check the connection's password"
+    )
+    assert re.search(r"\(code 1002, HTTP 401, request id \S+\)$", sentence)
 
 
 def test_access_and_secret_key_are_tested_too(connect, hook):

@@ -639,18 +639,19 @@ def test_a_vendor_that_is_down_is_retried_by_airflow(connect, submit, context):
     ],
 )
 def test_a_final_error_keeps_its_class_its_text_and_its_facts(kind):
-    error = kind("what to do")
-    error.code, error.http_status, error.request_id = 1201, 400, "r-1"
+    error, twin = kind("what to do"), kind("what to do")
+    for each in (error, twin):
+        each.code, each.http_status, each.request_id = 1201, 400, "r-1"
 
     final = as_final(error)
 
     assert isinstance(final, kind)
     assert isinstance(final, AirflowFailException)
     assert type(final).__name__ == kind.__name__
-    assert str(final) == str(error)
-    assert str(error).startswith("what to do")
-    assert str(error).endswith("[code 1201, HTTP 400, request id r-1]")
-    assert vars(final) == vars(error)
+    assert str(final) == str(twin)
+    assert str(final).startswith("what to do")
+    assert str(final).endswith("[code 1201, HTTP 400, request id r-1]")
+    assert vars(final) == vars(twin)
     assert as_final(final) is final
     assert type(as_final(kind("again"))) is type(final), "one class, however often it is raised"
 
@@ -665,11 +666,23 @@ def test_a_final_error_survives_copying_and_pickling():
         assert (str(twin), twin.field) == (str(final), "image")
 
 
-def test_the_original_error_is_the_cause_of_the_final_one():
+def test_a_permanent_error_stays_the_same_object_and_leaves_alone():
+    error = errors.AccountError("empty")
+    error.__cause__ = KeyError("what it came from")
     with pytest.raises(AirflowFailException) as caught, airflow_errors():
-        raise errors.AccountError("empty")
+        raise error
 
-    assert type(caught.value.__cause__) is errors.AccountError
+    assert caught.value is error
+    assert error.__cause__ is None
+    assert error.__context__ is None
+
+
+def test_an_error_that_may_pass_keeps_what_it_came_from():
+    cause = KeyError("a library's")
+    with pytest.raises(errors.UnavailableError) as caught, airflow_errors():
+        raise errors.UnavailableError("down") from cause
+
+    assert caught.value.__cause__ is cause
 
 
 def test_an_error_that_is_not_ours_passes_unchanged():
