@@ -27,7 +27,11 @@ from airflow.providers.common.compat.sdk import (
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from datetime import datetime
+    from pathlib import Path
+
+    from airflow.models.dagrun import DagRun
+    from airflow.providers.common.compat.sdk import DAG, Context
 
 SETTLE_SECONDS = 10.0
 """
@@ -53,6 +57,7 @@ __all__ = [
     "XCom",
     "conf",
     "context_merge",
+    "dag_bag",
     "get_async_connection",
     "get_async_extra_dejson",
     "is_asked_anew",
@@ -60,7 +65,10 @@ __all__ = [
     "note_deferral",
     "own_xcom",
     "round_of",
+    "run_dag_for_test",
     "state_store",
+    "stored_xcom",
+    "task_listeners",
     "xcoms_of_all_rows",
 ]
 
@@ -137,3 +145,78 @@ def state_store(context: Context) -> TaskStateStore | None:
     """Return the task's state store, or ``None`` before Airflow 3.3."""
     store: TaskStateStore | None = context.get("task_state_store")
     return store
+
+
+# ---------------------------------------------------------------- for tests of Dags, see `testing.runs`
+
+
+def dag_bag(path: Path) -> Any:
+    """Return the Dags in a file or folder, as Airflow's ``DagBag``."""
+    try:
+        from airflow.dag_processing.dagbag import DagBag
+    except ImportError:  # before 3.2
+        from airflow.models.dagbag import DagBag
+    return DagBag(str(path))
+
+
+def run_dag_for_test(
+    dag: DAG, bundle: str, empty_folder: Path, logical_date: datetime | None, conf: dict[str, Any]
+) -> DagRun:
+    """
+    Run a Dag by ``dag.test()``, also one that is in no Dag folder: it is stored beforehand as if it were.
+
+    :param bundle: name of a bundle of Airflow's options (3.x), in which it is said to be.
+    :param empty_folder: without Dags, to begin with.
+    :param logical_date: now, if ``None``.
+    """
+    bag = dag_bag(empty_folder)
+    bag.dags[dag.dag_id] = dag
+    if _is_airflow_2():
+        bag.sync_to_db()
+    else:
+        _sync(bag, bundle)
+    dates = {"execution_date" if _is_airflow_2() else "logical_date": logical_date} if logical_date else {}
+    run: DagRun = dag.test(run_conf=conf, **dates)
+    return run
+
+
+def _sync(bag: Any, bundle: str) -> None:
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+
+    DagBundlesManager().sync_bundles_to_db()
+    if hasattr(bag, "sync_to_db"):  # 3.0
+        bag.sync_to_db(bundle, None)
+        return
+    try:
+        from airflow.dag_processing.dagbag import sync_bag_to_db
+    except ImportError:  # 3.1
+        from airflow.models.dagbag import sync_bag_to_db
+    sync_bag_to_db(bag, bundle, None)
+
+
+def stored_xcom(run: DagRun, task_id: str, map_index: int, key: str) -> Any:
+    """Return what a task of a run has left in XCom, read from the database, or ``None``."""
+    from airflow.models import xcom
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    table = xcom.BaseXCom if _is_airflow_2() else xcom.XComModel
+    where = {"dag_id": run.dag_id, "run_id": run.run_id, "task_id": task_id, "map_index": map_index, "key": key}
+    with create_session() as session:
+        row = session.scalar(select(table).filter_by(**where))
+        return None if row is None else XCom.deserialize_value(row)
+
+
+def task_listeners() -> Any:
+    """Return the plugin manager whose hooks are called for what happens to tasks."""
+    try:
+        from airflow.sdk.listener import get_listener_manager
+    except ImportError:  # before 3.2
+        from airflow.listeners.listener import get_listener_manager
+    return get_listener_manager().pm
+
+
+def _is_airflow_2() -> bool:
+    from airflow import __version__
+
+    return __version__.startswith("2.")
