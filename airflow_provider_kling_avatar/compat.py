@@ -6,6 +6,7 @@ What `airflow.providers.common.compat` evens out is only re-exported here; the r
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
@@ -152,11 +153,7 @@ def state_store(context: Context) -> TaskStateStore | None:
 
 def dag_bag(path: Path) -> Any:
     """Return the Dags in a file or folder, as Airflow's ``DagBag``."""
-    try:
-        from airflow.dag_processing.dagbag import DagBag
-    except ImportError:  # before 3.2
-        from airflow.models.dagbag import DagBag
-    return DagBag(str(path))
+    return _dag_bag_module().DagBag(str(path), safe_mode=False)
 
 
 def run_dag_for_test(
@@ -174,46 +171,56 @@ def run_dag_for_test(
     if _is_airflow_2():
         bag.sync_to_db()
     else:
-        _sync(bag, bundle)
+        _store_dags(bag, bundle)
     dates = {"execution_date" if _is_airflow_2() else "logical_date": logical_date} if logical_date else {}
-    run: DagRun = dag.test(run_conf=conf, **dates)
+    test: Any = dag.test
+    run: DagRun = test(run_conf=conf, **dates)
     return run
 
 
-def _sync(bag: Any, bundle: str) -> None:
+def _store_dags(bag: Any, bundle: str) -> None:
     from airflow.dag_processing.bundles.manager import DagBundlesManager
 
     DagBundlesManager().sync_bundles_to_db()
-    if hasattr(bag, "sync_to_db"):  # 3.0
+    if hasattr(bag, "sync_to_db"):  # 3.0, which relies on what it sets on the Dags of files
+        for dag in bag.dags.values():
+            dag.relative_fileloc = dag.relative_fileloc or dag.fileloc
         bag.sync_to_db(bundle, None)
         return
-    try:
-        from airflow.dag_processing.dagbag import sync_bag_to_db
-    except ImportError:  # 3.1
-        from airflow.models.dagbag import sync_bag_to_db
-    sync_bag_to_db(bag, bundle, None)
+    _dag_bag_module().sync_bag_to_db(bag, bundle, None)
 
 
 def stored_xcom(run: DagRun, task_id: str, map_index: int, key: str) -> Any:
     """Return what a task of a run has left in XCom, read from the database, or ``None``."""
     from airflow.models import xcom
+
+    where = {"run_id": run.run_id, "task_id": task_id, "map_index": map_index, "key": key}
+    if _is_airflow_2():
+        return xcom.XCom.get_one(dag_id=run.dag_id, **where)
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
-    table = xcom.BaseXCom if _is_airflow_2() else xcom.XComModel
-    where = {"dag_id": run.dag_id, "run_id": run.run_id, "task_id": task_id, "map_index": map_index, "key": key}
     with create_session() as session:
-        row = session.scalar(select(table).filter_by(**where))
+        row = session.scalar(select(xcom.XComModel).filter_by(dag_id=run.dag_id, **where))
         return None if row is None else XCom.deserialize_value(row)
 
 
 def task_listeners() -> Any:
     """Return the plugin manager whose hooks are called for what happens to tasks."""
+    module = _first_of("airflow.sdk.listener", "airflow.listeners.listener")  # since 3.2, before
+    return module.get_listener_manager().pm
+
+
+def _dag_bag_module() -> Any:
+    return _first_of("airflow.dag_processing.dagbag", "airflow.models.dagbag")  # since 3.2, before
+
+
+def _first_of(newer: str, older: str) -> Any:
+    """Return the newer of two modules, if this Airflow has it."""
     try:
-        from airflow.sdk.listener import get_listener_manager
-    except ImportError:  # before 3.2
-        from airflow.listeners.listener import get_listener_manager
-    return get_listener_manager().pm
+        return import_module(newer)
+    except ModuleNotFoundError:
+        return import_module(older)
 
 
 def _is_airflow_2() -> bool:

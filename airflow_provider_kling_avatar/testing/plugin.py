@@ -60,7 +60,14 @@ def kling_simulator(kling_settings: Mapping[str, Any]) -> Iterator[SimulatorServ
 def kling_connection(
     kling_simulator: SimulatorServer, kling_api: str, monkeypatch: pytest.MonkeyPatch
 ) -> str:
-    """Make the connection ``kling_avatar_default`` lead to the simulator while the test runs; return its id."""
+    """
+    Make the connection ``kling_avatar_default`` lead to the simulator while the test runs; return its id.
+
+    No secrets backend is asked meanwhile: one that knows a real key would be asked first, and clips be paid for.
+    """
+    from airflow_provider_kling_avatar.testing.runs import leave_out_secrets_backends
+
+    leave_out_secrets_backends(monkeypatch)
     extra = {"api": kling_api}
     if kling_api in _PATH_PREFIXES:
         extra["path_prefix"] = _PATH_PREFIXES[kling_api]

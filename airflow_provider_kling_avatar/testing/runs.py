@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
 
-    from airflow.providers.common.compat.sdk import DAG, BaseOperator
     from airflow.models.dagrun import DagRun
+    from airflow.providers.common.compat.sdk import DAG, BaseOperator
 
 BUNDLE = "kling-avatar-testing"
 """What Airflow 3 calls a place that Dags come from; ours is an empty folder."""
@@ -40,7 +41,7 @@ class DagRunResult:
         self.state = str(run.state)
         """``success`` or ``failed``."""
         self.states: dict[str, str] = {_name(ti): str(ti.state) for ti in run.get_task_instances()}
-        """Task id -> ``success``, ``failed``, ``skipped``, ``upstream_failed``. Row 0 of a mapped task is ``clip[0]``."""
+        """Task id -> ``success``, ``failed``, ``upstream_failed`` and so on. Row 0 of a mapped task is ``clip[0]``."""
         self.errors = errors
         """Task id -> what its last failed try raised; without an entry, no try failed."""
 
@@ -132,6 +133,15 @@ def create_database(path: Path) -> Path:
     return path
 
 
+def leave_out_secrets_backends(patch: pytest.MonkeyPatch) -> None:
+    """Have Airflow look for connections and variables only in the environment and in its database."""
+    from airflow import configuration
+
+    for name in ("SECRETS__BACKEND", "WORKERS__SECRETS_BACKEND"):
+        patch.setenv(f"AIRFLOW__{name}", "")
+    patch.setattr(configuration, "secrets_backend_list", configuration.initialize_secrets_backends())
+
+
 @contextmanager
 def airflow_of_its_own(empty: Path, folder: Path) -> Iterator[DagRunner]:
     """
@@ -157,8 +167,7 @@ def _airflow_on(database: Path) -> Iterator[None]:
 
     :raises RuntimeError: Airflow does not take it. Nothing was done to any other.
     """
-    from airflow import settings
-
+    settings: Any = import_module("airflow.settings")
     its_own = dict(vars(settings))
     dags = database.parent / "dags"
     dags.mkdir(exist_ok=True)
@@ -231,11 +240,14 @@ def _dag_in(file: Path, dag_id: str | None) -> DAG:
     if bag.import_errors:
         raise ValueError(f"{file} cannot be imported: {next(iter(bag.import_errors.values()))}")
     names = sorted(bag.dags)
+    if not names:
+        raise ValueError(f"there is no Dag in {file}")
     if dag_id is None and len(names) != 1:
         raise ValueError(f"{file} has {len(names)} Dags ({', '.join(names)}): say which one by dag_id")
     if dag_id is not None and dag_id not in names:
-        raise ValueError(f"{file} has no Dag {dag_id}, but {', '.join(names) or 'none at all'}")
-    return bag.dags[dag_id or names[0]]
+        raise ValueError(f"{file} has no Dag {dag_id}, but {', '.join(names)}")
+    dag: DAG = bag.dags[dag_id or names[0]]
+    return dag
 
 
 def _name(ti: Any) -> str:
