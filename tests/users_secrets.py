@@ -4,5 +4,5 @@ from airflow.secrets import BaseSecretsBackend
 
 
 class RealSecrets(BaseSecretsBackend):
-    def get_conn_value(self, conn_id):
+    def get_conn_value(self, conn_id, **_):
         return '{"conn_type": "kling_avatar", "host": "https://real.invalid", "password": "sk-real"}'
