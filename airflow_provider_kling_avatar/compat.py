@@ -6,6 +6,7 @@ What `airflow.providers.common.compat` evens out is only re-exported here; the r
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
@@ -27,7 +28,11 @@ from airflow.providers.common.compat.sdk import (
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from datetime import datetime
+    from pathlib import Path
+
+    from airflow.models.dagrun import DagRun
+    from airflow.providers.common.compat.sdk import DAG, Context
 
 SETTLE_SECONDS = 10.0
 """
@@ -53,6 +58,7 @@ __all__ = [
     "XCom",
     "conf",
     "context_merge",
+    "dag_bag",
     "get_async_connection",
     "get_async_extra_dejson",
     "is_asked_anew",
@@ -61,7 +67,10 @@ __all__ = [
     "note_deferral",
     "own_xcom",
     "round_of",
+    "run_dag_for_test",
     "state_store",
+    "stored_xcom",
+    "task_listeners",
     "xcoms_of_all_rows",
 ]
 
@@ -147,3 +156,84 @@ def state_store(context: Context) -> TaskStateStore | None:
     """Return the task's state store, or ``None`` before Airflow 3.3."""
     store: TaskStateStore | None = context.get("task_state_store")
     return store
+
+
+# ---------------------------------------------------------------- for tests of Dags, see `testing.runs`
+
+
+def dag_bag(path: Path) -> Any:
+    """Return the Dags in a file or folder, as Airflow's ``DagBag``."""
+    return _dag_bag_module().DagBag(str(path), safe_mode=False)
+
+
+def run_dag_for_test(
+    dag: DAG, bundle: str, empty_folder: Path, logical_date: datetime | None, conf: dict[str, Any]
+) -> DagRun:
+    """
+    Run a Dag by ``dag.test()``, also one that is in no Dag folder: it is stored beforehand as if it were.
+
+    :param bundle: name of a bundle of Airflow's options (3.x), in which it is said to be.
+    :param empty_folder: without Dags, to begin with.
+    :param logical_date: now, if ``None``.
+    """
+    bag = dag_bag(empty_folder)
+    bag.dags[dag.dag_id] = dag
+    if _is_airflow_2():
+        bag.sync_to_db()
+    else:
+        _store_dags(bag, bundle)
+    dates = {"execution_date" if _is_airflow_2() else "logical_date": logical_date} if logical_date else {}
+    test: Any = dag.test
+    run: DagRun = test(run_conf=conf, **dates)
+    return run
+
+
+def _store_dags(bag: Any, bundle: str) -> None:
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+
+    DagBundlesManager().sync_bundles_to_db()
+    if hasattr(bag, "sync_to_db"):  # 3.0, which relies on what it sets on the Dags of files
+        for dag in bag.dags.values():
+            dag.relative_fileloc = dag.relative_fileloc or dag.fileloc
+        bag.sync_to_db(bundle, None)
+        return
+    _dag_bag_module().sync_bag_to_db(bag, bundle, None)
+
+
+def stored_xcom(run: DagRun, task_id: str, map_index: int, key: str) -> Any:
+    """Return what a task of a run has left in XCom, read from the database, or ``None``."""
+    from airflow.models import xcom
+
+    where = {"run_id": run.run_id, "task_id": task_id, "map_index": map_index, "key": key}
+    if _is_airflow_2():
+        return xcom.XCom.get_one(dag_id=run.dag_id, **where)
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        row = session.scalar(select(xcom.XComModel).filter_by(dag_id=run.dag_id, **where))
+        return None if row is None else XCom.deserialize_value(row)
+
+
+def task_listeners() -> Any:
+    """Return the plugin manager whose hooks are called for what happens to tasks."""
+    module = _first_of("airflow.sdk.listener", "airflow.listeners.listener")  # since 3.2, before
+    return module.get_listener_manager().pm
+
+
+def _dag_bag_module() -> Any:
+    return _first_of("airflow.dag_processing.dagbag", "airflow.models.dagbag")  # since 3.2, before
+
+
+def _first_of(newer: str, older: str) -> Any:
+    """Return the newer of two modules, if this Airflow has it."""
+    try:
+        return import_module(newer)
+    except ModuleNotFoundError:
+        return import_module(older)
+
+
+def _is_airflow_2() -> bool:
+    from airflow import __version__
+
+    return __version__.startswith("2.")
