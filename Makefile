@@ -100,5 +100,5 @@ constraints: venv  ## Resolve the test environments anew
 	@$(PYTHON) dev/constraints.py
 
 clean:  ## Remove everything make has created
-	rm -rf .venv .venvs build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venvs build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
