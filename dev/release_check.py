@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from email.message import Message
 
 DIST = ROOT / "dist"
+PROBE = ROOT / "dev" / "release_probe.py"
 PACKAGE = "airflow_provider_kling_avatar"
 PLACEHOLDER = "OWNER"
 """Stands in `pyproject.toml` where the owner of the repository belongs, until there is one."""
@@ -46,38 +47,6 @@ SDIST_TESTS = (
 """A quick part of the tests that reads much of what has to be shipped: schemas, prices, media, docs, tools."""
 RELATIVE = re.compile(r"\]\((?!https?://|mailto:|#)|(?:href|src)=\"(?!https?://|mailto:|#)")
 """A link or a picture that leads nowhere on the page of a package index."""
-
-# Runs in a plain environment, isolated from this checkout: what Airflow makes of the provider, and what a Dag pays.
-PLAIN = """
-import json, subprocess, sys, warnings
-warnings.simplefilter("ignore")
-from airflow.providers_manager import ProvidersManager
-import airflow_provider_kling_avatar as package
-
-manager = ProvidersManager()
-provider = manager.providers["airflow-provider-kling-avatar"]
-hook = manager.hooks["kling_avatar"]
-timed = '''
-import time, warnings
-warnings.simplefilter("ignore")
-from airflow.providers.common.compat.sdk import BaseHook, BaseOperator, BaseSensorOperator
-begin = time.perf_counter()
-import airflow_provider_kling_avatar.{module}
-print(time.perf_counter() - begin)
-'''
-
-def seconds(module):
-    command = [sys.executable, "-I", "-c", timed.format(module=module)]
-    return min(float(subprocess.check_output(command, text=True).split()[-1]) for _ in range(3))
-
-modules = ["get_provider_info", "operators.kling_avatar", "sensors.kling_avatar", "decorators.kling_avatar"]
-print(json.dumps({
-    "from": package.__file__,
-    "version": provider.version,
-    "hook": hook and hook.hook_class_name,
-    "milliseconds": {module: round(1000 * seconds(module)) for module in modules},
-}))
-"""
 
 
 class RefusedError(Exception):
@@ -192,6 +161,7 @@ class Release:
 
     def plain(self, entry: Supported) -> str:
         """See that the wheel works in a plain Airflow."""
+        (ROOT / ".venvs").mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="plain-", dir=ROOT / ".venvs") as folder:
             venv, python = Path(folder, "venv"), Path(folder, "venv", "bin", "python")
             run(find_uv(), "venv", "--quiet", "--python", python_for(entry), venv)
@@ -200,10 +170,14 @@ class Release:
             run(*install, self.wheel, f"apache-airflow=={entry.airflow}", *pins)
             run(find_uv(), "pip", "check", "--python", python)
             env = {"AIRFLOW_HOME": f"{folder}/home", "PATH": os.environ["PATH"], "HOME": folder}
-            told = json.loads(run(python, "-I", "-c", PLAIN, cwd=Path(folder), env=env).splitlines()[-1])
+            told = json.loads(run(python, "-I", PROBE, cwd=Path(folder), env=env).splitlines()[-1])
             refuse_unless(told["from"].startswith(str(venv)), f"imported from {told['from']}")
             refuse_unless(told["version"] == self.version, f"Airflow sees version {told['version']}")
             refuse_unless(told["hook"], "Airflow cannot load the hook of the connection type kling_avatar")
+            site = self.project["urls"][
+                "Documentation"
+            ]  # Airflow 2.11 looks it up later, from the same metadata
+            refuse_unless(told["documentation"] in (None, site), f"Airflow links to {told['documentation']}")
             for script in self.project["scripts"]:
                 run(venv / "bin" / script, "--help", cwd=Path(folder), env=env)
             return "imports in ms: " + ", ".join(f"{name} {ms}" for name, ms in told["milliseconds"].items())
