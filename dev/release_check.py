@@ -39,6 +39,7 @@ PACKAGE = "airflow_provider_kling_avatar"
 PLACEHOLDER = "OWNER"
 """Stands in `pyproject.toml` where the owner of the repository belongs, until there is one."""
 SDIST_TESTS = (
+    "tests/test_project.py",
     "tests/test_readme.py",
     "tests/kling/test_contract.py",
     "tests/simulator/test_simulator_media.py",
