@@ -93,7 +93,7 @@ bench-landing: venv  ## Measure the landing of a 500 MB clip against curl, and i
 	@.venv/bin/python -m benchmarks.landing $(BENCH)
 
 # UNRELEASED=1 accepts the placeholder address and a change log without a date; TAG=v0.1.0 has to be the version's.
-release-check:  ## Build wheel and sdist, and check what is in them and whether they install and run; two minutes
+release-check:  ## Build wheel and sdist, and check what is in them and whether they install and run; a minute
 	@$(PYTHON) dev/release_check.py $(if $(UNRELEASED),--unreleased) $(if $(TAG),--tag "$(TAG)")
 
 constraints: venv  ## Resolve the test environments anew
