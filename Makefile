@@ -7,7 +7,7 @@ PYTHON ?= python3
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv environments test test-all test-quick test-crash test-slots test-news lint test-matrix matrix-quick matrix-crash chaos house docs demo bench bench-landing constraints clean
+.PHONY: help venv environments test test-all test-quick test-crash test-slots test-news lint test-matrix matrix-quick matrix-crash chaos house docs demo bench bench-landing release-check constraints clean
 
 help:  ## Show this list
 	@echo "airflow-provider-kling-avatar: what make can do"
@@ -60,12 +60,10 @@ test-news: venv  ## The daily news from table to stored videos, while parts of A
 chaos: venv  ## Thousands of random faults and crashes; what others pay for the same (CHAOS="--seed 7 --dialect kling" tells one)
 	@.venv/bin/python dev/chaos.py $(CHAOS)
 
-lint: venv  ## Check style and types
-	.venv/bin/ruff check
-	.venv/bin/ruff format --check
-	.venv/bin/lint-imports
-	.venv/bin/mypy
-	.venv/bin/mypy dev
+# The checks are in .pre-commit-config.yaml, and nowhere else. It needs to know the repository's files.
+lint: venv  ## Check style, types, spelling, schemas and workflows
+	@test -e .git || { echo "make lint asks git which files there are, and this folder is no clone. Make it one (git init && git add .), or run make test-quick, which does not lint." >&2; exit 1; }
+	@PRE_COMMIT_HOME=.venv/pre-commit .venv/bin/pre-commit run --all-files
 
 test-matrix: venv  ## Run the quick tests on Airflow 2.11, 3.0, 3.1, 3.2 and 3.3, and the crashes on 2.11
 	@$(PYTHON) dev/matrix.py --crash 2.11.2 $(MATRIX) -- -n 2 $(QUICK_TESTS) $(PYTEST)
@@ -94,9 +92,13 @@ bench:  ## Measure waiting against the official providers and a bare loop (QUICK
 bench-landing: venv  ## Measure the landing of a 500 MB clip against curl, and its memory; two minutes
 	@.venv/bin/python -m benchmarks.landing $(BENCH)
 
+# UNRELEASED=1 accepts the placeholder address and a change log without a date; TAG=v0.1.0 has to be the version's.
+release-check:  ## Build wheel and sdist, and check what is in them and whether they install and run; a minute
+	@$(PYTHON) dev/release_check.py $(if $(UNRELEASED),--unreleased) $(if $(TAG),--tag "$(TAG)")
+
 constraints: venv  ## Resolve the test environments anew
 	@$(PYTHON) dev/constraints.py
 
 clean:  ## Remove everything make has created
-	rm -rf .venv .venvs build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venvs build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -15,7 +15,7 @@ import tempfile
 import tomllib
 
 from environment import ROOT, find_uv, uv_environment
-from versions import MINIMUM_PYTHON, SUPPORTED, Supported, supported
+from versions import MINIMUM_PYTHON, NEWEST, SUPPORTED, Supported, supported
 
 FOLDER = ROOT / "dev" / "constraints"
 
@@ -51,6 +51,8 @@ def resolve(entry: Supported) -> None:
             *("--python-version", ".".join(map(str, MINIMUM_PYTHON)), "--extra", "dev"),
             *("--no-emit-package", "airflow-provider-kling-avatar", "--output-file", str(target)),
         ]
+        if entry is NEWEST:
+            command += ["--extra", "lint"]  # make lint runs there only
         if entry.as_of:
             command += ["--exclude-newer", entry.as_of]
             for package in own_providers():

@@ -234,7 +234,7 @@ class ManagedAirflow:
 
         :raises ManagedAirflowError: it failed.
         """
-        command = [self.python, "-m", "airflow", *args]
+        command = [str(self.python), "-m", "airflow", *args]
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=PATIENCE, env=self.env
         )

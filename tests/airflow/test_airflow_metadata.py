@@ -7,9 +7,11 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 import warnings
 from importlib.metadata import entry_points
 from importlib.resources import files
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -65,6 +67,22 @@ def test_airflow_finds_the_metadata_under_the_distributions_name():
     assert entry.load() is get_provider_info
     assert INFO["package-name"] == entry.dist.name
     assert INFO["versions"][0] == __version__ == entry.dist.version
+
+
+def test_airflow_links_to_the_documentation_at_the_address_of_the_project_file():
+    """It reads it from the distribution, so that no second place of ours can disagree."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+    if airflow_version.startswith("2."):
+        from airflow.utils.docs import get_doc_url_for_provider
+
+        linked = get_doc_url_for_provider(PACKAGE, __version__)
+    else:
+        from airflow.providers_manager import ProvidersManager
+
+        linked = ProvidersManager().providers[PACKAGE].data.get("documentation-url", "").strip()
+
+    # Airflow 3.0 links to no provider's documentation.
+    assert linked == ("" if airflow_version.startswith("3.0.") else project["urls"]["Documentation"])
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -11,7 +11,7 @@ from fake_vendor import Reply
 
 from airflow_provider_kling_avatar.kling import errors as e
 from airflow_provider_kling_avatar.kling.models import TaskState
-from airflow_provider_kling_avatar.kling.submission.state import Record, load, note_delivery, save
+from airflow_provider_kling_avatar.kling.submission.state import VERSION, Record, load, note_delivery, save
 from airflow_provider_kling_avatar.simulator.server import SimulatorServer
 from airflow_provider_kling_avatar.simulator.settings import Account, SimulatorSettings
 
@@ -560,6 +560,18 @@ def test_the_record_of_this_version_is_read_by_every_later_one():
     assert (record.task_id, record.name, record.account.api) == ("t-1", RECORD["name"], "kling")
     save(store, record)
     assert store.load() == RECORD
+
+
+@pytest.mark.parametrize("entries", [{}, {"before": ["entries", "of another", "shape"]}, {"task_id": 7}])
+def test_a_record_of_a_newer_version_stops_the_try_whatever_is_in_it(entries):
+    """After a downgrade: an older package must neither guess what a newer one noted, nor call it damaged and pay."""
+    store = Notebook()
+    store.save(RECORD | {"version": VERSION + 1} | entries)
+
+    with pytest.raises(
+        e.StateUnavailableError, match=r"is of version 2, this package knows 1.*newer package"
+    ):
+        load(store)
 
 
 def test_all_that_a_record_may_hold_has_a_frozen_name():

@@ -200,19 +200,22 @@ def load(store: StateStore | None) -> Record:
     written = store.load() if store else {}
     if not written:
         return Record()
+    # Before the rest of it is read, whose shape is not known here if it is newer.
+    if isinstance(version := written.get("version"), int) and version > VERSION:
+        raise StateUnavailableError(
+            f"what earlier tries noted is of version {version}, this package knows {VERSION}: a newer one has written "
+            "it. This try sends nothing; go on with the newer package"
+        )
     try:
         record = msgspec.convert(written, Record)
+        if record.version <= 0:
+            raise msgspec.ValidationError("it has no version")  # noqa: TRY301
     except msgspec.ValidationError as error:
         raise StateUnavailableError(
             f"what earlier tries noted is no record of this package ({error}): this try sends nothing. Look into the "
             "vendor's console; if there is no such task, delete the record and run this task again with "
             "on_unknown_submission='resubmit'"
         ) from None
-    if not 0 < record.version <= VERSION:
-        raise StateUnavailableError(
-            f"what earlier tries noted is of version {record.version}, this package knows {VERSION}: a newer one "
-            "has written it. This try sends nothing; go on with the newer package"
-        )
     return record
 
 

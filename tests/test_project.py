@@ -1,0 +1,183 @@
+"""What the project's own files say of each other: addresses, versions, make's targets, what contributors are told."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import release_check
+import yaml
+from versions import NEWEST, SUPPORTED
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+URLS = PROJECT["project"]["urls"]
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+FORMS = ROOT / ".github" / "ISSUE_TEMPLATE"
+PAGES = [
+    ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md", "docs/stability.md")
+]
+FOLDERS = (".github", "airflow_provider_kling_avatar", "benchmarks", "dev", "docs", "example_dags")
+CI = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text("utf-8"))["jobs"]
+
+
+def minor(version):
+    return tuple(map(int, version.split(".")[:2]))
+
+
+PYTHONS_HERE = {
+    minor(word.rpartition(" ")[2])
+    for word in PROJECT["project"]["classifiers"]
+    if re.search(r":: 3\.\d+$", word)
+}
+
+
+# ------------------------------------------------------------------------------------------ addresses
+
+
+def test_every_address_of_ours_in_the_project_file_begins_as_the_repositorys():
+    links = PROJECT["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]
+
+    for name in ("Homepage", "Changelog", "Issues"):
+        assert URLS[name].startswith(URLS["Repository"])
+    for link in links:
+        assert f"]({URLS['Repository']}/" in link["replacement"]
+    owner, name = URLS["Repository"].removeprefix("https://github.com/").split("/")
+    assert URLS["Documentation"] == f"https://{owner}.github.io/{name}/"
+
+
+def test_the_placeholder_stands_in_the_project_file_alone():
+    files = [*ROOT.glob("*.*"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.*"))]
+    texts = [path for path in files if path.suffix in {".md", ".py", ".yml", ".toml", ".json"}]
+    address = f"github.com/{release_check.PLACEHOLDER}/"
+
+    assert [path.name for path in texts if address in path.read_text("utf-8")] == ["pyproject.toml"]
+
+
+def test_a_placeholder_address_is_refused_unless_nothing_is_released():
+    release = release_check.Release(unreleased=False, tag=None)
+    release.metadata = type(
+        "Metadata", (), {"get_all": lambda *_: ["Homepage, https://github.com/OWNER/x"]}
+    )()
+
+    with pytest.raises(
+        release_check.RefusedError, match=r"still a placeholder.*replace OWNER in pyproject\.toml"
+    ):
+        release.address()
+    release.unreleased = True
+    assert "accepted for now" in release.address()
+
+
+@pytest.mark.parametrize(("tag", "refused"), [("v0.1.0", False), ("v0.1.1", True), ("0.1.0", True)])
+def test_a_tag_has_to_be_that_of_the_version(tag, refused):
+    release = release_check.Release(unreleased=True, tag=tag)
+    release.version = "0.1.0"
+
+    if refused:
+        with pytest.raises(
+            release_check.RefusedError, match=r"the package's version is 0\.1\.0: tag it v0\.1\.0"
+        ):
+            release.release()
+    else:
+        assert release.release().startswith("## [0.1.0]")
+
+
+@pytest.mark.parametrize(
+    ("line", "leads_nowhere"),
+    [
+        ("[a](docs/a.md)", True),
+        ("![a](docs/a.svg)", True),
+        ('<img src="docs/a.svg">', True),
+        ("[a](https://example.com/a)", False),
+        ("[a](#a)", False),
+    ],
+)
+def test_a_relative_link_is_known(line, leads_nowhere):
+    assert bool(release_check.RELATIVE.search(line)) is leads_nowhere
+
+
+# ------------------------------------------------------------------------------------------ versions
+
+
+def test_ci_runs_every_supported_airflow_on_pythons_that_it_supports():
+    older = [(row["airflow"], minor(row["python"])) for row in CI["older"]["strategy"]["matrix"]["include"]]
+    newest = {minor(python) for python in CI["newest"]["strategy"]["matrix"]["python"]}
+
+    assert {airflow for airflow, _ in older} == {entry.airflow for entry in SUPPORTED if entry is not NEWEST}
+    assert newest == PYTHONS_HERE
+    for entry in SUPPORTED:
+        used = [python for airflow, python in older if airflow == entry.airflow]
+        assert all(python <= entry.newest_python for python in used)
+
+
+def test_the_page_on_stability_tells_what_ci_runs():
+    page = (ROOT / "docs/stability.md").read_text("utf-8")
+    told = dict(re.findall(r"^\| [\d.]+ \| ([\d.]+) \| (.+?) \|$", page, re.MULTILINE))
+    runs = {NEWEST.airflow: CI["newest"]["strategy"]["matrix"]["python"]}
+    for row in CI["older"]["strategy"]["matrix"]["include"]:
+        runs.setdefault(row["airflow"], []).append(row["python"])
+
+    assert told == {airflow: ", ".join(pythons) for airflow, pythons in runs.items()}
+
+
+# ------------------------------------------------------------------------------- what people are told
+
+
+@pytest.mark.parametrize(
+    "page",
+    [*PAGES, ROOT / "README.md", *WORKFLOWS, FORMS.parent / "pull_request_template.md"],
+    ids=lambda p: p.name,
+)
+def test_every_make_target_that_is_named_is_there(page):
+    named = set(re.findall(r"(?:`|run: |^)make ([a-z][a-z-]*)", page.read_text("utf-8"), re.MULTILINE))
+
+    assert named <= TARGETS
+
+
+def test_every_make_target_that_ci_names_in_a_list_is_there():
+    assert set(CI["long"]["strategy"]["matrix"]["target"]) <= TARGETS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_file(page):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text("utf-8"))
+
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_file_and_name_that_contributors_are_sent_to_is_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    package = ROOT / "airflow_provider_kling_avatar"
+    paths = set(re.findall(r"`((?:[\w-]+/)+[\w.-]*|[\w-]+\.(?:py|json|toml|md))`", text))
+    everything = "\n".join(
+        file.read_text("utf-8") for folder in (package, ROOT / "tests") for file in folder.rglob("*.py")
+    )
+
+    assert len(paths) > 15
+    folders = {path.rpartition("/")[0] if "NAME" in path else path for path in paths}
+    assert [path for path in folders if not any((base / path).exists() for base in (ROOT, package))] == []
+    for name in re.findall(r"`(_?[A-Z][A-Z_]+)`", text):
+        if name not in {"UNRELEASED", "NAME"}:
+            assert re.search(rf"^{name}\b", everything, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("form", ["bug.yml", "vendor.yml"])
+def test_a_form_asks_for_the_check_of_the_connection_by_its_right_name(form):
+    (asked,) = [
+        field
+        for field in yaml.safe_load((FORMS / form).read_text("utf-8"))["body"]
+        if "kling-avatar check" in str(field)
+    ]
+
+    assert asked["validations"] == {"required": True}
+    command = re.search(r"`kling-avatar (.+?) YOUR_CONNECTION`", asked["attributes"]["label"])[1].split()
+    shown = subprocess.run(
+        [sys.executable, "-m", "airflow_provider_kling_avatar.cli", command[0], "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert command[1] in shown.stdout
