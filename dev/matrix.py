@@ -31,6 +31,7 @@ WITHOUT_AIRFLOW = (
     "tests/simulator",
     "tests/test_benchmarks.py",
     "tests/test_chaos.py",  # what each Airflow is asked is in tests/airflow/test_airflow_chaos.py
+    "tests/test_docs.py",
     "tests/test_project.py",
     "tests/test_readme.py",
     "tests/airflow_live/test_crash_tools.py",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import warnings
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +14,8 @@ from airflow.providers.common.compat.sdk import DAG, AirflowFailException
 
 from airflow_provider_kling_avatar.operators.kling_avatar import KlingAvatarOperator
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "example_dags").glob("*.py"))
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "example_dags").glob("*.py"))
 AIRFLOW = tuple(int(part) for part in version("apache-airflow").split(".")[:2])
 
 
@@ -28,6 +30,29 @@ def load(path):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+DAGS = {
+    f"{page.stem} {number}": block
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    for number, block in enumerate(
+        re.findall(r"^```python\n(.*?)^```$", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    )
+    if "@dag" in block
+}
+"""The whole Dags that pages show."""
+
+
+@pytest.mark.parametrize("block", DAGS.values(), ids=DAGS)
+def test_a_whole_dag_of_a_page_is_one_where_it_is_read(block, tmp_path, no_connection):
+    path = tmp_path / "of_a_page.py"
+    # What README and quick start say of Airflow 2.11.
+    path.write_text(block if AIRFLOW >= (3,) else block.replace("airflow.sdk", "airflow.decorators"))
+    module = load(path)
+    name = re.search(r"^@dag.*\ndef (\w+)", block, re.MULTILINE)[1]
+
+    assert vars(module)[name]().task_ids
+    assert block.rstrip().endswith(f"{name}()")
 
 
 def test_there_are_examples():

@@ -243,8 +243,40 @@ BAD = {
     'KlingVideoDownloadOperator(task_id="x", kling_task_id="1")': 'Missing named argument "output_path"',
 }
 
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-README = {f"README {number}": block for number, block in enumerate(BLOCKS)}
+FRAGMENT = """
+from airflow.sdk import Asset
+from airflow.providers.common.compat.sdk import BaseNotifier
+from airflow_provider_kling_avatar.simulator.server import SimulatorServer
+
+FACE, face, voice, voices = "face.png", "face.png", "voice.mp3", ["voice.mp3"]
+before = KlingAvatarOperator(task_id="before")
+clip: KlingAvatarOperator | KlingAvatarSensor = before
+
+
+def send_to_the_newsroom(text: str) -> None: ...
+
+
+def SlackWebhookNotifier(*, text: str) -> BaseNotifier:
+    raise NotImplementedError
+
+
+"""
+"""What the fragments in the pages take for granted."""
+
+PAGES = {
+    f"{page.name} {number}": block
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    for number, block in enumerate(
+        re.findall(r"^```python\n(.*?)^```$", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    )
+}
+
+
+def whole(block):
+    """Return a code block of a page as a file; one that is no whole Dag or test gets what it takes for granted."""
+    if re.search(r"^def test_", block, re.MULTILINE):
+        return "# mypy: allow-untyped-defs, allow-untyped-calls\n" + block
+    return block if re.search(r"^@dag", block, re.MULTILINE) else HEAD + FRAGMENT + block
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +286,7 @@ def complaints(tmp_path_factory):
         pytest.skip("types are checked against the newest Airflow")
     folder = tmp_path_factory.mktemp("typed")
     sources = {name: HEAD + text for name, text in (GOOD | {line: line for line in BAD}).items()}
-    sources |= {name: (block if "import" in block else HEAD + block) for name, block in README.items()}
+    sources |= {name: whole(block) for name, block in PAGES.items()}
     files = {name: folder / f"dag_{number}.py" for number, name in enumerate(sources)}
     for name, file in files.items():
         file.write_text(sources[name])
@@ -266,7 +298,7 @@ def complaints(tmp_path_factory):
     return {name: [line for line in lines if f"{file.name}:" in line] for name, file in files.items()}
 
 
-@pytest.mark.parametrize("dag", [*GOOD, *README])
+@pytest.mark.parametrize("dag", [*GOOD, *PAGES])
 def test_a_type_checker_takes_what_airflow_takes(complaints, dag):
     assert complaints[dag] == []
 

@@ -1,0 +1,122 @@
+"""What the pages of the documentation quote is what the package says, and what they show can be read by who is to."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = {
+    str(page.relative_to(ROOT)): page.read_text("utf-8")
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+}
+ERRORS = PAGES["docs/errors.md"].partition("## You see, do")[2].partition("## The tree")[0]
+SEEN = re.findall(r"^\| (`.+?) \| ", ERRORS, re.MULTILINE)
+COMMANDS = {
+    "kling-avatar-simulator": ["-m", "airflow_provider_kling_avatar.simulator"],
+    "kling-avatar": ["-c", "from airflow_provider_kling_avatar.cli import main; main()"],
+}
+
+
+def blocks(language):
+    """Return the code blocks of a language, by the page and line where they begin."""
+    found = {}
+    for name, text in PAGES.items():
+        for block in re.finditer(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            found[f"{name}:{text.count(chr(10), 0, block.start()) + 2}"] = block[1]
+    return found
+
+
+def told(node):
+    """Return a text of the source, ``…`` for what is filled in; ``None`` if it is none."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else None
+    if isinstance(node, ast.JoinedStr):
+        return "".join(told(value) or "" for value in node.values)
+    return "…" if isinstance(node, ast.FormattedValue) else None
+
+
+@cache
+def messages():
+    sources = [*ROOT.glob("airflow_provider_kling_avatar/**/*.py")]
+    trees = [ast.parse(path.read_text("utf-8")) for path in sources if "simulator" not in path.parts]
+    return [text for tree in trees for node in ast.walk(tree) if (text := told(node))]
+
+
+def is_told(fragment):
+    pattern = re.compile(".*".join(map(re.escape, fragment.strip("…").split("…"))), re.DOTALL)
+    return any(pattern.search(message) for message in messages())
+
+
+@pytest.mark.parametrize("seen", SEEN)
+def test_each_message_that_the_page_of_errors_quotes_is_one_of_ours(seen):
+    fragments = re.findall(r"`([^`]+)`", seen)
+
+    assert fragments
+    assert [fragment for fragment in fragments if not is_told(fragment)] == []
+
+
+def test_a_message_that_nobody_says_is_found_out():
+    assert len(SEEN) > 30
+    assert not is_told("the connection's … has run away")
+
+
+@pytest.mark.parametrize("block", blocks("json").items(), ids=lambda block: block[0])
+def test_json_can_be_read(block):
+    for text in re.split(r"\n(?=[{\[])", block[1].strip()):
+        json.loads(text)
+
+
+@pytest.mark.parametrize("block", blocks("python").items(), ids=lambda block: block[0])
+def test_python_can_be_compiled(block):
+    compile(block[1], block[0], "exec")
+
+
+def commands():
+    """Return the lines of all blocks that call a command of ours, by page and line."""
+    lines = blocks("(?:bash|sh|console)?") | {"README.md": PAGES["README.md"]}
+    text = "\n".join(lines.values()).replace("\\\n", " ")
+    return sorted(set(re.findall(r"^(?:kling-avatar|kling-avatar-simulator)(?: .*)?$", text, re.MULTILINE)))
+
+
+@cache
+def help_of(command, *subcommand):
+    line = [sys.executable, *COMMANDS[command], *subcommand, "--help"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout
+
+
+@pytest.mark.parametrize("line", commands())
+def test_a_command_of_ours_takes_the_options_that_are_shown(line):
+    command, *words = line.split("#")[0].split()
+    subcommand = [word for word in words[:1] if not word.startswith("-")]
+    options = {word.partition("=")[0] for word in words if word.startswith("--")}
+
+    text = help_of(command, *subcommand)
+    assert [option for option in options if not re.search(rf"{option}\b(?!-)", text)] == []
+
+
+def test_commands_of_ours_are_shown_at_all():
+    assert {line.split()[0] for line in commands()} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_make_target_that_a_page_names_is_there(page):
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+
+    assert set(re.findall(r"`make ([a-z-]+)", PAGES[page])) <= targets
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_file_that_a_page_links_to_is_there(page):
+    prose = re.sub(r"^```.*?^```$", "", PAGES[page], flags=re.MULTILINE | re.DOTALL)
+    links = re.findall(r"\]\(((?!http)[^)#\s]+)", prose)
+
+    assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
