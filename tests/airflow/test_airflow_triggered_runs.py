@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,7 +32,7 @@ TEMPLATES = {
 }
 DAY = datetime(2026, 11, 28, tzinfo=UTC)
 RUN = {
-    "params": {"name": "x"},
+    "params": defaultdict(lambda: "given by whoever triggers"),
     "task": SimpleNamespace(task_id="clip"),
     "dag": SimpleNamespace(dag_id="flow"),
 }
