@@ -7,6 +7,7 @@ Standard library only, so that it runs in any environment. Knows nothing about p
 from __future__ import annotations
 
 import json
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -131,7 +132,17 @@ class AirflowApi:
     def create_pool(self, name: str, slots: int) -> None:
         """Create a pool in which deferred tasks keep their slots."""
         body = {"name": name, "slots": slots, "include_deferred": True}
-        self.request("POST", "/pools", body)
+        for left in range(9, -1, -1):
+            try:
+                self.request("POST", "/pools", body)
+            except ApiError as error:
+                if error.status == 409:  # an earlier request was carried out
+                    return
+                if not left or not error.may_pass:  # SQLite is locked while Dags are being read
+                    raise
+                time.sleep(1)
+            else:
+                return
 
     def pause(self, dag_id: str) -> None:
         """Have nothing start a Dag any more but a person."""
