@@ -79,7 +79,7 @@ house: venv  ## How large the house is, beside what it may be
 
 docs:  ## Build the site of the documentation in build/site
 	@$(PYTHON) dev/environment.py .venvs/docs --extras docs
-	.venvs/docs/bin/python -m sphinx -W --keep-going -q -j auto -c docs -d build/site-cache . build/site
+	.venvs/docs/bin/python -m sphinx -W --keep-going -q -E -j auto -c docs . build/site
 	@echo "the site is in build/site; begin at build/site/index.html"
 
 demo: venv  ## Make a talking video in a real Airflow, for free (KEEP=1 leaves the web UI up)

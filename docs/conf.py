@@ -46,7 +46,6 @@ pygments_style = "default"
 pygments_dark_style = "github-dark"
 
 myst_heading_anchors = 4
-myst_enable_extensions = ["deflist"]  # the glossary; read as paragraphs elsewhere
 
 default_role = "py:obj"  # a name in single backticks: a link where the page has it, else code
 autodoc_typehints = "signature"
