@@ -19,6 +19,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     KlingError,
     LandingError,
     NoSuchTaskError,
+    NotFoundError,
     TaskLostError,
 )
 from airflow_provider_kling_avatar.kling.polling.decide import (
@@ -86,20 +87,21 @@ def look(hook: KlingAvatarHook, endpoint: EndpointName, task_id: str) -> VideoTa
     try:
         return hook.get_task(task_id, endpoint)
     except DOUBTFUL as error:
-        listed = hook.get_conn().find_listed(task_id, endpoint) if error.permanent else None
-        if listed is None and error.permanent and (found := found_elsewhere(hook, endpoint, task_id)):
-            raise found from None
-        if listed is None:
+        if not error.permanent:
             raise
+        listed = hook.get_conn().find_listed(task_id, endpoint)
+        if listed is None:
+            raise found_elsewhere(hook, endpoint, task_id) or error from None
         hook.log.info("the list of tasks shows it, although asking for it ended in: %s", error)
         return listed
 
 
-def found_elsewhere(hook: KlingAvatarHook, endpoint: EndpointName, task_id: str) -> NoSuchTaskError | None:
+def found_elsewhere(hook: KlingAvatarHook, endpoint: EndpointName, task_id: str) -> NotFoundError | None:
     """
     Look where else a task may be that an endpoint does not know: at the other one, and in the lists of both.
 
-    :returns: the error that says where it is; ``None`` if it is nowhere to be seen.
+    :returns: the error that says where it is; ``None`` if it is nowhere to be seen. A wrong endpoint is permanent. What
+        the endpoint's own list shows is there, so that a retry may find it.
     """
     client = hook.get_conn()
     other: EndpointName = "image_to_video" if endpoint == "avatar" else "avatar"
@@ -110,16 +112,16 @@ def found_elsewhere(hook: KlingAvatarHook, endpoint: EndpointName, task_id: str)
                 f"task {task_id} was made at the endpoint {other}, and {endpoint} does not know it: set "
                 f"endpoint={other!r}",
             )
-    for name in (endpoint, other):
-        if name in client.config.dialect.endpoints and client.find_listed(task_id, name):
+        if client.find_listed(task_id, other):
             return NoSuchTaskError(
-                f"the API's list of {name} tasks shows task {task_id}, but asking {endpoint} for it finds nothing: "
-                + (
-                    "check query_path in the connection's extra"
-                    if name == endpoint
-                    else f"set endpoint={name!r}"
-                ),
+                f"the API's list of {other} tasks shows task {task_id}, and {endpoint} does not know it: set "
+                f"endpoint={other!r}"
             )
+    if client.find_listed(task_id, endpoint):
+        return NotFoundError(
+            f"the API's list of {endpoint} tasks shows task {task_id}, but asking for it finds nothing: if that stays "
+            "so, check query_path in the connection's extra"
+        )
     return None
 
 

@@ -132,13 +132,17 @@ class AirflowApi:
     def create_pool(self, name: str, slots: int) -> None:
         """Create a pool in which deferred tasks keep their slots."""
         body = {"name": name, "slots": slots, "include_deferred": True}
+        self.create("/pools", body)
+
+    def create(self, path: str, body: Any) -> None:
+        """Make something by a ``POST``, again if SQLite is locked while Dags are being read."""
         for left in range(9, -1, -1):
             try:
-                self.request("POST", "/pools", body)
+                self.request("POST", path, body)
             except ApiError as error:
                 if error.status == 409:  # an earlier request was carried out
                     return
-                if not left or not error.may_pass:  # SQLite is locked while Dags are being read
+                if not left or not error.may_pass:
                     raise
                 time.sleep(1)
             else:

@@ -3,8 +3,8 @@ The voices of Kling's text-to-speech, as far as they are known.
 
 No API lists them. The vendor's list is a web page (https://docs.qingque.cn/s/home/eZQDvafJ4vXQkP8T9ZPvmye8S) that
 programs cannot read; what stands here are the ids that several public programs hold for each language, alike (looked up
-on 2026-11-29). One of their authors notes that some are not valid any more. Only those in `IN_SAMPLES` appear in calls
-that worked. So nothing is refused for not being here: the list is for messages and for the docs.
+on 2026-11-29). One of their authors notes that some are not valid any more. Those in `IN_SAMPLES` are in published
+samples too. None was tried by us. So nothing is refused for not being here: the list is for messages and for the docs.
 """
 
 from __future__ import annotations
@@ -82,4 +82,4 @@ IN_SAMPLES: Final = {
 def known_voices() -> str:
     """Return the list as messages tell it."""
     lists = "; ".join(f"{language}: {', '.join(ids)}" for language, ids in VOICES.items())
-    return f"voices known as of {AS_OF}, not all of them tried: {lists}; the vendor's list: {SOURCE}"
+    return f"voices known as of {AS_OF}, not tried by us: {lists}; the vendor's list: {SOURCE}"

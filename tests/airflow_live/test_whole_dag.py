@@ -304,17 +304,17 @@ def ways(airflow, simulator, more_runs):
     for dag_id in README_DAGS:
         airflow.trigger(dag_id, run_id="without-a-date")
         body = {"dag_run_id": "as-the-ui", "logical_date": "2026-11-28T10:00:00Z", "conf": {}}
-        airflow.api.request("POST", f"/dags/{dag_id}/dagRuns", body)
+        airflow.api.create(f"/dags/{dag_id}/dagRuns", body)
         airflow.cli("dags", "trigger", dag_id, "--run-id", "by-cli")
         dates = {"from_date": "2025-01-01T00:00:00Z", "to_date": "2025-01-01T00:00:00Z"}
-        airflow.api.request("POST", "/backfills", {"dag_id": dag_id, "max_active_runs": 1, **dates})
+        airflow.api.create("/backfills", {"dag_id": dag_id, "max_active_runs": 1, **dates})
     [asset] = airflow.api.request("GET", "/assets?uri_pattern=kling-avatar%3A%2F%2Fways")["assets"]
-    airflow.api.request("POST", "/assets/events", {"asset_id": asset["id"], "extra": {}})
+    airflow.api.create("/assets/events", {"asset_id": asset["id"], "extra": {}})
     states = {}
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         states = {dag_id: airflow.api.run_ids(dag_id) for dag_id in README_DAGS}
-        if all(len(of) == 6 and set(of.values()) <= {"success", "failed"} for of in states.values()):
+        if all(len(of) >= 6 and set(of.values()) <= {"success", "failed"} for of in states.values()):
             break
         simulator.advance(RENDER_SECONDS / 4)
         time.sleep(0.5)
