@@ -10,9 +10,10 @@ import asyncio
 import importlib
 import json
 import re
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 
 from airflow_provider_kling_avatar.compat import (
+    AirflowNotFoundException,
     BaseHook,
     ObjectStoragePath,
     get_async_connection,
@@ -42,6 +43,23 @@ if TYPE_CHECKING:
         VideoTask,
     )
     from airflow_provider_kling_avatar.kling.submission.request import Prepared
+
+
+class ConnectionUnreadableError(KlingError):
+    """This process finds no such connection, or cannot read it. Another one, or a later try, may."""
+
+    @classmethod
+    def of(cls, kling_conn_id: str, problem: BaseException) -> Self:
+        """
+        Return the error for a connection.
+
+        :param kling_conn_id: the connection.
+        :param problem: what was met; its text may hold the connection, so only its name is told.
+        """
+        return cls(
+            f"connection {kling_conn_id!r} cannot be used here ({type(problem).__name__}): give all processes of Airflow "
+            f"the same one, for instance as the environment variable AIRFLOW_CONN_{kling_conn_id.upper()}"
+        )
 
 
 class KlingAvatarHook(BaseHook):
@@ -84,11 +102,15 @@ class KlingAvatarHook(BaseHook):
         Return the worker's client, one session per hook.
 
         :raises ConfigurationError: names the field of the connection and what to put there.
+        :raises ConnectionUnreadableError: there is no such connection.
         """
         if self._client is None:
             from airflow_provider_kling_avatar.kling.client import KlingClient
 
-            connection = self.get_connection(self.kling_conn_id)
+            try:
+                connection = self.get_connection(self.kling_conn_id)
+            except AirflowNotFoundException as error:
+                raise ConnectionUnreadableError.of(self.kling_conn_id, error) from None
             _check_extra(connection)
             self._client = KlingClient(_config(connection, connection.extra_dejson))
         return self._client

@@ -11,7 +11,7 @@ import importlib
 from math import inf
 from typing import TYPE_CHECKING
 
-from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
+from airflow_provider_kling_avatar.hooks.kling_avatar import ConnectionUnreadableError, KlingAvatarHook
 from airflow_provider_kling_avatar.kling.errors import KlingError
 
 if TYPE_CHECKING:
@@ -23,10 +23,6 @@ FRESH_SECONDS = 60.0
 """A connection that was read so lately is not read again for another trigger: thousands may start together."""
 RETRY_SECONDS = 1.0
 """The same for one that could not be read, or whose key was refused."""
-
-
-class ConnectionUnreadableError(KlingError):
-    """This process finds no such connection, or cannot read it; a triggerer may find it later."""
 
 
 async def account_of(kling_conn_id: str, *, newer_than: float = -inf) -> Account:
@@ -89,11 +85,7 @@ class _Known:
         except KlingError:
             raise
         except Exception as error:
-            raise ConnectionUnreadableError(
-                f"connection {self._kling_conn_id!r} cannot be used where the trigger runs ({type(error).__name__}): "
-                "give all processes of Airflow the same one, for instance as the environment variable "
-                f"AIRFLOW_CONN_{self._kling_conn_id.upper()}"
-            ) from error
+            raise ConnectionUnreadableError.of(self._kling_conn_id, error) from error
         from airflow_provider_kling_avatar.kling.polling.watcher import Account
 
         return self._accounts.setdefault(client.config.account, Account(client.config))

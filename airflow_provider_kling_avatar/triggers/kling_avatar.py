@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kling_avatar.compat import SETTLE_SECONDS, BaseTrigger, TriggerEvent, is_inline
+from airflow_provider_kling_avatar.hooks.kling_avatar import ConnectionUnreadableError
 from airflow_provider_kling_avatar.kling.errors import KlingError
 from airflow_provider_kling_avatar.kling.polling.backoff import pause_after
 from airflow_provider_kling_avatar.kling.polling.decide import (
@@ -22,7 +23,7 @@ from airflow_provider_kling_avatar.kling.polling.decide import (
     Verdict,
     tenths,
 )
-from airflow_provider_kling_avatar.triggers.accounts import ConnectionUnreadableError, account_of
+from airflow_provider_kling_avatar.triggers.accounts import account_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

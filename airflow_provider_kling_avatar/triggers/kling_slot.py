@@ -14,8 +14,9 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kling_avatar.compat import SETTLE_SECONDS, BaseTrigger, TriggerEvent, is_inline
+from airflow_provider_kling_avatar.hooks.kling_avatar import ConnectionUnreadableError
 from airflow_provider_kling_avatar.kling.errors import KlingError
-from airflow_provider_kling_avatar.triggers.accounts import ConnectionUnreadableError, account_of
+from airflow_provider_kling_avatar.triggers.accounts import account_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -97,6 +97,6 @@ def test_without_a_database_it_takes_a_connection_from_the_environment_and_says_
     assert good.returncode == 0, good.stderr
     assert good.stdout.endswith("Differences that matter: none\n")
     assert missing.returncode == 2
-    assert "Airflow gives no connection 'nobody'" in missing.stderr.splitlines()[-1]
-    assert "set AIRFLOW_CONN_NOBODY" in missing.stderr.splitlines()[-1]
+    assert "connection 'nobody' cannot be used here" in missing.stderr.splitlines()[-1]
+    assert "AIRFLOW_CONN_NOBODY" in missing.stderr.splitlines()[-1]
     assert "Traceback" not in missing.stderr
