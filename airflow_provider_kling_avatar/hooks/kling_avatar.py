@@ -57,8 +57,9 @@ class ConnectionUnreadableError(KlingError):
         :param problem: what was met; its text may hold the connection, so only its name is told.
         """
         return cls(
-            f"connection {kling_conn_id!r} cannot be used here ({type(problem).__name__}): give all processes of Airflow "
-            f"the same one, for instance as the environment variable AIRFLOW_CONN_{kling_conn_id.upper()}"
+            f"connection {kling_conn_id!r} cannot be used here ({type(problem).__name__}): give all processes of "
+            f"Airflow the same one, for instance as the environment variable AIRFLOW_CONN_{kling_conn_id.upper()}. "
+            "One that is there, but wrong, may count as missing"
         )
 
 
