@@ -7,11 +7,13 @@ It knows the command line, Airflow's connections and the terminal. It must not k
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import os
 import sys
 import warnings
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,7 @@ from airflow_provider_kling_avatar import __version__
 from airflow_provider_kling_avatar.kling.errors import AuthenticationError, ConfigurationError, KlingError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from airflow_provider_kling_avatar.kling.config import KlingConfig
     from airflow_provider_kling_avatar.kling.vendor_check import Finding
@@ -30,15 +32,25 @@ AS_EXPECTED, DIFFERS, NOT_ASKED = 0, 1, 2
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0 as expected, 1 something differs that matters, 2 not asked."""
     options = _parser().parse_args(argv)
-    level = logging.root.manager.disable
-    logging.disable()  # Airflow before 3.1 logs into what is printed, 2.11 a traceback for each place without it
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return check(options.conn_id, options.task_id, as_json=options.json)
+        with _airflow_silent():
+            findings = check(options.conn_id, options.task_id)
     except KlingError as error:
         sys.stderr.write(f"kling-avatar: {error}\n")
         return NOT_ASKED
+    sys.stdout.write(_as_json(findings) if options.json else _as_table(findings))
+    return DIFFERS if _differences(findings) else AS_EXPECTED
+
+
+@contextmanager
+def _airflow_silent() -> Iterator[None]:
+    """Keep out of the output what Airflow logs there: before 3.1 by `logging`, since then past it."""
+    level = logging.root.manager.disable
+    logging.disable()
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logging.disable(level)
 
@@ -58,9 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def check(conn_id: str, task_id: str | None, *, as_json: bool) -> int:
+def check(conn_id: str, task_id: str | None) -> list[Finding]:
     """
-    Check the API behind a connection and print what was found.
+    Check the API behind a connection.
 
     :raises KlingError: it could not be asked.
     """
@@ -69,12 +81,10 @@ def check(conn_id: str, task_id: str | None, *, as_json: bool) -> int:
 
     config = _config_of(conn_id)
     try:
-        findings = VendorCheck(config).run(task_id)
+        return VendorCheck(config).run(task_id)
     except AuthenticationError:
         with KlingClient(config, attempts=1) as client:  # which tells another region's key from a wrong one
             raise ConfigurationError(client.test_connection()[1]) from None
-    sys.stdout.write(_as_json(findings) if as_json else _as_table(findings))
-    return DIFFERS if _differences(findings) else AS_EXPECTED
 
 
 def _config_of(conn_id: str) -> KlingConfig:

@@ -124,7 +124,7 @@ def announced(site, undisturbed):
 @pytest.fixture(scope="module")
 def troubled(site, announced, tmp_path_factory):
     """
-    A run to disk and one to the bucket while parts of Airflow die; of the second three rows cost too much.
+    A run to disk, then one to the bucket, while parts of Airflow die; of the second three rows cost too much.
 
     A triggerer dies while it waits for clips, then a worker before it lands one, one while it fetches one, and one
     while it puts one into the bucket.
@@ -137,11 +137,11 @@ def troubled(site, announced, tmp_path_factory):
     site.eventually("the other one takes over", disk.triggerer, name)
     site.airflow.components[name].start()
     site.kill_worker_at(disk, at.BEFORE_LANDING)
+    site.kill_worker_at(disk, at.IN_DOWNLOAD)
+    assert disk.finish() == "success"
     lengths = [LONG if row in TOO_LONG else length for row, length in enumerate(LENGTHS)]
     bucket = Run(site, "to-bucket", f"s3://aws_default@{BUCKET}/news", lengths, max_cost=CAP)
-    site.kill_worker_at(disk, at.IN_DOWNLOAD)
     site.kill_worker_at(bucket, at.IN_UPLOAD)
-    assert disk.finish() == "success"
     assert bucket.finish() == "success"
     return disk, bucket
 
