@@ -35,16 +35,18 @@ class AirflowApi:
     """
     A client that is allowed everything.
 
-    On 3.x the SimpleAuthManager must have ``simple_auth_manager_all_admins`` on; on 2.11 anonymous visitors must
-    have the role Admin.
+    Without a login the SimpleAuthManager of 3.x must have ``simple_auth_manager_all_admins`` on; on 2.11 anonymous
+    visitors must have the role Admin.
 
     :param base_url: e.g. ``http://127.0.0.1:8080``.
     :param major: major version of Airflow.
+    :param login: name and password of a user, on 3.x.
     """
 
-    def __init__(self, base_url: str, major: int) -> None:
+    def __init__(self, base_url: str, major: int, login: tuple[str, str] | None = None) -> None:
         self.base_url = base_url
         self.major = major
+        self._login = login
         self._token: str | None = None
         # No proxy: the server is on this machine, whatever HTTP_PROXY says.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -60,9 +62,16 @@ class AirflowApi:
         root = "/api/v1" if self.major == 2 else "/api/v2"
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         if self.major > 2:
-            self._token = self._token or self._send("GET", "/auth/token", timeout=timeout)["access_token"]
+            self._token = self._token or self._new_token(timeout)
             headers["Authorization"] = f"Bearer {self._token}"
         return self._send(method, root + path, body, headers, timeout)
+
+    def _new_token(self, timeout: float) -> str:
+        if self._login is None:
+            return str(self._send("GET", "/auth/token", timeout=timeout)["access_token"])
+        body = dict(zip(("username", "password"), self._login, strict=True))
+        json_body = {"Content-Type": "application/json"}
+        return str(self._send("POST", "/auth/token", body, json_body, timeout)["access_token"])
 
     def _send(
         self,

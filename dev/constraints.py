@@ -3,7 +3,7 @@ Resolve what the test environments consist of, and write it down in `dev/constra
 
     python dev/constraints.py [VERSION ...]
 
-One file for each tested Airflow, for all Pythons and platforms, with names and versions only: no index, no path. Run
+One file for each tested Airflow, and one for each that is tested with a browser, for all Pythons and platforms, with names and versions only: no index, no path. Run
 it when a dependency in pyproject.toml changes or to move to newer libraries.
 """
 
@@ -14,10 +14,8 @@ import sys
 import tempfile
 import tomllib
 
-from environment import ROOT, find_uv, uv_environment
-from versions import MINIMUM_PYTHON, NEWEST, SUPPORTED, Supported, supported
-
-FOLDER = ROOT / "dev" / "constraints"
+from environment import ROOT, constraints_file, find_uv, uv_environment
+from versions import MINIMUM_PYTHON, NEWEST, SUPPORTED, WITH_PAGES, Supported, supported
 
 
 def own_providers() -> list[str]:
@@ -31,9 +29,13 @@ def own_providers() -> list[str]:
     ]
 
 
-def resolve(entry: Supported) -> None:
-    """Write the constraints of one version."""
-    target = FOLDER / f"airflow-{entry.airflow}.txt"
+def resolve(entry: Supported, extras: str) -> None:
+    """
+    Write the constraints of one version.
+
+    :param extras: of this project, separated by commas.
+    """
+    target = constraints_file(entry, extras)
     with tempfile.NamedTemporaryFile("w", suffix=".in") as pin:
         pin.write("\n".join([f"apache-airflow=={entry.airflow}", *entry.pins]))
         pin.flush()
@@ -48,11 +50,10 @@ def resolve(entry: Supported) -> None:
                 "--universal",
                 "--upgrade",
             ),
-            *("--python-version", ".".join(map(str, MINIMUM_PYTHON)), "--extra", "dev"),
+            *("--python-version", ".".join(map(str, MINIMUM_PYTHON))),
+            *(word for extra in extras.split(",") for word in ("--extra", extra)),
             *("--no-emit-package", "airflow-provider-kling-avatar", "--output-file", str(target)),
         ]
-        if entry is NEWEST:
-            command += ["--extra", "lint"]  # make lint runs there only
         if entry.as_of:
             command += ["--exclude-newer", entry.as_of]
             for package in own_providers():
@@ -64,6 +65,7 @@ def resolve(entry: Supported) -> None:
 
 
 if __name__ == "__main__":
-    FOLDER.mkdir(exist_ok=True)
     for item in [supported(version) for version in sys.argv[1:]] or SUPPORTED:
-        resolve(item)
+        resolve(item, "dev,lint" if item is NEWEST else "dev")  # make lint runs there only
+        if item in WITH_PAGES:
+            resolve(item, "dev,ui")

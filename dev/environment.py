@@ -110,16 +110,21 @@ def python_for(entry: Supported) -> str:
 
 def fingerprint(entry: Supported, python: str, extras: str) -> str:
     """Return a digest of everything the environment's content follows from."""
-    constraints = constraints_file(entry)
+    constraints = constraints_file(entry, extras)
     parts = [str(entry).encode(), python.encode(), (ROOT / "pyproject.toml").read_bytes(), str(ROOT).encode()]
     parts.append(extras.encode())
     parts.append(constraints.read_bytes() if constraints.exists() else b"")
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
-def constraints_file(entry: Supported) -> Path:
-    """Return where the pinned versions of an environment are written down."""
-    return ROOT / "dev" / "constraints" / f"airflow-{entry.airflow}.txt"
+def constraints_file(entry: Supported, extras: str = "") -> Path:
+    """
+    Return where the pinned versions of an environment are written down.
+
+    :param extras: of this project. FAB, which ``ui`` brings, wants older libraries than Airflow alone.
+    """
+    kind = "ui" if "ui" in extras.split(",") else "airflow"
+    return ROOT / "dev" / "constraints" / f"{kind}-{entry.airflow}.txt"
 
 
 def ensure(folder: Path, airflow: str, extras: str | None = None) -> Path:
@@ -142,8 +147,8 @@ def ensure(folder: Path, airflow: str, extras: str | None = None) -> Path:
     stamp.unlink(missing_ok=True)  # an interrupted installation must not pass for a complete one
     run("creating the environment", [python, "-m", "venv", "--clear", str(folder)])
     what = ["--quiet", "--editable", f".[{extras}]", f"apache-airflow=={airflow}"]
-    if constraints_file(entry).exists():
-        what += ["--constraint", str(constraints_file(entry))]
+    if constraints_file(entry, extras).exists():
+        what += ["--constraint", str(constraints_file(entry, extras))]
     try:
         run("uv", [find_uv(), "pip", "install", "--python", str(interpreter), *what], uv_environment())
     except SystemExit as error:

@@ -142,8 +142,12 @@ class ManagedAirflow:
         self._migration.start()
         if self._migration.wait(self.startup_timeout):
             raise ManagedAirflowError(f"`airflow db migrate` failed\n{self.log_tails('db-migrate')}")
+        self._prepare()
         for component in self.components.values():
             component.start()
+
+    def _prepare(self) -> None:
+        """Do what is to be done between the making of the database and the start of the components."""
 
     def wait_healthy(self, timeout: float = PATIENCE) -> None:
         """

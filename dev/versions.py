@@ -36,6 +36,8 @@ SUPPORTED = (
     Supported("3.3.2", (3, 14)),
 )
 NEWEST = SUPPORTED[-1]
+WITH_PAGES = SUPPORTED[2:]
+"""Those whose UI takes pages of a plugin: 3.1 and newer."""
 
 
 def supported(airflow: str) -> Supported:
