@@ -6,8 +6,11 @@ What `airflow.providers.common.compat` evens out is only re-exported here; the r
 
 from __future__ import annotations
 
+import asyncio
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import (
@@ -26,9 +29,11 @@ from airflow.providers.common.compat.sdk import (
     conf,
     context_merge,
 )
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
 
@@ -42,7 +47,14 @@ queued again before its scheduler has heard that the worker let it go, which tak
 https://github.com/apache/airflow/issues/67287 and 72716.
 """
 
+HAS_REACT_APPS = AIRFLOW_V_3_1_PLUS
+"""Whether a plugin can add pages to the UI: since Airflow 3.1."""
+CLIP_PAGE = "kling-clip"
+"""The last part of the address of a clip's page in Airflow's UI."""
+
 __all__ = [
+    "CLIP_PAGE",
+    "HAS_REACT_APPS",
     "SETTLE_SECONDS",
     "AirflowFailException",
     "AirflowNotFoundException",
@@ -58,6 +70,8 @@ __all__ = [
     "PokeReturnValue",
     "TriggerEvent",
     "XCom",
+    "change_xcom_from_trigger",
+    "clip_page",
     "conf",
     "context_merge",
     "dag_bag",
@@ -112,6 +126,47 @@ def own_xcom(context: Context, key: str) -> Any:
     ti = context["ti"]
     map_index = -1 if ti.map_index is None else ti.map_index
     return ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=map_index)
+
+
+async def change_xcom_from_trigger(
+    trigger: BaseTrigger, key: str, change: Callable[[Any], dict[str, Any]]
+) -> None:
+    """
+    Change what the task that a trigger waits for has left in XCom; does nothing before Airflow 3.1, nor inline.
+
+    :param change: returns the new value for the old one, which is ``None`` if there is none.
+    """
+    ti = trigger.task_instance
+    if not HAS_REACT_APPS or ti is None:
+        return
+    where = {
+        "key": key,
+        "dag_id": ti.dag_id,
+        "task_id": ti.task_id,
+        "run_id": ti.run_id,
+        "map_index": -1 if ti.map_index is None else ti.map_index,
+    }
+
+    def read_and_write() -> None:  # Airflow's own calls for this wait for their answer
+        XCom.set(value=change(XCom.get_one(**where)), **where)
+
+    async with _one_at_a_time(asyncio.get_running_loop()):  # a thousand clips begin together: they leave the loop's threads to others
+        await asyncio.to_thread(read_and_write)
+
+
+@cache
+def _one_at_a_time(_loop: asyncio.AbstractEventLoop) -> asyncio.Lock:
+    return asyncio.Lock()
+
+
+def clip_page(ti: Any) -> str | None:
+    """Return the address of the page about a task instance's clip in Airflow's UI; ``None`` before Airflow 3.1."""
+    if not HAS_REACT_APPS:
+        return None
+    base = conf.get("api", "base_url", fallback="/").rstrip("/")
+    dag_id, run_id, task_id = (quote(part, safe="") for part in (ti.dag_id, ti.run_id, ti.task_id))
+    row = "" if ti.map_index in (None, -1) else f"/mapped/{ti.map_index}"
+    return f"{base}/dags/{dag_id}/runs/{run_id}/tasks/{task_id}{row}/plugin/{CLIP_PAGE}"
 
 
 def xcoms_of_all_rows(context: Context, key: str) -> list[Any]:

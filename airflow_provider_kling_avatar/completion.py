@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from airflow_provider_kling_avatar.clip_record import tell, tell_ready
+from airflow_provider_kling_avatar.compat import clip_page
 from airflow_provider_kling_avatar.kling.errors import (
     CLIP_IS_SAFE,
     InvalidRequestError,
@@ -279,7 +281,10 @@ def collect(
         video.duration,
         task.units or "unknown",
     )
-    landed = order.landing.land(hook, endpoint, task) if order.landing else None
+    landed = None
+    if order.landing:
+        tell(context, "landing")
+        landed = order.landing.land(hook, endpoint, task)
     manifest = video_manifest(
         task,
         video,
@@ -292,6 +297,7 @@ def collect(
         submit_request_id=order.submit_request_id,
     )
     push(context, file=manifest["file"], file_uri=manifest["file_uri"])
+    tell_ready(context, manifest)
     announce(context, hook, manifest, order.inputs)
     return manifest
 
@@ -323,12 +329,16 @@ def push(context: Context, **values: object) -> None:
             context["ti"].xcom_push(key=key, value=value)
 
 
-def push_link(context: Context, hook: KlingAvatarHook, endpoint: EndpointName, task_id: str) -> None:
-    """Leave the address for the extra link where it can be read without a network."""
-    config = hook.config
-    try:
-        query = config.base_url + config.dialect.query_path(endpoint, task_id)
-    except KlingError:
-        return
-    link = config.task_link.replace("{task_id}", task_id) if config.task_link else query
-    push(context, **{LINK_XCOM_KEY: link})
+def push_link(context: Context, hook: KlingAvatarHook, task_id: str | None) -> None:
+    """
+    Leave the address for the extra link where it can be read without a network.
+
+    It leads to the clip's page in Airflow's UI; where that has none, to a page of the vendor's if the connection names
+    one. Never to the API, which answers no browser.
+
+    :param task_id: the vendor's id; ``None`` while there is none.
+    """
+    template = hook.config.task_link
+    of_vendor = template.replace("{task_id}", task_id) if template and task_id else ""
+    # Airflow asks for the link after each run and logs an error if there is none.
+    push(context, **{LINK_XCOM_KEY: clip_page(context["ti"]) or of_vendor})

@@ -9,12 +9,15 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_kling_avatar.clip_record import tell_failed
 from airflow_provider_kling_avatar.compat import AirflowFailException
 from airflow_provider_kling_avatar.kling.errors import KlingError
 from airflow_provider_kling_avatar.metrics import failed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from airflow.providers.common.compat.sdk import Context
 
 
 _FINAL: dict[type[KlingError], type[KlingError]] = {}
@@ -54,17 +57,21 @@ def _reduce(final: KlingError) -> tuple[Any, ...]:
 
 
 @contextmanager
-def airflow_errors() -> Iterator[None]:
+def airflow_errors(context: Context | None = None) -> Iterator[None]:
     """
     Let permanent errors end the task at once, and the others be retried as the Dag says.
 
     A permanent one is for the user to mend, and its sentence tells all: it leaves with one traceback, without those of
     what it came from.
+
+    :param context: of a task that has a clip: its record says what happened.
     """
     try:
         yield
     except KlingError as error:
         failed(error)
+        if context is not None:
+            tell_failed(context, error)
         if error.permanent:
             as_final(error)
             error.__cause__ = error.__context__ = None

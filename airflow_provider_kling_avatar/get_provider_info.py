@@ -57,7 +57,17 @@ def get_provider_info() -> dict[str, Any]:
                         "type": "boolean",
                         "example": None,
                         "default": "True",
-                    }
+                    },
+                    "gallery_roots": {
+                        "description": "What of finished clips the gallery may show (Airflow 3.1 and newer), separated "
+                        "by commas: folders of the API server's machine, and storage URIs such as "
+                        "``s3://aws_default@bucket/news``. Without a folder no local file is shown; without a storage "
+                        "URI what lies in any storage is.",
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "/shared/clips,s3://aws_default@newsroom/clips",
+                        "default": "",
+                    },
                 },
             }
         },
@@ -65,6 +75,9 @@ def get_provider_info() -> dict[str, Any]:
         "operators": _modules("operators", "kling_video_download"),
         "sensors": _modules("sensors"),
         "triggers": _modules("triggers", "kling_slot"),
+        "plugins": [
+            {"name": "kling_clips", "plugin-class": f"{_PACKAGE}.plugins.kling_clips.KlingClipsPlugin"}
+        ],
         "notifications": [f"{_PACKAGE}.notifications.kling_avatar.KlingFailureNotifier"],
         "task-decorators": [
             {"name": "kling_avatar", "class-name": f"{_PACKAGE}.decorators.kling_avatar.kling_avatar_task"}

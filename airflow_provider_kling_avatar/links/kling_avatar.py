@@ -14,14 +14,14 @@ LINK_XCOM_KEY = "kling_task_link"
 
 class KlingTaskLink(BaseOperatorLink):
     """
-    Leads to the task at the vendor.
+    Leads to the clip.
 
-    By default this is the address that its status is asked for at, which wants the connection's key; set
-    ``task_link`` in the connection's extra where the vendor has a page for people. Never a signed address.
+    On Airflow 3.1 and newer to the clip's page in Airflow's own UI. Before, to a page of the vendor's, where
+    ``task_link`` in the connection's extra names one. Never to an API, nor a signed address.
     """
 
     name = "Kling video task"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002  # Airflow's signature
-        """Return the address, or an empty text while there is no task."""
+        """Return the address, or an empty text where there is none."""
         return XCom.get_value(ti_key=ti_key, key=LINK_XCOM_KEY) or ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_kling_avatar.clip_record import said_of_payment
 from airflow_provider_kling_avatar.compat import BaseNotifier, context_merge, own_xcom
 from airflow_provider_kling_avatar.kling import errors
 from airflow_provider_kling_avatar.kling.redact import redact
@@ -104,7 +105,7 @@ def failure_message(context: Context) -> str:
         "Failed": _where(context["ti"]),
         "Why": _why(error),
         "At the vendor": f"task {task_id}" if task_id else "no task is known",
-        "Paid": _paid(error, task_id),
+        "Paid": said_of_payment(error, task_id),
         "What to do": _what_to_do(error),
     }
     log_url = getattr(context["ti"], "log_url", None)
@@ -130,19 +131,6 @@ def _why(error: BaseException | str | None) -> str:
     if isinstance(error, BaseException):
         return f"{type(error).__name__}: {redact(error)}"
     return redact(error)
-
-
-def _paid(error: BaseException | str | None, task_id: object) -> str:
-    """Say what is certain about the money."""
-    if isinstance(error, errors.TaskFailedError):
-        return "the vendor took the clip and failed it; whether that is billed, its documents do not say"
-    if isinstance(error, errors.LandingError) and not task_id:
-        return "by this try no clip; one that was made is safe at the vendor, and a clear only fetches it"
-    if task_id:
-        return "yes, for that task; a retry or a clear picks it up again and pays nothing more"
-    if isinstance(error, errors.KlingError) and error.accepted is errors.Accepted.NO:
-        return "no clip, by this try"
-    return "not known; a retry or a clear asks the vendor before it sends anything"
 
 
 def _what_to_do(error: BaseException | str | None) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow_provider_kling_avatar import metrics
 from airflow_provider_kling_avatar.base_task import KlingTask, whole_signature
+from airflow_provider_kling_avatar.clip_record import SENDS, tell
 from airflow_provider_kling_avatar.compat import is_asked_anew, own_xcom, round_of
 from airflow_provider_kling_avatar.completion import push, push_link
 from airflow_provider_kling_avatar.exceptions import airflow_errors
@@ -27,7 +28,7 @@ from airflow_provider_kling_avatar.kling.submission.state import (
     note_delivery,
 )
 from airflow_provider_kling_avatar.lineage import uri_of
-from airflow_provider_kling_avatar.links.kling_avatar import LINK_XCOM_KEY, KlingTaskLink
+from airflow_provider_kling_avatar.links.kling_avatar import KlingTaskLink
 from airflow_provider_kling_avatar.masking import mask, unmask
 from airflow_provider_kling_avatar.state_store import state_store_of
 from airflow_provider_kling_avatar.text_files import EXTENSIONS, FIELDS, names_file, source_of, words_of
@@ -218,6 +219,9 @@ class KlingSubmitOperator(KlingOperator):
     request_class: ClassVar[type[AvatarRequest | ImageToVideoRequest]]
     endpoint: ClassVar[EndpointName]
     transcode_audio: bool = False
+    sent_state: ClassVar[str] = "submitted"
+    """How a clip that was sent stands, for its record; and what this task does for it."""
+    step: ClassVar[int] = SENDS
 
     def __init__(
         self,
@@ -254,13 +258,13 @@ class KlingSubmitOperator(KlingOperator):
 
     def begin(self, context: Context) -> Any:
         """Do what `execute` does; Airflow wants that one to be called by itself alone."""
-        with airflow_errors():
+        with airflow_errors(context):
             leave_mark(self._this_try(context))
             return self.carry_out(context, self.hook(), None)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """Resume after a deferral: go on with what the trigger reported; return what `execute` returns."""
-        with airflow_errors():
+        with airflow_errors(context):
             return self.carry_out(context, self.hook(), event or {})
 
     def carry_out(self, context: Context, hook: KlingAvatarHook, event: dict[str, Any] | None) -> Any:
@@ -301,8 +305,7 @@ class KlingSubmitOperator(KlingOperator):
                         cost_limits.release()
                     raise
                 self._keep_speech(context, prepared, submitter.spoken)
-                # Airflow asks for the link after each run and logs an error if there is none.
-                push(context, **{LINK_XCOM_KEY: ""})
+                push_link(context, hook, None)
                 queueing = self.wait_for_slot(context, hook, error, queueing)
             else:
                 self._hand_on(context, hook, submission)
@@ -366,6 +369,7 @@ class KlingSubmitOperator(KlingOperator):
         queueing.check(error)
         if hint := queueing.hint(error):
             self.log.warning("%s", hint)
+        self._tell(context, hook, "waiting_for_slot")
         push(context, **{QUEUEING_XCOM_KEY: [context["ti"].try_number, queueing.since, queueing.deadline]})
         if self.deferrable:
             deferral = slot_trigger(hook, self.endpoint, error, queueing, interval(self.poll_interval))
@@ -414,13 +418,24 @@ class KlingSubmitOperator(KlingOperator):
         metrics.submitted(hook.config.dialect.name, self.endpoint, is_new=submission.is_new)
         try:
             push(context, task_id=task.task_id, external_task_id=submission.external_task_id)
-            push_link(context, hook, self.endpoint, task.task_id)
+            push_link(context, hook, task.task_id)
             push(context, **{PAID_FOR_XCOM_KEY: dict(submission.paid_for) or None})
             if submission.is_new:
                 push(context, **{SUBMIT_REQUEST_XCOM_KEY: task.request_id})
         except Exception:
             self.log.exception("task %s is paid for, but its id could not be handed on", task.task_id)
             raise
+        estimate = submission.paid_for.get("estimate") or {}
+        self._tell(
+            context,
+            hook,
+            self.sent_state,
+            kling_task_id=task.task_id,
+            external_task_id=submission.external_task_id,
+            mode=submission.paid_for.get("mode"),
+            estimated_cost=estimate.get("amount"),
+            currency=estimate.get("currency"),
+        )
         self.log.info(
             "task %s %s (%s), external id %s, request id %s",
             task.task_id,
@@ -429,6 +444,10 @@ class KlingSubmitOperator(KlingOperator):
             submission.external_task_id,
             task.request_id,
         )
+
+    def _tell(self, context: Context, hook: KlingAvatarHook, state: str, **facts: object) -> None:
+        """Say in the clip's record how it stands."""
+        tell(context, state, step=self.step, api=hook.config.dialect.name, endpoint=self.endpoint, **facts)
 
     def _tell_what_is_bought(self, context: Context) -> None:
         """Name the clip that an earlier try has paid for, when its inputs can no longer be read."""

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow_provider_kling_avatar.base_task import whole_signature
+from airflow_provider_kling_avatar.clip_record import WAITS
 from airflow_provider_kling_avatar.compat import own_xcom
 from airflow_provider_kling_avatar.completion import (
     ResultContext,
@@ -348,6 +349,8 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
         "output_path",
         "on_existing",
     )
+    sent_state = "queued"
+    step = WAITS
 
     def __init__(
         self,
@@ -412,7 +415,7 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
         task_id, endpoint, finished = read_event(event)
         log_durations(self.log, task_id, finished)
         self._task_id = task_id
-        push_link(context, hook, endpoint, task_id)
+        push_link(context, hook, task_id)
         last, task = look_once_more(hook, endpoint, task_id, finished)
         if last is None:
             self.wait_for_clip(context, task_id, endpoint, self._limits())

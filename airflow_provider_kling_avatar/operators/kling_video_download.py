@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_kling_avatar import metrics
 from airflow_provider_kling_avatar.base_task import given_task_id, whole_signature
-from airflow_provider_kling_avatar.completion import found_elsewhere
+from airflow_provider_kling_avatar.clip_record import FETCHES, tell
+from airflow_provider_kling_avatar.completion import found_elsewhere, push_link
 from airflow_provider_kling_avatar.exceptions import airflow_errors, as_final
 from airflow_provider_kling_avatar.kling.errors import ConfigurationError, NotFoundError, TaskTimeoutError
 from airflow_provider_kling_avatar.kling.polling.decide import (
@@ -17,8 +18,10 @@ from airflow_provider_kling_avatar.kling.polling.decide import (
     Verdict,
     decide,
     error_for,
+    tenths,
 )
 from airflow_provider_kling_avatar.lineage import announce_file
+from airflow_provider_kling_avatar.links.kling_avatar import KlingTaskLink
 from airflow_provider_kling_avatar.operators.base import KlingOperator
 
 if TYPE_CHECKING:
@@ -59,6 +62,7 @@ class KlingVideoDownloadOperator(KlingOperator):
         "on_existing",
         "kling_conn_id",
     )
+    operator_extra_links = (KlingTaskLink(),)
 
     def __init__(
         self,
@@ -82,7 +86,7 @@ class KlingVideoDownloadOperator(KlingOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask for the task, and land its clip."""
-        with airflow_errors():
+        with airflow_errors(context):
             task_id = given_task_id(self.kling_task_id, from_manifest=True)
             if self.endpoint not in ("avatar", "image_to_video"):
                 raise ConfigurationError(f"endpoint must be avatar or image_to_video, not {self.endpoint!r}")
@@ -97,6 +101,9 @@ class KlingVideoDownloadOperator(KlingOperator):
             )
             landing.check()
             hook = self.hook()
+            api = hook.config.dialect.name
+            tell(context, "landing", step=FETCHES, kling_task_id=task_id, api=api, endpoint=self.endpoint)
+            push_link(context, hook, task_id)
             try:
                 try:
                     seen = hook.get_task(task_id, self.endpoint)
@@ -105,7 +112,17 @@ class KlingVideoDownloadOperator(KlingOperator):
                 task = _finished(seen)
                 landed = landing.land(hook, self.endpoint, task)
                 result = {"task_id": task.task_id, **asdict(landed)}
-                metrics.landed(hook.config.dialect.name, self.endpoint, landed.seconds)
+                metrics.landed(api, self.endpoint, landed.seconds)
+                tell(
+                    context,
+                    "ready",
+                    file_uri=landed.file_uri,
+                    size=landed.size,
+                    duration=landed.duration,
+                    landing_seconds=tenths(landed.seconds),
+                    created_at=task.created_at,
+                    updated_at=task.updated_at,
+                )
                 announce_file(context, hook, result)
                 return result
             finally:

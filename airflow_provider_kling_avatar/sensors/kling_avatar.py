@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_kling_avatar import metrics
 from airflow_provider_kling_avatar.base_task import KlingTask, given_task_id, whole_signature
+from airflow_provider_kling_avatar.clip_record import WAITS, state_at_vendor, tell, tell_failed
 from airflow_provider_kling_avatar.compat import (
     AirflowSensorTimeout,
     AirflowSkipException,
@@ -31,6 +32,7 @@ from airflow_provider_kling_avatar.completion import (
 from airflow_provider_kling_avatar.exceptions import airflow_errors, as_final
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
 from airflow_provider_kling_avatar.kling.errors import ConfigurationError, KlingError
+from airflow_provider_kling_avatar.kling.models import VideoTask
 from airflow_provider_kling_avatar.kling.polling.backoff import SINGLE_SECONDS
 from airflow_provider_kling_avatar.kling.polling.decide import (
     DEFAULT_MAX_FAILED_POLLS,
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context, XComArg
 
-    from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
+    from airflow_provider_kling_avatar.kling.models import EndpointName
     from airflow_provider_kling_avatar.kling.polling.decide import PollLimits
     from airflow_provider_kling_avatar.landing import Landing, OnExisting
     from airflow_provider_kling_avatar.manifest import VideoManifest
@@ -145,7 +147,7 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
         Airflow itself skips on different exceptions in poke mode and after a deferral. Inside, our errors are none of
         those, so they pass ``soft_fail`` unchanged; only out here do they become Airflow's.
         """
-        with airflow_errors():
+        with airflow_errors(context):
             return self.begin(context) if self.deferrable else super().execute(context)
 
     def begin(self, context: Context) -> Any:
@@ -182,7 +184,15 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
             if landing := self._landing():
                 landing.check()
             self._tracker = PollTracker(self._limits(is_known=False))
-            push_link(context, hook, self.endpoint, task_id)
+            push_link(context, hook, task_id)
+            tell(
+                context,
+                None,
+                step=WAITS,
+                kling_task_id=task_id,
+                api=hook.config.dialect.name,
+                endpoint=self.endpoint,
+            )
         while True:
             seen: VideoTask | KlingError
             try:
@@ -196,6 +206,8 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
                 self.log.info("%s", line)
             if isinstance(decision, Finished):
                 break
+            if isinstance(seen, VideoTask):
+                tell(context, state_at_vendor(seen))
             if not self._tracker.limits.doubts(seen):
                 return PokeReturnValue(is_done=False)
             time.sleep(decision.seconds)
@@ -208,7 +220,7 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
         task_id, endpoint, finished = read_event(event)
         log_durations(self.log, task_id, finished)
         hook = KlingAvatarHook(self.kling_conn_id)
-        push_link(context, hook, endpoint, task_id)
+        push_link(context, hook, task_id)
         last, task = look_once_more(hook, endpoint, task_id, finished)
         if last is None:
             self.wait_for_clip(context, task_id, endpoint, self._limits(is_known=True))
@@ -216,7 +228,7 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume after a deferral, with the same end as in the other modes."""
-        with airflow_errors():
+        with airflow_errors(context):
             try:
                 return super().resume_execution(next_method, next_kwargs, context)
             except AirflowSensorTimeout as error:
@@ -238,7 +250,9 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
             if finished.verdict is Verdict.NOT_FOUND:
                 raise found_elsewhere(hook, endpoint, task_id) or error
             if self.soft_fail or finished.verdict is Verdict.TIMEOUT:
-                metrics.failed(error)  # leaves as an exception of Airflow's, which is not counted further up
+                # They leave as exceptions of Airflow's, of which nothing is told further up.
+                metrics.failed(error)
+                tell_failed(context, error)
             if self.soft_fail:
                 raise AirflowSkipException(str(error))
             if finished.verdict is Verdict.TIMEOUT:

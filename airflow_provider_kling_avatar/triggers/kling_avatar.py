@@ -11,6 +11,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_kling_avatar.clip_record import tell_from_trigger
 from airflow_provider_kling_avatar.compat import SETTLE_SECONDS, BaseTrigger, TriggerEvent, is_inline
 from airflow_provider_kling_avatar.hooks.kling_avatar import ConnectionUnreadableError
 from airflow_provider_kling_avatar.kling.errors import KlingError
@@ -65,6 +66,7 @@ class KlingAvatarTrigger(BaseTrigger):
         self.kling_conn_id = kling_conn_id
         self.endpoint = endpoint
         self.limits = PollLimits.from_dict({**limits, "is_known": is_known})
+        self._has_told_people = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, all JSON scalars."""
@@ -146,11 +148,19 @@ class KlingAvatarTrigger(BaseTrigger):
                 decision = self._decide(tracker, seen, at)
                 if isinstance(decision, Finished):
                     return decision
+                await self._tell_people(seen)
                 if isinstance(seen, KlingError) and seen.permanent:
                     # Somebody may have changed the connection: a rotated key, another host.
                     current = await account_of(self.kling_conn_id, newer_than=account.refused_at)
                     if current is not account:
                         return None
+
+    async def _tell_people(self, seen: VideoTask | KlingError) -> None:
+        """Say in the clip's record that the vendor has begun. The worker has said that it is queued."""
+        if isinstance(seen, KlingError) or seen.state.is_queued or self._has_told_people:
+            return
+        self._has_told_people = True
+        await tell_from_trigger(self, "rendering")
 
     def _decide(self, tracker: PollTracker, seen: VideoTask | KlingError, now: float) -> Decision:
         decision = tracker.look(seen, now=now)

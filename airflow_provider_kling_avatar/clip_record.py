@@ -1,0 +1,158 @@
+"""
+What a task leaves in XCom about its clip for people to look at: one small JSON object, the record.
+
+Tasks write it as their clip goes on, `gallery` reads it. Nothing that decides anything reads it, and nothing here
+ever fails a task.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from airflow_provider_kling_avatar.compat import change_xcom_from_trigger, own_xcom
+from airflow_provider_kling_avatar.kling import errors
+from airflow_provider_kling_avatar.kling.redact import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_kling_avatar.compat import BaseTrigger
+    from airflow_provider_kling_avatar.kling.models import VideoTask
+    from airflow_provider_kling_avatar.manifest import VideoManifest
+
+log = logging.getLogger(__name__)
+
+CLIP_XCOM_KEY = "kling_clip"
+RECORD_SCHEMA = "kling-avatar-clip/1"
+SENDS, WAITS, FETCHES = 1, 2, 3
+"""What a task does for its clip (``step``): of several tasks of a run, the last step tells how the clip stands."""
+LONGEST_REASON = 500
+"""Characters."""
+
+FROM_MANIFEST = (
+    "external_task_id",
+    "video_id",
+    "api",
+    "endpoint",
+    "mode",
+    "file_uri",
+    "size",
+    "duration",
+    "queued_seconds",
+    "rendering_seconds",
+    "landing_seconds",
+    "estimated_cost",
+    "actual_cost",
+    "currency",
+    "units",
+    "request_id",
+    "submit_request_id",
+    "created_at",
+    "updated_at",
+)
+"""What a record has under the same name as the manifest, which says what each is."""
+
+
+class ClipRecord(TypedDict, total=False):
+    """The record's own fields; beside them stand those of `FROM_MANIFEST`. No URL of the vendor's is in it."""
+
+    schema: str
+    """Names this shape and its version."""
+    state: str
+    """``waiting_for_slot``, ``submitted``, ``queued``, ``rendering``, ``landing``, ``ready`` or ``failed``."""
+    state_since: float
+    """Unix seconds."""
+    began_at: float
+    """Unix seconds when this try began with the clip."""
+    step: int
+    """1: this task sends the clip, 2: waits for it too, 3: only fetches it."""
+    kling_task_id: str
+    """The vendor's id of the task."""
+    reason: str
+    """Why it failed."""
+    paid: str
+    """What is certain about the money of a clip that failed, as a sentence."""
+
+
+def tell(context: Context, state: str | None, **facts: object) -> None:
+    """
+    Say how the clip of the running task stands by now; what was said before and is not said anew stays.
+
+    :param state: see `ClipRecord`; ``None`` for as it was, or queued.
+    :param facts: further fields; those that are ``None`` are left out.
+    """
+    try:
+        known = own_xcom(context, CLIP_XCOM_KEY)
+        record = _changed(known, state, facts)
+        if record != known:
+            context["ti"].xcom_push(key=CLIP_XCOM_KEY, value=record)
+    except Exception as error:  # noqa: BLE001  # only people look at it
+        log.debug("the record of the clip was not left: %s", type(error).__name__)
+
+
+async def tell_from_trigger(trigger: BaseTrigger, state: str) -> None:
+    """
+    Say how the clip of a waiting task stands by now, where this Airflow lets a trigger do so.
+
+    :param state: see `ClipRecord`.
+    """
+    try:
+        await change_xcom_from_trigger(trigger, CLIP_XCOM_KEY, lambda record: _changed(record, state, {}))
+    except Exception as error:  # noqa: BLE001  # only people look at it
+        log.debug("the record of the clip was not left: %s", type(error).__name__)
+
+
+def tell_ready(context: Context, manifest: VideoManifest) -> None:
+    """Say that the clip is there, with what its manifest says, the vendor's links left out."""
+    facts: Mapping[str, Any] = manifest
+    tell(context, "ready", kling_task_id=manifest["task_id"], **{name: facts[name] for name in FROM_MANIFEST})
+
+
+def tell_failed(context: Context, error: Exception) -> None:
+    """Say that the try has failed, why, and what is certain about the money."""
+    reason = redact(error)
+    if len(reason) > LONGEST_REASON:
+        reason = f"{reason[: LONGEST_REASON - 1]}…"
+    tell(context, "failed", reason=reason, paid=said_of_payment(error, _vendors_id(context)))
+
+
+def state_at_vendor(task: VideoTask) -> str:
+    """Return how the clip of a task stands that the vendor has not finished."""
+    return "queued" if task.state.is_queued else "rendering"
+
+
+def said_of_payment(error: BaseException | str | None, task_id: object) -> str:
+    """
+    Say what is certain about the money after a try failed.
+
+    :param task_id: the vendor's id of the clip, if this try had one.
+    """
+    if isinstance(error, errors.TaskFailedError):
+        return "the vendor took the clip and failed it; whether that is billed, its documents do not say"
+    if isinstance(error, errors.LandingError) and not task_id:
+        return "by this try no clip; one that was made is safe at the vendor, and a clear only fetches it"
+    if task_id:
+        return "yes, for that task; a retry or a clear picks it up again and pays nothing more"
+    if isinstance(error, errors.KlingError) and error.accepted is errors.Accepted.NO:
+        return "no clip, by this try"
+    return "not known; a retry or a clear asks the vendor before it sends anything"
+
+
+def _vendors_id(context: Context) -> object:
+    record = own_xcom(context, CLIP_XCOM_KEY)
+    return record.get("kling_task_id") if isinstance(record, dict) else None
+
+
+def _changed(known: object, state: str | None, facts: Mapping[str, object]) -> dict[str, Any]:
+    """Return a record with some of it said anew."""
+    now = round(time.time(), 1)
+    record: dict[str, Any] = dict(known) if isinstance(known, dict) else {"began_at": now}
+    record |= {"schema": RECORD_SCHEMA, **{name: told for name, told in facts.items() if told is not None}}
+    state = state or record.get("state", "queued")
+    if record.get("state") != state:
+        record |= {"state": state, "state_since": now}
+    return record

@@ -1,0 +1,88 @@
+"""What the clips of a Dag cost, by day and by run, out of the records that tasks have left. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_kling_avatar.kling.pricing import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Sum:
+    """What some clips cost together, each currency by itself."""
+
+    def __init__(self) -> None:
+        self.clips = 0
+        self.began_at: float | None = None
+        self.estimated: defaultdict[str, Decimal] = defaultdict(Decimal)
+        self.actual: defaultdict[str, Decimal] = defaultdict(Decimal)
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Add a clip."""
+        self.clips += 1
+        began_at = record["began_at"]
+        self.began_at = began_at if self.began_at is None else min(began_at, self.began_at)
+        currency = record.get("currency")
+        for name, amounts in (("estimated_cost", self.estimated), ("actual_cost", self.actual)):
+            if (amount := _amount(record.get(name))) is not None:
+                amounts[currency if isinstance(currency, str) else ""] += amount
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the number of clips and both costs, as decimal texts by currency, which is empty if not known."""
+        return {
+            "clips": self.clips,
+            "estimated": {currency: plain(amount) for currency, amount in self.estimated.items()},
+            "actual": {currency: plain(amount) for currency, amount in self.actual.items()},
+        }
+
+
+def costs_of(records: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """
+    Return ``days``, ``runs`` (both newest first) and ``total``.
+
+    A clip counts once in a run, whichever tasks sent it, waited for it and fetched it; by the day on which the first
+    of them began, in UTC.
+
+    :param records: run id and record of each task instance that has one. What no vendor has taken is left out.
+    """
+    clips: dict[tuple[str, str], dict[str, Any]] = {}
+    readable = [(run_id, record) for run_id, record in records if _is_clip(record)]
+    for run_id, record in sorted(readable, key=lambda found: (found[1].get("step") or 0, found[1]["began_at"])):
+        merged = clips.setdefault((run_id, record["kling_task_id"]), {})
+        merged.update(record, began_at=min(record["began_at"], merged.get("began_at", record["began_at"])))
+    days: defaultdict[str, Sum] = defaultdict(Sum)
+    runs: defaultdict[str, Sum] = defaultdict(Sum)
+    total = Sum()
+    for (run_id, _), record in clips.items():
+        day = datetime.fromtimestamp(record["began_at"], UTC).date().isoformat()
+        for one in (days[day], runs[run_id], total):
+            one.add(record)
+    by_beginning = sorted(runs.items(), key=lambda run: run[1].began_at or 0.0, reverse=True)
+    return {
+        "days": [{"day": day, **days[day].as_dict()} for day in sorted(days, reverse=True)],
+        "runs": [{"run_id": run_id, "began_at": one.began_at, **one.as_dict()} for run_id, one in by_beginning],
+        "total": total.as_dict(),
+    }
+
+
+def _is_clip(record: object) -> bool:
+    return (
+        isinstance(record, dict)
+        and isinstance(record.get("kling_task_id"), str)
+        and isinstance(record.get("began_at"), int | float)
+        and 0 <= record["began_at"] < 2**33
+        and isinstance(record.get("step", 0), int)
+    )
+
+
+def _amount(text: object) -> Decimal | None:
+    try:
+        amount = Decimal(text) if isinstance(text, str) else None
+    except InvalidOperation:
+        return None
+    return amount if amount is not None and amount.is_finite() else None

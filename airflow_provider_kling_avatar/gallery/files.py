@@ -1,0 +1,124 @@
+"""
+Which files of clips may be served, and how: what lies in a local folder from there, what lies in storage by a link.
+
+A place is only ever taken from what a task has left of its clip, never from a request. Whoever writes Dags decides
+what a task leaves, so `[kling_avatar] gallery_roots` says what may be read with the API server's own rights.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from airflow_provider_kling_avatar.kling.redact import redact
+from airflow_provider_kling_avatar.lineage import uri_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ROOTS_OPTION = "gallery_roots"
+SIGNING_SCHEMES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "adl", "az", "wasb", "wasbs"})
+"""Storages that can make a link for a while."""
+LINK_SECONDS = 600
+"""How long such a link lives."""
+
+
+class NotServedError(Exception):
+    """A file is not served; the message says why, and what to do."""
+
+
+def gallery_roots() -> list[str]:
+    """Return the folders and storage URIs of ``[kling_avatar] gallery_roots``."""
+    from airflow_provider_kling_avatar.compat import conf
+
+    configured = conf.get("kling_avatar", ROOTS_OPTION, fallback="") or ""
+    return [root.strip() for root in configured.replace("\n", ",").split(",") if root.strip()]
+
+
+def local_path(uri: str) -> Path | None:
+    """Return the path that a URI names on this machine; ``None`` if it is in a storage."""
+    parts = urlsplit(uri)
+    if parts.scheme not in ("", "file"):
+        return None
+    return Path(unquote(parts.path) if parts.scheme else uri)
+
+
+def servable(uri: str) -> Path | str:
+    """
+    Return what may be served: the file of this machine, or the URI in a storage. Asks no storage.
+
+    :raises NotServedError: it may not, or is not there.
+    """
+    roots = gallery_roots()
+    if path := local_path(uri):
+        return _local_file(path, [Path(root) for found in roots if (root := local_path(found))])
+    if urlsplit(uri).scheme not in SIGNING_SCHEMES:
+        raise NotServedError("Its storage makes no links for browsers: fetch the file from where it lies.")
+    in_storage = [root for root in roots if local_path(root) is None]
+    if in_storage and not any(_is_beneath(uri, root) for root in in_storage):
+        raise NotServedError(_outside("storage"))
+    return uri
+
+
+def link_to(uri: str) -> str:
+    """
+    Return a link to a file in a storage that works for `LINK_SECONDS`.
+
+    :raises NotServedError: the storage gives none.
+    """
+    from airflow_provider_kling_avatar.compat import ObjectStoragePath
+
+    try:
+        place = ObjectStoragePath(uri)
+        link = str(place.fs.sign(place.path, expiration=LINK_SECONDS))
+    except Exception as error:
+        problem = f"{type(error).__name__}: {redact(error)}"
+        raise NotServedError(
+            f"Its storage gives no link to the API server ({problem}): the API server needs the connection and the "
+            "packages that the task has."
+        ) from error
+    if urlsplit(link).scheme not in ("https", "http"):
+        raise NotServedError("Its storage gives no link that a browser can follow.")
+    return link
+
+
+def _local_file(path: Path, roots: Sequence[Path]) -> Path:
+    try:
+        real = path.resolve()  # where links lead counts, on both sides
+        is_inside = any(real.is_relative_to(root.resolve()) for root in roots)
+        is_there = is_inside and real.is_file()
+    except (OSError, RuntimeError, ValueError):
+        is_inside = is_there = False
+    if not is_inside:  # whether it is there is nobody's business then
+        raise NotServedError(_outside("folder"))
+    if not is_there:
+        raise NotServedError(
+            "The API server does not find the file: it was moved or deleted, or lies on another machine."
+        )
+    return real
+
+
+def _outside(kind: str) -> str:
+    return (
+        f"It lies outside of what the API server may show: add its {kind} to [kling_avatar] {ROOTS_OPTION} and restart "
+        "the API server."
+    )
+
+
+def _is_beneath(uri: str, root: str) -> bool:
+    """Tell whether a URI lies in a storage's folder, by whole parts of the path; connection ids have to be the same."""
+    one, other = urlsplit(uri), urlsplit(root)
+    if ".." in one.path.split("/"):
+        return False
+    folder = other.path.strip("/")
+    path = one.path.strip("/")
+    return (one.scheme, one.netloc) == (other.scheme, other.netloc) and (
+        not folder or path == folder or path.startswith(f"{folder}/")
+    )
+
+
+def shown_place(uri: str) -> str:
+    """Return a place as people may read it."""
+    path = local_path(uri)
+    return str(path) if path else uri_of(uri) or ""

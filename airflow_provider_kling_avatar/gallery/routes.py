@@ -1,0 +1,155 @@
+"""
+The routes behind the pages, for Airflow's API server from 3.1 on.
+
+Each but that of the page's own code asks Airflow whether the user may see the Dag's tasks and what they left; whoever
+is not logged in gets 401. A file is only ever named by its task instance.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from airflow.api_fastapi.common.db.common import SessionDep
+from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
+from fastapi.staticfiles import StaticFiles
+
+from airflow_provider_kling_avatar.gallery.clips import (
+    Filters,
+    TaskKey,
+    clip_of,
+    clips_page,
+    dags_with_clips,
+    left_by,
+    records_of_dag,
+)
+from airflow_provider_kling_avatar.gallery.costs import costs_of
+from airflow_provider_kling_avatar.gallery.files import NotServedError, link_to, servable
+
+log = logging.getLogger(__name__)
+
+DAY = 24 * 3600
+MAY_SEE_CLIPS = [
+    Depends(requires_access_dag("GET", entity)) for entity in (DagAccessEntity.TASK_INSTANCE, DagAccessEntity.XCOM)
+]
+PRIVATE = {"Cache-Control": "private, no-store"}
+
+app = FastAPI(title="Kling clips", openapi_url=None)
+app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
+
+
+@app.exception_handler(Exception)
+def tell_of_a_defect(_: Request, error: Exception) -> JSONResponse:
+    """Answer for what should not happen; the log has the rest."""
+    log.exception("a page about clips failed", exc_info=error)
+    return JSONResponse({"detail": f"{type(error).__name__}: see the API server's log."}, status_code=500)
+
+
+@app.get("/api/clips", dependencies=MAY_SEE_CLIPS)
+def clips(
+    session: SessionDep,
+    user: GetUserDep,
+    dag_id: str | None = None,
+    state: Literal["under_way", "ready", "failed"] | None = None,
+    since: float | None = None,
+    until: float | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 24,
+    offset: Annotated[int, Query(ge=0)] = 0,
+) -> JSONResponse:
+    """Return the clips of all Dags that the user may see, those first that changed last."""
+    visible = frozenset(get_auth_manager().get_authorized_dag_ids(user=user, method="GET"))
+    wanted = visible & {dag_id} if dag_id else visible
+    shown, total = clips_page(
+        session, Filters(wanted, state, since, until), limit=limit, offset=offset, now=time.time()
+    )
+    return JSONResponse(
+        {
+            "clips": shown,
+            "total": total,
+            "dags": dags_with_clips(session, visible),
+            "offset": offset,
+            "limit": limit,
+        },
+        headers=PRIVATE,
+    )
+
+
+@app.get("/api/dags/{dag_id}/clip", dependencies=MAY_SEE_CLIPS)
+def clip(session: SessionDep, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> JSONResponse:
+    """Return the clip of a task instance."""
+    found = _clip(session, TaskKey(dag_id, run_id, task_id, map_index))
+    return JSONResponse(found, headers=PRIVATE)
+
+
+@app.get("/api/dags/{dag_id}/costs", dependencies=MAY_SEE_CLIPS)
+def costs(
+    session: SessionDep, dag_id: str, days: Annotated[int, Query(ge=1, le=3650)] = 30
+) -> JSONResponse:
+    """Return what the clips of a Dag cost that have changed in the last days."""
+    return JSONResponse(costs_of(records_of_dag(session, dag_id, time.time() - days * DAY)), headers=PRIVATE)
+
+
+@app.get("/dags/{dag_id}/video", dependencies=MAY_SEE_CLIPS)
+def video(
+    session: SessionDep,
+    dag_id: str,
+    run_id: str,
+    task_id: str,
+    map_index: int = -1,
+    *,
+    download: bool = False,
+) -> Response:
+    """Return a clip: out of a folder, or a redirect to a link that lives for a while."""
+    key = TaskKey(dag_id, run_id, task_id, map_index)
+    found = _clip(session, key)
+    if found["not_playable"]:
+        raise HTTPException(404, found["not_playable"])
+    uri = _file_uri(session, key)
+    try:
+        if uri is None:
+            return _redirect(_link_of_vendor(session, key))
+        place = servable(uri)
+        if isinstance(place, str):
+            return _redirect(link_to(place))
+    except NotServedError as error:
+        raise HTTPException(404, str(error)) from None
+    return FileResponse(
+        place,
+        media_type="video/mp4",
+        filename=place.name,
+        content_disposition_type="attachment" if download else "inline",
+        headers={
+            "Cache-Control": "private, no-cache",
+            "X-Content-Type-Options": "nosniff",  # whatever is in the file, it is played and not run
+            "Content-Encoding": "identity",  # or Airflow 3.1 would pack it, after which nobody could seek
+        },
+    )
+
+
+def _clip(session: SessionDep, key: TaskKey) -> dict[str, Any]:
+    found = clip_of(session, key, time.time())
+    if found is None:
+        raise HTTPException(404, "This task has left no clip: it has not begun with one, or is none of Kling's.")
+    return found
+
+
+def _file_uri(session: SessionDep, key: TaskKey) -> str | None:
+    record = left_by(session, key, "kling_clip")
+    uri = record.get("file_uri") if isinstance(record, Mapping) else None
+    return uri if isinstance(uri, str) and uri else None
+
+
+def _link_of_vendor(session: SessionDep, key: TaskKey) -> str:
+    link = left_by(session, key, "video_url")
+    if not isinstance(link, str) or not link.startswith(("https://", "http://")):
+        raise NotServedError("It was never landed, and the task has left no link to it.")
+    return link
+
+
+def _redirect(link: str) -> RedirectResponse:
+    return RedirectResponse(link, status_code=307, headers={**PRIVATE, "Referrer-Policy": "no-referrer"})

@@ -1,0 +1,1 @@
+"""What Airflow finds as plugins."""
