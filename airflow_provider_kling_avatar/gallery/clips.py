@@ -16,7 +16,7 @@ from sqlalchemy import and_, exists, func, or_, select
 from sqlalchemy.orm import aliased
 
 from airflow_provider_kling_avatar.clip_record import CLIP_XCOM_KEY, RECORD_SCHEMA
-from airflow_provider_kling_avatar.gallery.files import NotServedError, servable, shown_place
+from airflow_provider_kling_avatar.gallery.files import NotServedError, place_of, servable, shown_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -190,7 +190,8 @@ def _is_told_by_later_step() -> Any:
         later.key == CLIP_XCOM_KEY,
         later.dag_run_id == XComModel.dag_run_id,
         later.value["kling_task_id"].as_string() == XComModel.value["kling_task_id"].as_string(),
-        later.value["step"].as_integer() > XComModel.value["step"].as_integer(),
+        # As texts, of one digit: what is no number would end the query.
+        later.value["step"].as_string() > XComModel.value["step"].as_string(),
     )
 
 
@@ -242,7 +243,7 @@ def shown_clip(row: Any, earlier: Mapping[str, Any], now: float) -> dict[str, An
     }
     clip |= {name: _text(record.get(name)) for name in TEXTS}
     clip |= {name: _number(record.get(name)) for name in NUMBERS}
-    uri = _text(record.get("file_uri"))
+    uri = place_of(record)
     clip["file"] = shown_place(uri) if uri else None
     clip["not_playable"] = _not_playable(state, uri, clip["state_since"] or 0.0, now)
     clip["playable"] = clip["not_playable"] is None
@@ -293,8 +294,9 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _number(value: object) -> float | None:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+def _number(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) < 1e15 else None
 
 
 def _time(seconds: float) -> datetime:
