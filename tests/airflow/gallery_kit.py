@@ -78,7 +78,8 @@ class Filler:
         """
         number = self.run(dag_id, run_id)
         names = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index}
-        self.insert("task_instance", **names, id=uuid4(), state=state, try_number=1, pool="default_pool", pool_slots=1)
+        number_of_ti = uuid4() if isinstance(Base.metadata.tables["task_instance"].c.id.type, sa.Uuid) else str(uuid4())
+        self.insert("task_instance", **names, id=number_of_ti, state=state, try_number=1, pool="default_pool", pool_slots=1)
         left = dict(xcoms or {}) | ({} if record is None else {CLIP_XCOM_KEY: record})
         at = datetime.fromtimestamp(changed_at, UTC)
         for key, value in left.items():
