@@ -16,18 +16,18 @@ const PAGE = 24; // clips
 const REFRESH = 5_000; // milliseconds, while a shown clip is under way
 const REFRESH_AFTER_ERROR = 30_000;
 
-/** State -> what to call it, its colour, and whether it is said how long it has lasted. */
+/** State -> what to call it, its colour, and how it is said since when: "Queued for 2 min". */
 const STATES = {
-  waiting_for_slot: ["Waiting for a slot", "orange", true],
-  submitted: ["Submitted", "gray", true],
-  queued: ["Queued", "orange", true],
-  rendering: ["Rendering", "blue", true],
-  landing: ["Landing", "blue", true],
-  ready: ["Ready", "green", false],
-  failed: ["Failed", "red", false],
-  retrying: ["Failed, to be tried again", "red", true],
-  stopped: ["Stopped", "gray", false],
-  unknown: ["Unknown", "gray", false],
+  waiting_for_slot: ["Waiting for a slot", "orange", (time) => `for ${time}`],
+  submitted: ["Submitted", "gray", (time) => `${time} ago`],
+  queued: ["Queued", "orange", (time) => `for ${time}`],
+  rendering: ["Rendering", "blue", (time) => `for ${time}`],
+  landing: ["Landing", "blue", (time) => `for ${time}`],
+  ready: ["Ready", "green"],
+  failed: ["Failed", "red"],
+  retrying: ["Retrying", "red", (time) => `for ${time}`],
+  stopped: ["Stopped", "gray"],
+  unknown: ["Unknown", "gray"],
 };
 const STATE_FILTERS = [["", "All states"], ["under_way", "Under way"], ["ready", "Ready"], ["failed", "Failed"]];
 const TIME_FILTERS = [["", "Any time"], ["1", "Last 24 hours"], ["7", "Last 7 days"], ["30", "Last 30 days"]];
@@ -69,12 +69,11 @@ const orderOf = (clip) => [clip.api, clip.endpoint, clip.mode].filter(Boolean).j
 const isRow = (clip) => clip.map_index >= 0;
 const nameOf = (clip) => (isRow(clip) ? `${clip.task_id}, row ${clip.map_index}` : clip.task_id);
 
-/** Estimated and deducted in one line, or nothing where neither is known. */
-function costOf(clip) {
-  const estimated = clip.estimated_cost != null && `${money(clip.estimated_cost, clip.currency)} estimated`;
-  const actual = clip.actual_cost != null && `${money(clip.actual_cost, clip.currency)} deducted`;
-  return [actual, estimated].filter(Boolean).join(", ");
-}
+/** Estimated and deducted as rows for `Facts`. */
+const costOf = (clip) => [
+  ["Estimated", clip.estimated_cost != null && money(clip.estimated_cost, clip.currency)],
+  ["Deducted", clip.actual_cost != null && money(clip.actual_cost, clip.currency)],
+];
 
 // ------------------------------------------------------------------------------------------ addresses
 
@@ -245,8 +244,8 @@ const Skeleton = ({ count = 6 }) =>
 
 /** The state of a clip, and for how long it has been in it. */
 function Badge({ clip, now }) {
-  const [label, colour, lasts] = STATES[clip.state] ?? [clip.state, "gray", false];
-  const text = lasts && clip.state_since ? `${label} for ${inWords(now - clip.state_since)}` : label;
+  const [label, colour, since] = STATES[clip.state] ?? [clip.state, "gray"];
+  const text = since && clip.state_since ? `${label} ${since(inWords(now - clip.state_since))}` : label;
   return h("span", { className: `kc-badge kc-${colour}`, "data-state": clip.state }, text);
 }
 
@@ -260,22 +259,23 @@ function Moment({ at, now }) {
 
 /** Labels and what they stand for; those without a value are left out. */
 const Facts = ({ rows }) =>
-  h("dl", { className: "kc-facts" }, rows.filter(([, value]) => value != null && value !== "").map(([label, value]) =>
+  h("dl", { className: "kc-facts" }, rows.filter(([, value]) => value != null && value !== false && value !== "").map(([label, value]) =>
     h(Fragment, { key: label }, h("dt", null, label), h("dd", null, value))));
 
 /** Links to the Dag, run, task and row of a clip, as rows for `Facts`. */
 const placeOf = (clip) => [
-  ["Dag", h(PageLink, { to: dagPage(clip) }, clip.dag_id)],
-  ["Run", h(PageLink, { to: runPage(clip) }, clip.run_id)],
-  ["Task", h(PageLink, { to: taskPage(clip) }, clip.task_id)],
+  ["Dag", h(PageLink, { to: dagPage(clip), title: clip.dag_id }, clip.dag_id)],
+  ["Run", h(PageLink, { to: runPage(clip), title: clip.run_id }, clip.run_id)],
+  ["Task", h(PageLink, { to: taskPage(clip), title: clip.task_id }, clip.task_id)],
   ["Row", isRow(clip) && h(PageLink, { to: rowPage(clip) }, clip.map_index)],
-].filter(([, link]) => link);
+];
 
-/** Why it failed, whether it was paid, and what is wrong with its record. */
+/** Why it failed, whether it was paid, what is wrong with its record, and why it cannot be played. */
 const Reasons = ({ clip }) => [
   clip.reason && h("p", { key: "reason", className: "kc-reason" }, clip.reason),
   clip.paid && h("p", { key: "paid" }, clip.paid),
   clip.problem && h("p", { key: "problem", className: "kc-reason" }, clip.problem),
+  !clip.playable && h("p", { key: "not_playable" }, clip.not_playable || "There is no video."),
 ];
 
 /** An id with a button that copies it. */
@@ -347,8 +347,7 @@ function Video({ clip }) {
 /** Where a clip is seen: its video, or in words why there is none. */
 function Screen({ clip }) {
   if (clip.playable) return h(Video, { key: clip.kling_task_id, clip });
-  return h("div", { className: clip.under_way ? "kc-screen kc-words kc-working" : "kc-screen kc-words" },
-    h("p", null, clip.not_playable || "There is no video."));
+  return h("div", { className: clip.under_way ? "kc-screen kc-words kc-working" : "kc-screen kc-words" }, h(Reasons, { clip }));
 }
 
 /** One clip in the grid. */
@@ -359,8 +358,8 @@ function Card({ clip, now }) {
     h("div", { className: "kc-body" },
       h("div", { className: "kc-head" }, h(Badge, { clip, now }), h("span", null, [length, age].filter(Boolean).join(" · "))),
       h("h2", null, h(PageLink, { to: clipPage(clip) }, nameOf(clip))),
-      h(Reasons, { clip }),
-      h(Facts, { rows: [["Cost", costOf(clip)], ["API", orderOf(clip)], ...placeOf(clip)] })));
+      clip.playable && h(Reasons, { clip }),
+      h(Facts, { rows: [...placeOf(clip), ...costOf(clip), ["API", orderOf(clip)]] })));
 }
 
 // ------------------------------------------------------------------------------------------ the pages
@@ -434,7 +433,7 @@ function ClipTab({ dagId, runId, taskId, mapIndex }) {
       h("div", { className: "kc-bar" }, h(Badge, { clip, now }), h("span", { className: "kc-space" }),
         clip.playable && h("a", { className: "kc-button", href: videoOf(clip, { download: 1 }), download: "" }, "Download"),
         h(Button, { onClick: reload }, "Refresh")),
-      h(Reasons, { clip }),
+      clip.playable && h(Reasons, { clip }),
       h(Manifest, { clip, now })));
 }
 
@@ -443,11 +442,9 @@ function Manifest({ clip, now }) {
   const moment = (at) => at != null && h(Moment, { at, now });
   const took = (seconds) => seconds != null && measured(seconds);
   const copy = (text) => text && h(Copyable, { text });
-  const known = (rows) => rows.map(([label, value]) => [label, value === false ? null : value]);
   const groups = {
     Clip: [["Length", took(clip.duration)], ["Size", clip.size != null && bytes(clip.size)], ["File", copy(clip.file)], ["API", orderOf(clip)]],
-    Cost: [["Estimated", clip.estimated_cost && money(clip.estimated_cost, clip.currency)],
-      ["Deducted", clip.actual_cost && money(clip.actual_cost, clip.currency)], ["Units", clip.units]],
+    Cost: [...costOf(clip), ["Units", clip.units]],
     Times: [["Began", moment(clip.began_at)], ["Created", moment(clip.created_at)], ["Updated", moment(clip.updated_at)],
       ["State since", moment(clip.state_since)], ["In the queue", took(clip.queued_seconds)],
       ["Rendered in", took(clip.rendering_seconds)], ["Landed in", took(clip.landing_seconds)]],
@@ -456,7 +453,7 @@ function Manifest({ clip, now }) {
     "In Airflow": [...placeOf(clip), ["Task's state", clip.task_state], ["Try", clip.try_number]],
   };
   return h("div", { className: "kc-manifest" }, Object.entries(groups).map(([title, rows]) => h("section", { key: title },
-    h("h2", null, title), known(rows).some(([, value]) => value) ? h(Facts, { rows: known(rows) }) : h("p", { className: "kc-muted" }, "Not known."))));
+    h("h2", null, title), rows.some(([, value]) => value) ? h(Facts, { rows }) : h("p", { className: "kc-muted" }, "Not known."))));
 }
 
 /** What the clips of a Dag cost, above the clips. */
@@ -511,20 +508,17 @@ const Amounts = ({ amounts, most, hollow }) => {
 
 // --------------------------------------------------------------------------------------------- styles
 
-const colour = (name, light, dark) => `
-  .kc-${name} { background: var(--chakra-colors-${name}-subtle, ${light[0]}); color: var(--chakra-colors-${name}-fg, ${light[1]}); }
-  .dark .kc-${name} { background: var(--chakra-colors-${name}-subtle, ${dark[0]}); color: var(--chakra-colors-${name}-fg, ${dark[1]}); }`;
+/** A colour of Airflow's theme, with one of our own for light and dark where the theme has none. */
+const token = (name, light, dark) => `var(--chakra-colors-${name}, light-dark(${light}, ${dark}))`;
+const badge = (name, [light, onLight], [dark, onDark]) =>
+  `.kc-${name} { background: ${token(`${name}-subtle`, light, dark)}; color: ${token(`${name}-fg`, onLight, onDark)}; }`;
 
 const STYLES = `
-.kling-clips { --kc-bg: var(--chakra-colors-bg, #fff); --kc-soft: var(--chakra-colors-bg-muted, #f1f3f6);
-  --kc-fg: var(--chakra-colors-fg, #1c2430); --kc-muted: var(--chakra-colors-fg-muted, #536070);
-  --kc-line: var(--chakra-colors-border, #dde2e9); --kc-edge: var(--chakra-colors-border-emphasized, #b8c1cd);
-  --kc-link: var(--chakra-colors-fg-info, #1d5fd1); --kc-bad: var(--chakra-colors-red-fg, #991919);
+.kling-clips { --kc-bg: ${token("bg", "#fff", "#14181f")}; --kc-soft: ${token("bg-muted", "#f1f3f6", "#222934")};
+  --kc-fg: ${token("fg", "#1c2430", "#f2f5f9")}; --kc-muted: ${token("fg-muted", "#536070", "#a9b4c2")};
+  --kc-line: ${token("border", "#dde2e9", "#313a47")}; --kc-edge: ${token("border-emphasized", "#b8c1cd", "#4d5868")};
+  --kc-link: ${token("fg-info", "#1d5fd1", "#8ab8ff")}; --kc-bad: ${token("red-fg", "#991919", "#fca5a5")};
   container-type: inline-size; color: var(--kc-fg); font-size: 14px; line-height: 1.45; padding: 8px; }
-.dark .kling-clips { --kc-bg: var(--chakra-colors-bg, #14181f); --kc-soft: var(--chakra-colors-bg-muted, #222934);
-  --kc-fg: var(--chakra-colors-fg, #f2f5f9); --kc-muted: var(--chakra-colors-fg-muted, #a9b4c2);
-  --kc-line: var(--chakra-colors-border, #313a47); --kc-edge: var(--chakra-colors-border-emphasized, #4d5868);
-  --kc-link: var(--chakra-colors-fg-info, #8ab8ff); --kc-bad: var(--chakra-colors-red-fg, #fca5a5); }
 .kling-clips h1 { font-size: 20px; font-weight: 600; margin: 0 0 8px; }
 .kling-clips h2 { font-size: 14px; font-weight: 600; margin: 0; overflow-wrap: anywhere; }
 .kling-clips p { margin: 0; overflow-wrap: anywhere; }
@@ -544,9 +538,9 @@ const STYLES = `
 .kc-grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 270px), 1fr)); gap: 16px; list-style: none; margin: 0; padding: 0; }
 .kc-changing { opacity: 0.5; }
 .kc-card { display: flex; flex-direction: column; min-width: 0; border: 1px solid var(--kc-line); border-radius: 8px; overflow: hidden; background: var(--kc-bg); }
-.kc-screen { position: relative; aspect-ratio: 16 / 9; background: #0b0e13; overflow: hidden; }
+.kc-screen { position: relative; aspect-ratio: 4 / 3; background: #0b0e13; overflow: hidden; }
 .kc-screen video { width: 100%; height: 100%; object-fit: contain; }
-.kc-words { display: flex; flex-direction: column; align-items: center; justify-content: center; gap: 8px; padding: 12px;
+.kc-words { display: flex; flex-direction: column; align-items: center; justify-content: safe center; gap: 8px; padding: 12px;
   overflow: auto; text-align: center; background: var(--kc-soft); color: var(--kc-muted); }
 .kc-words .kc-button { flex: none; }
 .kc-working::after { content: ""; position: absolute; inset: auto 0 0; height: 3px; background: var(--kc-link); opacity: 0.6; }
@@ -557,6 +551,8 @@ const STYLES = `
 .kc-facts { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 2px 12px; margin: 0; font-size: 13px; }
 .kc-facts dt { color: var(--kc-muted); font-weight: 400; }
 .kc-facts dd { margin: 0; overflow-wrap: anywhere; }
+.kc-card .kc-facts { grid-template-columns: 68px minmax(0, 1fr); }
+.kc-card .kc-facts dd { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .kc-notice { border: 1px solid var(--kc-line); border-radius: 8px; padding: 24px 16px; margin: 8px 0; text-align: center; color: var(--kc-muted); }
 .kc-notice strong { color: var(--kc-fg); font-weight: 600; }
 .kc-notice .kc-actions { justify-content: center; margin-top: 12px; }
@@ -565,7 +561,8 @@ const STYLES = `
 .kc-skeleton i:last-child { width: 60%; }
 .kc-skeleton .kc-screen { background: var(--kc-soft); }
 .kc-clip { max-width: 1100px; }
-.kc-clip > .kc-screen { border-radius: 8px; max-height: 65vh; width: 100%; }
+.kc-clip > .kc-screen { border-radius: 8px; aspect-ratio: 16 / 9; max-height: 60vh; width: 100%; }
+.kc-clip > .kc-words { aspect-ratio: auto; min-height: 120px; }
 .kc-manifest { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr)); gap: 20px 32px; margin-top: 16px; }
 .kc-manifest h2, .kc-table caption { padding-bottom: 4px; margin-bottom: 6px; border-bottom: 1px solid var(--kc-line); }
 .kc-copyable { display: inline-flex; flex-wrap: wrap; align-items: center; gap: 2px 8px; }
@@ -589,11 +586,11 @@ const STYLES = `
   .kc-changing { transition: opacity 0.2s; }
   @keyframes kc-breathe { 50% { opacity: 0.25; } }
 }
-${colour("gray", ["#e8ebef", "#374151"], ["#2c3440", "#d5dbe3"])}
-${colour("green", ["#dcfce7", "#116932"], ["#042713", "#86efac"])}
-${colour("red", ["#fee2e2", "#991919"], ["#3a0d0d", "#fca5a5"])}
-${colour("orange", ["#ffedd5", "#92310a"], ["#3b1106", "#fdba74"])}
-${colour("blue", ["#dbeafe", "#173da6"], ["#14204a", "#a3cfff"])}
+${badge("gray", ["#e8ebef", "#374151"], ["#2c3440", "#d5dbe3"])}
+${badge("green", ["#dcfce7", "#116932"], ["#042713", "#86efac"])}
+${badge("red", ["#fee2e2", "#991919"], ["#3a0d0d", "#fca5a5"])}
+${badge("orange", ["#ffedd5", "#92310a"], ["#3b1106", "#fdba74"])}
+${badge("blue", ["#dbeafe", "#173da6"], ["#14204a", "#a3cfff"])}
 `;
 
 // -------------------------------------------------------------------------------------- for Airflow
