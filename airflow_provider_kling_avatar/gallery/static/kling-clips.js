@@ -379,7 +379,7 @@ function Gallery({ dagId }) {
     h("div", { className: "kc-bar" },
       !dagId && h(Choice, { label: "Dag", value: dag, options: [["", "All Dags"], ...dags.map((key) => [key, key])], onChange: choose("dag") }),
       h(Choice, { label: "State", value: state, options: STATE_FILTERS, onChange: choose("state") }),
-      h(Choice, { label: "Began", value: days, options: TIME_FILTERS, onChange: choose("days") }),
+      h(Choice, { label: "Changed", value: days, options: TIME_FILTERS, onChange: choose("days") }),
       h("span", { className: "kc-space" }),
       data && h("span", { className: "kc-muted" }, `As of ${new Date(now * 1000).toLocaleTimeString()}`),
       h(Button, { onClick: reload }, "Refresh")),
