@@ -36,9 +36,9 @@ def gallery_roots() -> list[str]:
     return [root.strip() for root in configured.replace("\n", ",").split(",") if root.strip()]
 
 
-def place_of(record: object) -> str | None:
-    """Return where a record says that the clip lies; ``None`` if it names no place."""
-    uri = record.get("file_uri") if isinstance(record, dict) else None
+def place_of(summary: object) -> str | None:
+    """Return where a summary says that the clip lies; ``None`` if it names no place."""
+    uri = summary.get("file_uri") if isinstance(summary, dict) else None
     if not isinstance(uri, str) or not uri:
         return None
     try:

@@ -18,7 +18,7 @@ from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
-from airflow_provider_kling_avatar.clip_record import CLIP_XCOM_KEY
+from airflow_provider_kling_avatar.clip_summary import CLIP_XCOM_KEY
 from airflow_provider_kling_avatar.gallery.clips import (
     Filters,
     TaskKey,
@@ -26,7 +26,7 @@ from airflow_provider_kling_avatar.gallery.clips import (
     clips_page,
     dags_with_clips,
     left_by,
-    records_of_dag,
+    summaries_of_dag,
 )
 from airflow_provider_kling_avatar.gallery.costs import costs_of
 from airflow_provider_kling_avatar.gallery.files import NotServedError, link_to, place_of, servable
@@ -91,7 +91,7 @@ def costs(
     session: SessionDep, dag_id: str, days: Annotated[int, Query(ge=1, le=3650)] = 30
 ) -> JSONResponse:
     """Return what the clips of a Dag cost that have changed in the last days."""
-    return JSONResponse(costs_of(records_of_dag(session, dag_id, time.time() - days * DAY)), headers=PRIVATE)
+    return JSONResponse(costs_of(summaries_of_dag(session, dag_id, time.time() - days * DAY)), headers=PRIVATE)
 
 
 @app.get("/dags/{dag_id}/video", dependencies=MAY_SEE_CLIPS)

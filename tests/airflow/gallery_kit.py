@@ -15,7 +15,7 @@ import airflow.models
 import sqlalchemy as sa
 from airflow.models.base import Base
 
-from airflow_provider_kling_avatar.clip_record import CLIP_XCOM_KEY, RECORD_SCHEMA
+from airflow_provider_kling_avatar.clip_summary import CLIP_XCOM_KEY, SUMMARY_SCHEMA
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -66,30 +66,30 @@ class Filler:
         map_index: int = -1,
         state: str | None = "success",
         changed_at: float = NOW - 60,
-        record: Any = None,
+        summary: Any = None,
         xcoms: dict[str, Any] | None = None,
     ) -> None:
         """
         Put in a task instance.
 
         :param changed_at: Unix seconds, of its XComs.
-        :param record: what it left of its clip, whatever that is; ``None`` if nothing.
+        :param summary: what it left of its clip, whatever that is; ``None`` if nothing.
         :param xcoms: what else it left.
         """
         number = self.run(dag_id, run_id)
         names = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index}
         number_of_ti = uuid4() if isinstance(Base.metadata.tables["task_instance"].c.id.type, sa.Uuid) else str(uuid4())
         self.insert("task_instance", **names, id=number_of_ti, state=state, try_number=1, pool="default_pool", pool_slots=1)
-        left = dict(xcoms or {}) | ({} if record is None else {CLIP_XCOM_KEY: record})
+        left = dict(xcoms or {}) | ({} if summary is None else {CLIP_XCOM_KEY: summary})
         at = datetime.fromtimestamp(changed_at, UTC)
         for key, value in left.items():
             self.insert("xcom", **names, dag_run_id=number, key=key, value=value, timestamp=at)
 
 
-def clip_record(**facts: Any) -> dict[str, Any]:
-    """Return a record of a clip that is ready, unless told otherwise."""
+def clip_summary(**facts: Any) -> dict[str, Any]:
+    """Return a summary of a clip that is ready, unless told otherwise."""
     return {
-        "schema": RECORD_SCHEMA,
+        "schema": SUMMARY_SCHEMA,
         "state": "ready",
         "state_since": NOW - 60,
         "began_at": NOW - 200,
@@ -111,8 +111,8 @@ def fill_with_many(engine: sa.engine.Engine, *, clips: int, others: int) -> None
 
     A clip in twenty is one that waits, another has failed; half of them were sent by one task and waited for by another.
     """
-    ready = json.dumps(clip_record(kling_task_id="%", video_id="v" * 20, request_id="r" * 36, file_uri="s3://c@b/%.mp4"))
-    record = f"""replace('{ready}', '%', 'k' || i)::jsonb || case i % 20 when 0 then '{{"state": "rendering"}}'::jsonb
+    ready = json.dumps(clip_summary(kling_task_id="%", video_id="v" * 20, request_id="r" * 36, file_uri="s3://c@b/%.mp4"))
+    summary = f"""replace('{ready}', '%', 'k' || i)::jsonb || case i % 20 when 0 then '{{"state": "rendering"}}'::jsonb
         when 1 then '{{"state": "failed", "reason": "moderation"}}'::jsonb else '{{}}'::jsonb end"""
     run = "'dag' || i % 50, 'run' || i % 5000"
     statements = [
@@ -130,11 +130,11 @@ def fill_with_many(engine: sa.engine.Engine, *, clips: int, others: int) -> None
         f"select i % 5000 + 1, {run}, 'other' || i / 5000, -1, 'return_value', '{{\"rows\": 1}}', now() "
         f"from generate_series(0, {others - 1}) i",
         'insert into xcom (dag_run_id, dag_id, run_id, task_id, map_index, key, value, "timestamp") '
-        f"select i % 5000 + 1, {run}, 'wait', i / 5000, '{CLIP_XCOM_KEY}', {record}, now() - i * interval '1 minute' "
+        f"select i % 5000 + 1, {run}, 'wait', i / 5000, '{CLIP_XCOM_KEY}', {summary}, now() - i * interval '1 minute' "
         f"from generate_series(0, {clips - 1}) i",
         'insert into xcom (dag_run_id, dag_id, run_id, task_id, map_index, key, value, "timestamp") '
         f"select i % 5000 + 1, {run}, 'submit', i / 5000, '{CLIP_XCOM_KEY}', "
-        f"""({record}) || '{{"state": "submitted", "step": 1}}'::jsonb, now() - i * interval '1 minute' """
+        f"""({summary}) || '{{"state": "submitted", "step": 1}}'::jsonb, now() - i * interval '1 minute' """
         f"from generate_series(0, {clips - 1}) i where i % 2 = 0",
         "analyze",
     ]

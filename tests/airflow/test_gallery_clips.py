@@ -12,7 +12,7 @@ if not HAS_REACT_APPS:
     pytest.skip("the gallery needs the UI of Airflow 3.1", allow_module_level=True)
 
 import sqlalchemy as sa
-from gallery_kit import NOW, Filler, clip_record, make_tables
+from gallery_kit import NOW, Filler, clip_summary, make_tables
 from sqlalchemy.orm import Session
 
 from airflow_provider_kling_avatar.gallery.clips import (
@@ -84,7 +84,7 @@ def test_how_a_clip_stands_follows_from_its_record_and_its_tasks_state(told, tas
 
 
 def test_a_clip_is_shown_with_what_its_task_has_left(fill, shown):
-    fill.task(record=clip_record(reason=None), map_index=3)
+    fill.task(summary=clip_summary(reason=None), map_index=3)
 
     (clip,) = shown()
 
@@ -103,8 +103,8 @@ def test_a_clip_is_shown_with_what_its_task_has_left(fill, shown):
 
 
 def test_who_may_not_see_a_dag_sees_none_of_its_clips(fill, shown, session):
-    fill.task(dag_id="news", record=clip_record())
-    fill.task(dag_id="secret", record=clip_record())
+    fill.task(dag_id="news", summary=clip_summary())
+    fill.task(dag_id="secret", summary=clip_summary())
 
     assert [clip["dag_id"] for clip in shown("news")] == ["news"]
     assert shown("other") == []
@@ -113,7 +113,7 @@ def test_who_may_not_see_a_dag_sees_none_of_its_clips(fill, shown, session):
 
 def test_the_last_to_change_comes_first_page_by_page(fill, shown):
     for row in range(5):
-        fill.task(map_index=row, record=clip_record(kling_task_id=str(row)), changed_at=NOW - row)
+        fill.task(map_index=row, summary=clip_summary(kling_task_id=str(row)), changed_at=NOW - row)
 
     assert [clip["map_index"] for clip in shown(limit=2)] == [0, 1]
     assert [clip["map_index"] for clip in shown(limit=2, offset=4)] == [4]
@@ -123,7 +123,7 @@ def test_clips_can_be_chosen_by_state_also_where_a_task_ended_without_a_word(fil
     ids = count()
 
     def add(task_id, state, told):
-        fill.task(task_id, state=state, record=clip_record(state=told, kling_task_id=str(next(ids))))
+        fill.task(task_id, state=state, summary=clip_summary(state=told, kling_task_id=str(next(ids))))
 
     add("waits", "deferred", "rendering")
     add("tries_again", "up_for_retry", "rendering")
@@ -139,20 +139,20 @@ def test_clips_can_be_chosen_by_state_also_where_a_task_ended_without_a_word(fil
 
 
 def test_clips_can_be_chosen_by_time(fill, shown):
-    fill.task("old", record=clip_record(kling_task_id="1"), changed_at=NOW - 10 * DAY)
-    fill.task("new", record=clip_record(kling_task_id="2"), changed_at=NOW - DAY)
+    fill.task("old", summary=clip_summary(kling_task_id="1"), changed_at=NOW - 10 * DAY)
+    fill.task("new", summary=clip_summary(kling_task_id="2"), changed_at=NOW - DAY)
 
     assert [clip["task_id"] for clip in shown(since=NOW - 7 * DAY)] == ["new"]
     assert [clip["task_id"] for clip in shown(until=NOW - 7 * DAY)] == ["old"]
 
 
 def test_a_clip_that_one_task_sends_another_waits_for_and_a_third_fetches_is_shown_once(fill, shown, session):
-    fill.task("submit", record=clip_record(state="submitted", step=1, mode="pro", actual_cost=None))
-    waits = clip_record(estimated_cost=None, mode=None)
-    fill.task("wait", record={name: told for name, told in waits.items() if told is not None})
+    fill.task("submit", summary=clip_summary(state="submitted", step=1, mode="pro", actual_cost=None))
+    waits = clip_summary(estimated_cost=None, mode=None)
+    fill.task("wait", summary={name: told for name, told in waits.items() if told is not None})
     fetches = {"schema": waits["schema"], "state": "ready", "step": 3, "kling_task_id": "831", "size": 1000}
-    fill.task("fetch", record=fetches)
-    fill.task("wait", run_id="another", record=clip_record())
+    fill.task("fetch", summary=fetches)
+    fill.task("wait", run_id="another", summary=clip_summary())
 
     first, second = sorted(shown(), key=lambda clip: clip["run_id"])
 
@@ -166,40 +166,40 @@ def test_a_clip_that_one_task_sends_another_waits_for_and_a_third_fetches_is_sho
 
 
 def test_a_clip_that_nobody_waits_for_is_shown_by_who_sent_it(fill, shown):
-    fill.task("submit", record=clip_record(state="submitted", step=1))
+    fill.task("submit", summary=clip_summary(state="submitted", step=1))
 
     assert [clip["state"] for clip in shown()] == ["submitted"]
 
 
 @pytest.mark.parametrize(
-    "record",
+    "summary",
     [
         "no object",
         ["ready"],
         7,
         {},
         {"schema": "another/1", "state": "ready"},
-        clip_record(schema="kling-avatar-clip/2"),
+        clip_summary(schema="kling-avatar-clip/2"),
         {"schema": "kling-avatar-clip/1"},
-        clip_record(step="x", kling_task_id=5, state=["ready"], duration="long", file_uri=7, currency={}),
-        clip_record(duration=1e300, size=-1, began_at=True, file_uri="\0", state_since="yesterday"),
-        clip_record(file_uri="http://[", kling_task_id="831" * 1000),
+        clip_summary(step="x", kling_task_id=5, state=["ready"], duration="long", file_uri=7, currency={}),
+        clip_summary(duration=1e300, size=-1, began_at=True, file_uri="\0", state_since="yesterday"),
+        clip_summary(file_uri="http://[", kling_task_id="831" * 1000),
     ],
 )
-def test_whatever_lies_there_a_card_is_shown_and_those_beside_it_too(record, fill, shown, session):
-    fill.task("odd", record=record)
-    fill.task("good", record=clip_record(kling_task_id="1"))
+def test_whatever_lies_there_a_card_is_shown_and_those_beside_it_too(summary, fill, shown, session):
+    fill.task("odd", summary=summary)
+    fill.task("good", summary=clip_summary(kling_task_id="1"))
 
     cards = {clip["task_id"]: clip for clip in shown()}
 
     assert set(cards) == {"odd", "good"}
-    is_known = isinstance(record, dict) and record.get("schema") == "kling-avatar-clip/1"
+    is_known = isinstance(summary, dict) and summary.get("schema") == "kling-avatar-clip/1"
     assert (cards["odd"]["problem"] is None) == is_known
     assert clip_of(session, TaskKey("news", "run", "odd"), NOW)
 
 
 def test_a_task_that_has_left_nothing_has_no_clip(fill, session):
-    fill.task(record=None, xcoms={"return_value": "831"})
+    fill.task(summary=None, xcoms={"return_value": "831"})
 
     assert clip_of(session, TaskKey("news", "run", "clip"), NOW) is None
     assert clip_of(session, TaskKey("~", "run", "clip"), NOW) is None
@@ -216,7 +216,7 @@ def test_a_task_that_has_left_nothing_has_no_clip(fill, session):
     ],
 )
 def test_what_cannot_be_played_says_why(facts, task_state, reason, fill, shown):
-    fill.task(state=task_state, record=clip_record(**facts))
+    fill.task(state=task_state, summary=clip_summary(**facts))
 
     (clip,) = shown()
 

@@ -8,17 +8,17 @@ DAY = 24 * 3600
 MONDAY = 1_800_000_000 // DAY * DAY
 
 
-def record(task_id, began_at=MONDAY, step=2, **facts):
+def summary(task_id, began_at=MONDAY, step=2, **facts):
     return {"kling_task_id": task_id, "began_at": began_at, "step": step, "currency": "USD", **facts}
 
 
 def test_costs_add_up_by_day_and_by_run():
     costs = costs_of(
         [
-            ("morning", record("1", estimated_cost="0.10", actual_cost="0.09")),
-            ("morning", record("2", estimated_cost="0.20", actual_cost="0.21")),
-            ("evening", record("3", MONDAY + DAY - 1, estimated_cost="0.3")),
-            ("later", record("4", MONDAY + DAY, estimated_cost="1")),
+            ("morning", summary("1", estimated_cost="0.10", actual_cost="0.09")),
+            ("morning", summary("2", estimated_cost="0.20", actual_cost="0.21")),
+            ("evening", summary("3", MONDAY + DAY - 1, estimated_cost="0.3")),
+            ("later", summary("4", MONDAY + DAY, estimated_cost="1")),
         ]
     )
 
@@ -31,13 +31,13 @@ def test_costs_add_up_by_day_and_by_run():
 
 
 def test_currencies_are_not_mixed():
-    costs = costs_of([("run", record("1", actual_cost="1")), ("run", record("2", actual_cost="7", currency="CNY"))])
+    costs = costs_of([("run", summary("1", actual_cost="1")), ("run", summary("2", actual_cost="7", currency="CNY"))])
 
     assert costs["total"]["actual"] == {"USD": "1", "CNY": "7"}
 
 
 def test_a_clip_that_several_tasks_tell_of_is_paid_once():
-    steps = [record("1", step=3), record("1", MONDAY + 5, actual_cost="0.28"), record("1", step=1, estimated_cost="0.34")]
+    steps = [summary("1", step=3), summary("1", MONDAY + 5, actual_cost="0.28"), summary("1", step=1, estimated_cost="0.34")]
 
     costs = costs_of([("run", one) for one in steps])
 
@@ -49,19 +49,19 @@ def test_what_no_vendor_has_taken_costs_nothing():
 
 
 def test_odd_records_change_no_sum():
-    good = record("1", estimated_cost="0.34", actual_cost="0.28")
+    good = summary("1", estimated_cost="0.34", actual_cost="0.28")
     odd = [
         None,
         "x",
         [],
         {},
-        record(5),
-        record("2", began_at="x"),
-        record("3", began_at=-1),
-        record("4", began_at=1e300),
-        record("5", step="x"),
-        record("6", estimated_cost="NaN", actual_cost=5),
-        record("7", estimated_cost="Infinity", currency=["USD"]),
+        summary(5),
+        summary("2", began_at="x"),
+        summary("3", began_at=-1),
+        summary("4", began_at=1e300),
+        summary("5", step="x"),
+        summary("6", estimated_cost="NaN", actual_cost=5),
+        summary("7", estimated_cost="Infinity", currency=["USD"]),
     ]
 
     costs = costs_of([("run", one) for one in (*odd, good)])

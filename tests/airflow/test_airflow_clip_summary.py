@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferred
 
-from airflow_provider_kling_avatar import clip_record
-from airflow_provider_kling_avatar.clip_record import CLIP_XCOM_KEY, tell, tell_from_trigger
+from airflow_provider_kling_avatar import clip_summary
+from airflow_provider_kling_avatar.clip_summary import CLIP_XCOM_KEY, tell, tell_from_trigger
 from airflow_provider_kling_avatar.compat import HAS_REACT_APPS, XCom
 from airflow_provider_kling_avatar.kling.errors import KlingError
 from airflow_provider_kling_avatar.operators.kling_avatar import KlingAvatarOperator, KlingAvatarSubmitOperator
@@ -20,7 +20,7 @@ from airflow_provider_kling_avatar.sensors.kling_avatar import KlingAvatarSensor
 pytestmark = pytest.mark.usefixtures("connect")
 
 
-def record_of(context):
+def summary_of(context):
     return context["ti"].xcoms[CLIP_XCOM_KEY]
 
 
@@ -34,9 +34,9 @@ def clip(face, voice, context):
 
 
 def test_a_clip_that_was_sent_says_what_it_is_and_what_it_may_cost(clip, context):
-    record = record_of(context)
+    summary = summary_of(context)
 
-    assert record | {
+    assert summary | {
         "schema": "kling-avatar-clip/1",
         "state": "queued",
         "step": 2,
@@ -45,8 +45,8 @@ def test_a_clip_that_was_sent_says_what_it_is_and_what_it_may_cost(clip, context
         "endpoint": "avatar",
         "mode": "std",
         "currency": "USD",
-    } == record
-    assert float(record["estimated_cost"]) == pytest.approx(0.14, abs=0.01)
+    } == summary
+    assert float(summary["estimated_cost"]) == pytest.approx(0.14, abs=0.01)
 
 
 def test_a_clip_that_is_there_says_what_its_manifest_says_without_links(clip, context, sim, tmp_path):
@@ -56,14 +56,14 @@ def test_a_clip_that_is_there_says_what_its_manifest_says_without_links(clip, co
 
     operator.execute_complete(context, {"task_id": task_id, "endpoint": "avatar", "verdict": "succeeded"})
 
-    record = record_of(context)
-    assert record["state"] == "ready"
-    assert record["file_uri"] == f"file://{tmp_path}/clip.mp4"
-    assert record["size"] == (tmp_path / "clip.mp4").stat().st_size
-    assert record["actual_cost"]
-    assert record["estimated_cost"]
-    assert "http" not in json.dumps(record)
-    assert len(json.dumps(record)) < 1500, "small"
+    summary = summary_of(context)
+    assert summary["state"] == "ready"
+    assert summary["file_uri"] == f"file://{tmp_path}/clip.mp4"
+    assert summary["size"] == (tmp_path / "clip.mp4").stat().st_size
+    assert summary["actual_cost"]
+    assert summary["estimated_cost"]
+    assert "http" not in json.dumps(summary)
+    assert len(json.dumps(summary)) < 1500, "small"
 
 
 def test_a_clip_that_failed_says_why_and_whether_it_was_paid(clip, context, sim):
@@ -73,24 +73,24 @@ def test_a_clip_that_failed_says_why_and_whether_it_was_paid(clip, context, sim)
     with pytest.raises(KlingError):
         operator.execute_complete(context, event)
 
-    record = record_of(context)
-    assert record["state"] == "failed"
-    assert "Failure to pass the <b>check" in record["reason"]
-    assert record["paid"].startswith("the vendor took the clip and failed it")
-    assert record["kling_task_id"] == task_id
+    summary = summary_of(context)
+    assert summary["state"] == "failed"
+    assert "Failure to pass the <b>check" in summary["reason"]
+    assert summary["paid"].startswith("the vendor took the clip and failed it")
+    assert summary["kling_task_id"] == task_id
 
 
 def test_a_clip_that_was_refused_before_it_was_sent_says_that_nothing_was_paid(face, context):
     with pytest.raises(KlingError):
         KlingAvatarOperator(task_id="clip", image=face, audio="/gone.mp3").execute(context)
 
-    assert (record_of(context)["state"], record_of(context)["paid"]) == ("failed", "no clip, by this try")
+    assert (summary_of(context)["state"], summary_of(context)["paid"]) == ("failed", "no clip, by this try")
 
 
 def test_a_reason_of_any_length_is_cut(context):
-    clip_record.tell_failed(context, KlingError("far too long. " * 500))
+    clip_summary.tell_failed(context, KlingError("far too long. " * 500))
 
-    assert len(record_of(context)["reason"]) == 500
+    assert len(summary_of(context)["reason"]) == 500
 
 
 def test_a_clip_that_waits_for_a_slot_says_so(face, voice, sim, context):
@@ -99,7 +99,7 @@ def test_a_clip_that_waits_for_a_slot_says_so(face, voice, sim, context):
     with pytest.raises(TaskDeferred):
         KlingAvatarOperator(task_id="clip", image=face, audio=voice).execute(context)
 
-    assert record_of(context)["state"] == "waiting_for_slot"
+    assert summary_of(context)["state"] == "waiting_for_slot"
 
 
 def test_a_task_that_only_sends_and_one_that_only_fetches_say_their_step(face, voice, sim, make_context, tmp_path):
@@ -109,9 +109,9 @@ def test_a_task_that_only_sends_and_one_that_only_fetches_say_their_step(face, v
     fetch = KlingVideoDownloadOperator(task_id="fetch", kling_task_id=task_id, output_path=str(tmp_path / "a.mp4"))
     fetch.execute(fetches)
 
-    assert (record_of(sends)["state"], record_of(sends)["step"]) == ("submitted", 1)
-    assert (record_of(fetches)["state"], record_of(fetches)["step"]) == ("ready", 3)
-    assert record_of(fetches)["file_uri"] == f"file://{tmp_path}/a.mp4"
+    assert (summary_of(sends)["state"], summary_of(sends)["step"]) == ("submitted", 1)
+    assert (summary_of(fetches)["state"], summary_of(fetches)["step"]) == ("ready", 3)
+    assert summary_of(fetches)["file_uri"] == f"file://{tmp_path}/a.mp4"
 
 
 def test_a_sensor_says_how_the_clip_stands_at_its_looks(face, voice, sim, make_context):
@@ -121,14 +121,14 @@ def test_a_sensor_says_how_the_clip_stands_at_its_looks(face, voice, sim, make_c
     seen = []
     for _ in range(4):
         sensor.poke(context)
-        seen.append(record_of(context)["state"])
+        seen.append(summary_of(context)["state"])
         sim.advance(4)
     sim.advance(60)
     sensor.poke(context)
 
     assert seen[0] in ("queued", "rendering")
     assert seen == sorted(seen), "never back to where it was"
-    assert record_of(context)["state"] == "ready"
+    assert summary_of(context)["state"] == "ready"
 
 
 def test_a_sensor_that_skips_says_why(make_context, face, voice, sim):
@@ -140,8 +140,8 @@ def test_a_sensor_that_skips_says_why(make_context, face, voice, sim):
             context, {"task_id": "831", "endpoint": "avatar", "verdict": "failed", "reason": "moderation"}
         )
 
-    assert record_of(context)["state"] == "failed"
-    assert "moderation" in record_of(context)["reason"]
+    assert summary_of(context)["state"] == "failed"
+    assert "moderation" in summary_of(context)["reason"]
 
 
 def test_what_cannot_be_left_fails_no_task(context, monkeypatch):
@@ -151,7 +151,7 @@ def test_what_cannot_be_left_fails_no_task(context, monkeypatch):
     monkeypatch.setattr(context["ti"], "xcom_push", refuse)
 
     tell(context, "queued")
-    clip_record.tell_failed(context, KlingError("x"))
+    clip_summary.tell_failed(context, KlingError("x"))
 
 
 def test_what_is_said_already_is_not_written_again(context):
