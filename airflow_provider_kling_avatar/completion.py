@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from airflow_provider_kling_avatar.clip_record import tell, tell_ready
+from airflow_provider_kling_avatar.clip_summary import tell, tell_ready
 from airflow_provider_kling_avatar.compat import clip_page
 from airflow_provider_kling_avatar.kling.errors import (
     CLIP_IS_SAFE,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_kling_avatar.clip_record import tell_failed
+from airflow_provider_kling_avatar.clip_summary import tell_failed
 from airflow_provider_kling_avatar.compat import AirflowFailException
 from airflow_provider_kling_avatar.kling.errors import KlingError
 from airflow_provider_kling_avatar.metrics import failed
@@ -64,7 +64,7 @@ def airflow_errors(context: Context | None = None) -> Iterator[None]:
     A permanent one is for the user to mend, and its sentence tells all: it leaves with one traceback, without those of
     what it came from.
 
-    :param context: of a task that has a clip: its record says what happened.
+    :param context: of a task that has a clip: its summary says what happened.
     """
     try:
         yield

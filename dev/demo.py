@@ -146,6 +146,7 @@ def keep_up(airflow: LocalAirflow, simulator: Simulator) -> None:
     """Leave everything up until Ctrl-C."""
     print(
         f"Airflow:    {airflow.url}/dags/{DAG_ID}   (no login)\n"
+        f"Gallery:    {airflow.url}/plugin/kling-clips   (the clip, to be played)\n"
         f"Simulator:  {simulator.url}\n\nStop both with Ctrl-C.",
         flush=True,
     )
@@ -167,7 +168,10 @@ def run(view: View, *, keep: bool) -> None:
         airflow = LocalAirflow(
             dags,
             home=folder / "airflow",
-            env={"AIRFLOW_CONN_KLING_AVATAR_DEFAULT": connection(simulator)},
+            env={
+                "AIRFLOW_CONN_KLING_AVATAR_DEFAULT": connection(simulator),
+                "AIRFLOW__KLING_AVATAR__GALLERY_ROOTS": str(OUTPUT),
+            },
             serve_logs=keep,
         )
         try:

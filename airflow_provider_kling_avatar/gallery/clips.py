@@ -15,8 +15,8 @@ from airflow.models.xcom import XComModel
 from sqlalchemy import and_, exists, func, or_, select
 from sqlalchemy.orm import aliased
 
-from airflow_provider_kling_avatar.clip_record import CLIP_XCOM_KEY, RECORD_SCHEMA
-from airflow_provider_kling_avatar.gallery.files import NotServedError, servable, shown_place
+from airflow_provider_kling_avatar.clip_summary import CLIP_XCOM_KEY, SUMMARY_SCHEMA
+from airflow_provider_kling_avatar.gallery.files import NotServedError, place_of, servable, shown_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 UNDER_WAY = ("waiting_for_slot", "queued", "rendering", "landing")
-"""States of a record whose task goes on with it."""
+"""States of a summary whose task goes on with it."""
 SENT = "submitted"
 UNFINISHED = ("scheduled", "queued", "running", "deferred", "restarting", "up_for_reschedule", "awaiting_input")
 """States in which Airflow goes on with a task instance; as are ``up_for_retry`` and none yet."""
@@ -132,12 +132,12 @@ def dags_with_clips(session: Session, dag_ids: frozenset[str]) -> list[str]:
     return sorted(session.scalars(query.distinct()))
 
 
-def records_of_dag(session: Session, dag_id: str, since: float) -> list[tuple[str, Any]]:
-    """Return run id and record of all clips of a Dag that have changed since a time in Unix seconds."""
+def summaries_of_dag(session: Session, dag_id: str, since: float) -> list[tuple[str, Any]]:
+    """Return run id and summary of all clips of a Dag that have changed since a time in Unix seconds."""
     query = select(XComModel.run_id, XComModel.value).where(
         XComModel.key == CLIP_XCOM_KEY, XComModel.dag_id == dag_id, XComModel.timestamp >= _time(since)
     )
-    return [(run_id, record) for run_id, record in session.execute(query)]
+    return [(run_id, summary) for run_id, summary in session.execute(query)]
 
 
 def _all_clips() -> Select[Any]:
@@ -155,7 +155,7 @@ def _all_clips() -> Select[Any]:
         XComModel.map_index,
         XComModel.dag_run_id,
         XComModel.timestamp,
-        XComModel.value.label("record"),
+        XComModel.value.label("summary"),
         select(TaskInstance.state).where(instance).correlate(XComModel).scalar_subquery().label("task_state"),
         select(TaskInstance.try_number)
         .where(instance)
@@ -190,19 +190,20 @@ def _is_told_by_later_step() -> Any:
         later.key == CLIP_XCOM_KEY,
         later.dag_run_id == XComModel.dag_run_id,
         later.value["kling_task_id"].as_string() == XComModel.value["kling_task_id"].as_string(),
-        later.value["step"].as_integer() > XComModel.value["step"].as_integer(),
+        # As texts, of one digit: what is no number would end the query.
+        later.value["step"].as_string() > XComModel.value["step"].as_string(),
     )
 
 
 def _shown(session: Session, rows: Iterable[Any], now: float) -> list[dict[str, Any]]:
     rows = list(rows)
     earlier = _earlier_steps(session, rows)
-    return [shown_clip(row, earlier.get((row.dag_run_id, _vendors_id(row.record)), {}), now) for row in rows]
+    return [shown_clip(row, earlier.get((row.dag_run_id, _vendors_id(row.summary)), {}), now) for row in rows]
 
 
 def _earlier_steps(session: Session, rows: list[Any]) -> dict[tuple[int, str | None], dict[str, Any]]:
     """Return what tasks before those of some rows have said of the same clips, by run and vendor's id."""
-    ids = {found for row in rows if (found := _vendors_id(row.record)) and row.record.get("step") != 1}
+    ids = {found for row in rows if (found := _vendors_id(row.summary)) and row.summary.get("step") != 1}
     if not ids:
         return {}
     query = select(XComModel.dag_run_id, XComModel.value).where(
@@ -211,9 +212,9 @@ def _earlier_steps(session: Session, rows: list[Any]) -> dict[tuple[int, str | N
         XComModel.value["kling_task_id"].as_string().in_(ids),
     )
     said: dict[tuple[int, str | None], dict[str, Any]] = {}
-    records = [(run, record) for run, record in session.execute(query) if isinstance(record, dict)]
-    for run, record in sorted(records, key=lambda found: _step(found[1])):
-        said.setdefault((run, _vendors_id(record)), {}).update(record)
+    summaries = [(run, summary) for run, summary in session.execute(query) if isinstance(summary, dict)]
+    for run, summary in sorted(summaries, key=lambda found: _step(found[1])):
+        said.setdefault((run, _vendors_id(summary)), {}).update(summary)
     return said
 
 
@@ -225,9 +226,9 @@ def shown_clip(row: Any, earlier: Mapping[str, Any], now: float) -> dict[str, An
     :param earlier: what earlier steps have said of the same clip.
     :param now: Unix seconds.
     """
-    is_known = isinstance(row.record, dict) and row.record.get("schema") == RECORD_SCHEMA
-    record = {**earlier, **row.record} if isinstance(row.record, dict) else {}
-    state = state_of(record.get("state"), row.task_state)
+    is_known = isinstance(row.summary, dict) and row.summary.get("schema") == SUMMARY_SCHEMA
+    summary = {**earlier, **row.summary} if isinstance(row.summary, dict) else {}
+    state = state_of(summary.get("state"), row.task_state)
     clip: dict[str, Any] = {
         "dag_id": row.dag_id,
         "run_id": row.run_id,
@@ -240,9 +241,9 @@ def shown_clip(row: Any, earlier: Mapping[str, Any], now: float) -> dict[str, An
         "changed_at": row.timestamp.timestamp(),
         "problem": None if is_known else "this version of the provider cannot read what the task left of its clip",
     }
-    clip |= {name: _text(record.get(name)) for name in TEXTS}
-    clip |= {name: _number(record.get(name)) for name in NUMBERS}
-    uri = _text(record.get("file_uri"))
+    clip |= {name: _text(summary.get(name)) for name in TEXTS}
+    clip |= {name: _number(summary.get(name)) for name in NUMBERS}
+    uri = place_of(summary)
     clip["file"] = shown_place(uri) if uri else None
     clip["not_playable"] = _not_playable(state, uri, clip["state_since"] or 0.0, now)
     clip["playable"] = clip["not_playable"] is None
@@ -253,7 +254,7 @@ def state_of(told: object, task_state: str | None) -> str:
     """
     Return how a clip stands.
 
-    :param told: the state in its record.
+    :param told: the state in its summary.
     :param task_state: that of its task instance, whose process may have ended without a word.
     """
     if told in ("ready", SENT):
@@ -281,20 +282,21 @@ def _not_playable(state: str, uri: str | None, ready_at: float, now: float) -> s
     return None
 
 
-def _vendors_id(record: Any) -> str | None:
-    return _text(record.get("kling_task_id")) if isinstance(record, dict) else None
+def _vendors_id(summary: Any) -> str | None:
+    return _text(summary.get("kling_task_id")) if isinstance(summary, dict) else None
 
 
-def _step(record: Mapping[str, Any]) -> float:
-    return _number(record.get("step")) or 0.0
+def _step(summary: Mapping[str, Any]) -> float:
+    return _number(summary.get("step")) or 0.0
 
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _number(value: object) -> float | None:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+def _number(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) < 1e15 else None
 
 
 def _time(seconds: float) -> datetime:

@@ -1,4 +1,4 @@
-"""What the clips of a Dag cost, by day and by run, out of the records that tasks have left. Pure."""
+"""What the clips of a Dag cost, by day and by run, out of the summaries that tasks have left. Pure."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Sum:
         self.estimated: defaultdict[str, Decimal] = defaultdict(Decimal)
         self.actual: defaultdict[str, Decimal] = defaultdict(Decimal)
 
-    def add(self, record: dict[str, Any]) -> None:
+    def add(self, summary: dict[str, Any]) -> None:
         """Add a clip."""
         self.clips += 1
-        began_at = record["began_at"]
+        began_at = summary["began_at"]
         self.began_at = began_at if self.began_at is None else min(began_at, self.began_at)
-        currency = record.get("currency")
+        currency = summary.get("currency")
         for name, amounts in (("estimated_cost", self.estimated), ("actual_cost", self.actual)):
-            if (amount := _amount(record.get(name))) is not None:
+            if (amount := _amount(summary.get(name))) is not None:
                 amounts[currency if isinstance(currency, str) else ""] += amount
 
     def as_dict(self) -> dict[str, Any]:
@@ -41,27 +41,27 @@ class Sum:
         }
 
 
-def costs_of(records: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+def costs_of(summaries: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """
     Return ``days``, ``runs`` (both newest first) and ``total``.
 
     A clip counts once in a run, whichever tasks sent it, waited for it and fetched it; by the day on which the first
     of them began, in UTC.
 
-    :param records: run id and record of each task instance that has one. What no vendor has taken is left out.
+    :param summaries: run id and summary of each task instance that has one. What no vendor has taken is left out.
     """
     clips: dict[tuple[str, str], dict[str, Any]] = {}
-    readable = [(run_id, record) for run_id, record in records if _is_clip(record)]
-    for run_id, record in sorted(readable, key=lambda found: (found[1].get("step") or 0, found[1]["began_at"])):
-        merged = clips.setdefault((run_id, record["kling_task_id"]), {})
-        merged.update(record, began_at=min(record["began_at"], merged.get("began_at", record["began_at"])))
+    readable = [(run_id, summary) for run_id, summary in summaries if _is_clip(summary)]
+    for run_id, summary in sorted(readable, key=lambda found: (found[1].get("step") or 0, found[1]["began_at"])):
+        merged = clips.setdefault((run_id, summary["kling_task_id"]), {})
+        merged.update(summary, began_at=min(summary["began_at"], merged.get("began_at", summary["began_at"])))
     days: defaultdict[str, Sum] = defaultdict(Sum)
     runs: defaultdict[str, Sum] = defaultdict(Sum)
     total = Sum()
-    for (run_id, _), record in clips.items():
-        day = datetime.fromtimestamp(record["began_at"], UTC).date().isoformat()
+    for (run_id, _), summary in clips.items():
+        day = datetime.fromtimestamp(summary["began_at"], UTC).date().isoformat()
         for one in (days[day], runs[run_id], total):
-            one.add(record)
+            one.add(summary)
     by_beginning = sorted(runs.items(), key=lambda run: run[1].began_at or 0.0, reverse=True)
     return {
         "days": [{"day": day, **days[day].as_dict()} for day in sorted(days, reverse=True)],
@@ -70,13 +70,13 @@ def costs_of(records: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _is_clip(record: object) -> bool:
+def _is_clip(summary: object) -> bool:
     return (
-        isinstance(record, dict)
-        and isinstance(record.get("kling_task_id"), str)
-        and isinstance(record.get("began_at"), int | float)
-        and 0 <= record["began_at"] < 2**33
-        and isinstance(record.get("step", 0), int)
+        isinstance(summary, dict)
+        and isinstance(summary.get("kling_task_id"), str)
+        and isinstance(summary.get("began_at"), int | float)
+        and 0 <= summary["began_at"] < 2**33
+        and isinstance(summary.get("step", 0), int)
     )
 
 

@@ -36,6 +36,18 @@ def gallery_roots() -> list[str]:
     return [root.strip() for root in configured.replace("\n", ",").split(",") if root.strip()]
 
 
+def place_of(summary: object) -> str | None:
+    """Return where a summary says that the clip lies; ``None`` if it names no place."""
+    uri = summary.get("file_uri") if isinstance(summary, dict) else None
+    if not isinstance(uri, str) or not uri:
+        return None
+    try:
+        urlsplit(uri)
+    except ValueError:
+        return None
+    return uri
+
+
 def local_path(uri: str) -> Path | None:
     """Return the path that a URI names on this machine; ``None`` if it is in a storage."""
     parts = urlsplit(uri)
@@ -78,8 +90,11 @@ def link_to(uri: str) -> str:
             f"Its storage gives no link to the API server ({problem}): the API server needs the connection and the "
             "packages that the task has."
         ) from error
-    if urlsplit(link).scheme not in ("https", "http"):
-        raise NotServedError("Its storage gives no link that a browser can follow.")
+    parts = urlsplit(link)
+    if parts.scheme not in ("https", "http") or not parts.query:  # Amazon's file system goes on without a connection
+        raise NotServedError(
+            "Its storage gives the API server no signed link: the API server needs the connection that the task has."
+        )
     return link
 
 

@@ -7,7 +7,6 @@ is not logged in gets 401. A file is only ever named by its task instance.
 
 import logging
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +18,7 @@ from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
+from airflow_provider_kling_avatar.clip_summary import CLIP_XCOM_KEY
 from airflow_provider_kling_avatar.gallery.clips import (
     Filters,
     TaskKey,
@@ -26,10 +26,10 @@ from airflow_provider_kling_avatar.gallery.clips import (
     clips_page,
     dags_with_clips,
     left_by,
-    records_of_dag,
+    summaries_of_dag,
 )
 from airflow_provider_kling_avatar.gallery.costs import costs_of
-from airflow_provider_kling_avatar.gallery.files import NotServedError, link_to, servable
+from airflow_provider_kling_avatar.gallery.files import NotServedError, link_to, place_of, servable
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def costs(
     session: SessionDep, dag_id: str, days: Annotated[int, Query(ge=1, le=3650)] = 30
 ) -> JSONResponse:
     """Return what the clips of a Dag cost that have changed in the last days."""
-    return JSONResponse(costs_of(records_of_dag(session, dag_id, time.time() - days * DAY)), headers=PRIVATE)
+    return JSONResponse(costs_of(summaries_of_dag(session, dag_id, time.time() - days * DAY)), headers=PRIVATE)
 
 
 @app.get("/dags/{dag_id}/video", dependencies=MAY_SEE_CLIPS)
@@ -109,7 +109,7 @@ def video(
     found = _clip(session, key)
     if found["not_playable"]:
         raise HTTPException(404, found["not_playable"])
-    uri = _file_uri(session, key)
+    uri = place_of(left_by(session, key, CLIP_XCOM_KEY))
     try:
         if uri is None:
             return _redirect(_link_of_vendor(session, key))
@@ -136,12 +136,6 @@ def _clip(session: SessionDep, key: TaskKey) -> dict[str, Any]:
     if found is None:
         raise HTTPException(404, "This task has left no clip: it has not begun with one, or is none of Kling's.")
     return found
-
-
-def _file_uri(session: SessionDep, key: TaskKey) -> str | None:
-    record = left_by(session, key, "kling_clip")
-    uri = record.get("file_uri") if isinstance(record, Mapping) else None
-    return uri if isinstance(uri, str) and uri else None
 
 
 def _link_of_vendor(session: SessionDep, key: TaskKey) -> str:

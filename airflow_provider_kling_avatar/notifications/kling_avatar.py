@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_kling_avatar.clip_record import said_of_payment
+from airflow_provider_kling_avatar.clip_summary import said_of_payment
 from airflow_provider_kling_avatar.compat import BaseNotifier, context_merge, own_xcom
 from airflow_provider_kling_avatar.kling import errors
 from airflow_provider_kling_avatar.kling.redact import redact

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow_provider_kling_avatar import metrics
 from airflow_provider_kling_avatar.base_task import KlingTask, whole_signature
-from airflow_provider_kling_avatar.clip_record import SENDS, tell
+from airflow_provider_kling_avatar.clip_summary import SENDS, tell
 from airflow_provider_kling_avatar.compat import is_asked_anew, own_xcom, round_of
 from airflow_provider_kling_avatar.completion import push, push_link
 from airflow_provider_kling_avatar.exceptions import airflow_errors
@@ -220,7 +220,7 @@ class KlingSubmitOperator(KlingOperator):
     endpoint: ClassVar[EndpointName]
     transcode_audio: bool = False
     sent_state: ClassVar[str] = "submitted"
-    """How a clip that was sent stands, for its record; and what this task does for it."""
+    """How a clip that was sent stands, for its summary; and what this task does for it."""
     step: ClassVar[int] = SENDS
 
     def __init__(
@@ -446,7 +446,7 @@ class KlingSubmitOperator(KlingOperator):
         )
 
     def _tell(self, context: Context, hook: KlingAvatarHook, state: str, **facts: object) -> None:
-        """Say in the clip's record how it stands."""
+        """Say in the clip's summary how it stands."""
         tell(context, state, step=self.step, api=hook.config.dialect.name, endpoint=self.endpoint, **facts)
 
     def _tell_what_is_bought(self, context: Context) -> None:

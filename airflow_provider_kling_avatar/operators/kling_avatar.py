@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow_provider_kling_avatar.base_task import whole_signature
-from airflow_provider_kling_avatar.clip_record import WAITS
+from airflow_provider_kling_avatar.clip_summary import WAITS
 from airflow_provider_kling_avatar.compat import own_xcom
 from airflow_provider_kling_avatar.completion import (
     ResultContext,

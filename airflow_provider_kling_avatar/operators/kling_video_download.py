@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_kling_avatar import metrics
 from airflow_provider_kling_avatar.base_task import given_task_id, whole_signature
-from airflow_provider_kling_avatar.clip_record import FETCHES, tell
+from airflow_provider_kling_avatar.clip_summary import FETCHES, tell
 from airflow_provider_kling_avatar.completion import found_elsewhere, push_link
 from airflow_provider_kling_avatar.exceptions import airflow_errors, as_final
 from airflow_provider_kling_avatar.kling.errors import ConfigurationError, NotFoundError, TaskTimeoutError

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_kling_avatar import metrics
 from airflow_provider_kling_avatar.base_task import KlingTask, given_task_id, whole_signature
-from airflow_provider_kling_avatar.clip_record import WAITS, state_at_vendor, tell, tell_failed
+from airflow_provider_kling_avatar.clip_summary import WAITS, state_at_vendor, tell, tell_failed
 from airflow_provider_kling_avatar.compat import (
     AirflowSensorTimeout,
     AirflowSkipException,

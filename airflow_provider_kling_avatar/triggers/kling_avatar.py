@@ -11,7 +11,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_kling_avatar.clip_record import tell_from_trigger
+from airflow_provider_kling_avatar.clip_summary import tell_from_trigger
 from airflow_provider_kling_avatar.compat import SETTLE_SECONDS, BaseTrigger, TriggerEvent, is_inline
 from airflow_provider_kling_avatar.hooks.kling_avatar import ConnectionUnreadableError
 from airflow_provider_kling_avatar.kling.errors import KlingError
@@ -156,7 +156,7 @@ class KlingAvatarTrigger(BaseTrigger):
                         return None
 
     async def _tell_people(self, seen: VideoTask | KlingError) -> None:
-        """Say in the clip's record that the vendor has begun. The worker has said that it is queued."""
+        """Say in the clip's summary that the vendor has begun. The worker has said that it is queued."""
         if isinstance(seen, KlingError) or seen.state.is_queued or self._has_told_people:
             return
         self._has_told_people = True

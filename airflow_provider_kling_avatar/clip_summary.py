@@ -1,5 +1,5 @@
 """
-What a task leaves in XCom about its clip for people to look at: one small JSON object, the record.
+What a task leaves in XCom about its clip for people to look at: one small JSON object, the summary.
 
 Tasks write it as their clip goes on, `gallery` reads it. Nothing that decides anything reads it, and nothing here
 ever fails a task.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CLIP_XCOM_KEY = "kling_clip"
-RECORD_SCHEMA = "kling-avatar-clip/1"
+SUMMARY_SCHEMA = "kling-avatar-clip/1"
 SENDS, WAITS, FETCHES = 1, 2, 3
 """What a task does for its clip (``step``): of several tasks of a run, the last step tells how the clip stands."""
 LONGEST_REASON = 500
@@ -54,11 +54,11 @@ FROM_MANIFEST = (
     "created_at",
     "updated_at",
 )
-"""What a record has under the same name as the manifest, which says what each is."""
+"""What a summary has under the same name as the manifest, which says what each is."""
 
 
-class ClipRecord(TypedDict, total=False):
-    """The record's own fields; beside them stand those of `FROM_MANIFEST`. No URL of the vendor's is in it."""
+class ClipSummary(TypedDict, total=False):
+    """The summary's own fields; beside them stand those of `FROM_MANIFEST`. No URL of the vendor's is in it."""
 
     schema: str
     """Names this shape and its version."""
@@ -82,28 +82,28 @@ def tell(context: Context, state: str | None, **facts: object) -> None:
     """
     Say how the clip of the running task stands by now; what was said before and is not said anew stays.
 
-    :param state: see `ClipRecord`; ``None`` for as it was, or queued.
+    :param state: see `ClipSummary`; ``None`` for as it was, or queued.
     :param facts: further fields; those that are ``None`` are left out.
     """
     try:
         known = own_xcom(context, CLIP_XCOM_KEY)
-        record = _changed(known, state, facts)
-        if record != known:
-            context["ti"].xcom_push(key=CLIP_XCOM_KEY, value=record)
+        summary = _changed(known, state, facts)
+        if summary != known:
+            context["ti"].xcom_push(key=CLIP_XCOM_KEY, value=summary)
     except Exception as error:  # noqa: BLE001  # only people look at it
-        log.debug("the record of the clip was not left: %s", type(error).__name__)
+        log.debug("the summary of the clip was not left: %s", type(error).__name__)
 
 
 async def tell_from_trigger(trigger: BaseTrigger, state: str) -> None:
     """
     Say how the clip of a waiting task stands by now, where this Airflow lets a trigger do so.
 
-    :param state: see `ClipRecord`.
+    :param state: see `ClipSummary`.
     """
     try:
-        await change_xcom_from_trigger(trigger, CLIP_XCOM_KEY, lambda record: _changed(record, state, {}))
+        await change_xcom_from_trigger(trigger, CLIP_XCOM_KEY, lambda summary: _changed(summary, state, {}))
     except Exception as error:  # noqa: BLE001  # only people look at it
-        log.debug("the record of the clip was not left: %s", type(error).__name__)
+        log.debug("the summary of the clip was not left: %s", type(error).__name__)
 
 
 def tell_ready(context: Context, manifest: VideoManifest) -> None:
@@ -143,16 +143,16 @@ def said_of_payment(error: BaseException | str | None, task_id: object) -> str:
 
 
 def _vendors_id(context: Context) -> object:
-    record = own_xcom(context, CLIP_XCOM_KEY)
-    return record.get("kling_task_id") if isinstance(record, dict) else None
+    summary = own_xcom(context, CLIP_XCOM_KEY)
+    return summary.get("kling_task_id") if isinstance(summary, dict) else None
 
 
 def _changed(known: object, state: str | None, facts: Mapping[str, object]) -> dict[str, Any]:
-    """Return a record with some of it said anew."""
+    """Return a summary with some of it said anew."""
     now = round(time.time(), 1)
-    record: dict[str, Any] = dict(known) if isinstance(known, dict) else {"began_at": now}
-    record |= {"schema": RECORD_SCHEMA, **{name: told for name, told in facts.items() if told is not None}}
-    state = state or record.get("state", "queued")
-    if record.get("state") != state:
-        record |= {"state": state, "state_since": now}
-    return record
+    summary: dict[str, Any] = dict(known) if isinstance(known, dict) else {"began_at": now}
+    summary |= {"schema": SUMMARY_SCHEMA, **{name: told for name, told in facts.items() if told is not None}}
+    state = state or summary.get("state", "queued")
+    if summary.get("state") != state:
+        summary |= {"state": state, "state_since": now}
+    return summary

@@ -1,0 +1,69 @@
+"""What the clips of a Dag cost, by day and by run."""
+
+from __future__ import annotations
+
+from airflow_provider_kling_avatar.gallery.costs import costs_of
+
+DAY = 24 * 3600
+MONDAY = 1_800_000_000 // DAY * DAY
+
+
+def summary(task_id, began_at=MONDAY, step=2, **facts):
+    return {"kling_task_id": task_id, "began_at": began_at, "step": step, "currency": "USD", **facts}
+
+
+def test_costs_add_up_by_day_and_by_run():
+    costs = costs_of(
+        [
+            ("morning", summary("1", estimated_cost="0.10", actual_cost="0.09")),
+            ("morning", summary("2", estimated_cost="0.20", actual_cost="0.21")),
+            ("evening", summary("3", MONDAY + DAY - 1, estimated_cost="0.3")),
+            ("later", summary("4", MONDAY + DAY, estimated_cost="1")),
+        ]
+    )
+
+    assert [(day["day"], day["clips"], day["estimated"], day["actual"]) for day in costs["days"]] == [
+        ("2027-01-16", 1, {"USD": "1"}, {}),
+        ("2027-01-15", 3, {"USD": "0.6"}, {"USD": "0.3"}),
+    ]
+    assert [(run["run_id"], run["clips"]) for run in costs["runs"]] == [("later", 1), ("evening", 1), ("morning", 2)]
+    assert costs["total"] == {"clips": 4, "estimated": {"USD": "1.6"}, "actual": {"USD": "0.3"}}
+
+
+def test_currencies_are_not_mixed():
+    costs = costs_of([("run", summary("1", actual_cost="1")), ("run", summary("2", actual_cost="7", currency="CNY"))])
+
+    assert costs["total"]["actual"] == {"USD": "1", "CNY": "7"}
+
+
+def test_a_clip_that_several_tasks_tell_of_is_paid_once():
+    steps = [summary("1", step=3), summary("1", MONDAY + 5, actual_cost="0.28"), summary("1", step=1, estimated_cost="0.34")]
+
+    costs = costs_of([("run", one) for one in steps])
+
+    assert costs["total"] == {"clips": 1, "estimated": {"USD": "0.34"}, "actual": {"USD": "0.28"}}
+
+
+def test_what_no_vendor_has_taken_costs_nothing():
+    assert costs_of([("run", {"state": "failed", "began_at": MONDAY})])["total"]["clips"] == 0
+
+
+def test_odd_records_change_no_sum():
+    good = summary("1", estimated_cost="0.34", actual_cost="0.28")
+    odd = [
+        None,
+        "x",
+        [],
+        {},
+        summary(5),
+        summary("2", began_at="x"),
+        summary("3", began_at=-1),
+        summary("4", began_at=1e300),
+        summary("5", step="x"),
+        summary("6", estimated_cost="NaN", actual_cost=5),
+        summary("7", estimated_cost="Infinity", currency=["USD"]),
+    ]
+
+    costs = costs_of([("run", one) for one in (*odd, good)])
+
+    assert costs["total"] == {"clips": 3, "estimated": {"USD": "0.34"}, "actual": {"USD": "0.28"}}
