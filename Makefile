@@ -7,7 +7,7 @@ PYTHON ?= python3
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv environments test test-all test-quick test-crash test-slots test-news lint test-matrix matrix-quick matrix-crash chaos house docs demo bench bench-landing release-check constraints clean
+.PHONY: help venv environments test test-all test-quick test-crash test-slots test-news test-ui browser screenshots lint test-matrix matrix-quick matrix-crash chaos house docs demo bench bench-landing release-check constraints clean
 
 help:  ## Show this list
 	@echo "airflow-provider-kling-avatar: what make can do"
@@ -18,7 +18,7 @@ help:  ## Show this list
 
 # The files that start an Airflow come first, so that their waiting is used: they idle half of
 # the time, as do the tests of the watcher.
-QUICK_TESTS = --dist loadfile --no-loadscope-reorder -m "not crash and not slow and not news"
+QUICK_TESTS = --dist loadfile --no-loadscope-reorder -m "not crash and not slow and not news and not ui"
 
 # These do nothing if the environments are there and pyproject.toml has not changed.
 environments:
@@ -38,7 +38,8 @@ test: venv  ## Lint, check types and test on the newest Airflow (PYTEST="-k name
 	.venv/bin/python dev/under_test.py --beside "lint make lint" -n 3 $(QUICK_TESTS) --junitxml=build/reports/test.xml
 endif
 
-test-all: test test-crash test-slots test-news  ## The same, and the tests that take minutes (they need PostgreSQL and Redis)
+test-all: UI = --ui
+test-all: test test-crash test-slots test-news test-ui  ## The same, and the tests that take minutes (they need PostgreSQL and Redis)
 
 test-quick: venv  ## The tests alone
 	@mkdir -p build/reports
@@ -47,6 +48,17 @@ test-quick: venv  ## The tests alone
 test-crash: venv  ## Kill everything there is to kill in a distributed Airflow (needs PostgreSQL and Redis)
 	@mkdir -p build/reports
 	.venv/bin/python dev/under_test.py -m crash --junitxml=build/reports/crash.xml
+
+# On the oldest and the newest Airflow whose UI takes pages; on every one of them in test-all.
+UI ?= --ui --airflow 3.1.8 --airflow 3.3.2
+test-ui: browser  ## The pages of the UI, in a browser, on a real Airflow with logins; two minutes
+	@$(PYTHON) dev/matrix.py $(UI) -- $(PYTEST)
+
+browser:  ## Install Chromium, if there is none and apt-get can
+	@$(PYTHON) dev/browser.py
+
+screenshots: browser  ## Take the pictures of the pages that are in the docs
+	@$(PYTHON) dev/screenshots.py
 
 # MEANWHILE="environments chaos" makes these too, of the processor time that the waiting leaves over.
 test-slots: venv  ## Fifty clips on an account with five slots

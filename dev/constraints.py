@@ -3,8 +3,9 @@ Resolve what the test environments consist of, and write it down in `dev/constra
 
     python dev/constraints.py [VERSION ...]
 
-One file for each tested Airflow, and one for each that is tested with a browser, for all Pythons and platforms, with names and versions only: no index, no path. Run
-it when a dependency in pyproject.toml changes or to move to newer libraries.
+One file for each tested Airflow, and one for each that is tested with a browser, for all Pythons and platforms, with
+names and versions only: no index, no path. Run it when a dependency in pyproject.toml changes or to move to newer
+libraries.
 """
 
 from __future__ import annotations

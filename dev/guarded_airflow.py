@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-
 from airflow_api import AirflowApi
 from local_airflow import LocalAirflow
 from managed_airflow import PATIENCE, ManagedAirflowError

@@ -2,7 +2,8 @@
 Run the test suite on every supported Airflow, two versions side by side, and print one table.
 
     python dev/matrix.py [--jobs 2] [--airflow VERSION ...] [--older] [--lean] [--crash VERSION] [-- ARGUMENT ...]
-    python dev/matrix.py --prepare
+    python dev/matrix.py --ui [--airflow VERSION ...] [-- ARGUMENT ...]
+    python dev/matrix.py [--ui] --prepare
 
 Each version has an environment in `.venvs/`, an AIRFLOW_HOME of its own and a report in `build/reports/`. The output
 of a version is shown when it fails. The arguments are pytest's. The crash matrix, which mostly waits, may run beside.
@@ -22,7 +23,7 @@ from pathlib import Path
 import totals
 from environment import ROOT, ensure, python_for
 from processes import ManagedProcess, interruptible, stop_all, tail
-from versions import NEWEST, SUPPORTED, Supported, supported
+from versions import NEWEST, SUPPORTED, WITH_PAGES, Supported, supported
 
 REPORTS = ROOT / "build" / "reports"
 LIMIT = 30 * 60  # seconds one version may take
@@ -47,11 +48,13 @@ class Suite:
 
     :param arguments: pytest's.
     :param label: added to the names of what they leave.
+    :param kind: of the environment: ``airflow``, or ``ui``, with logins and a browser's driver.
     """
 
     entry: Supported
     arguments: list[str]
     label: str
+    kind: str = "airflow"
 
     @property
     def name(self) -> str:
@@ -82,14 +85,15 @@ class Job:
         return True
 
 
-def environment_of(entry: Supported) -> Path:
-    """Make sure that a version's environment is there; return its interpreter."""
-    return ensure(ROOT / ".venvs" / f"airflow-{entry.airflow}", entry.airflow)
+def environment_of(suite: Suite) -> Path:
+    """Make sure that a suite's environment is there; return its interpreter."""
+    version = suite.entry.airflow
+    return ensure(ROOT / ".venvs" / f"{suite.kind}-{version}", version, "dev,ui" if suite.kind == "ui" else None)
 
 
 def start(suite: Suite, home: Path) -> Job:
     """Start a suite; its AIRFLOW_HOME will be in ``home``."""
-    python = environment_of(suite.entry)
+    python = environment_of(suite)
     report, log = (REPORTS / f"airflow-{suite.name}.{kind}" for kind in ("xml", "log"))
     report.unlink(missing_ok=True)  # an old one must not pass for this run's
     log.unlink(missing_ok=True)
@@ -133,7 +137,10 @@ def run(suites: list[Suite], jobs: int) -> list[Job]:
 
 def suites_of(options: argparse.Namespace) -> list[Suite]:
     """Return what the command line asks for: the slowest version first, the crash matrix, which waits, beside it."""
-    entries = [supported(version) for version in options.airflow] if options.airflow else list(SUPPORTED)
+    every = WITH_PAGES if options.ui else SUPPORTED
+    entries = [supported(version) for version in options.airflow] if options.airflow else list(every)
+    if options.ui:
+        return [Suite(entry, ["-m", "ui", *options.pytest], options.label or "ui", "ui") for entry in entries]
     if options.older:
         entries.remove(NEWEST)
     left_out = [f"--ignore={folder}" for folder in WITHOUT_AIRFLOW] if options.lean else []
@@ -159,6 +166,7 @@ def options_of(words: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--label", default="", help="added to the names of the reports")
     parser.add_argument("--crash", metavar="VERSION", help="run the crash matrix on this version as well")
+    parser.add_argument("--ui", action="store_true", help="the pages in a browser, where the UI takes pages")
     parser.add_argument("--prepare", action="store_true", help="only create the environments")
     parser.add_argument("pytest", nargs="*", metavar="PYTEST_ARGUMENT")
     return parser.parse_args(words)
@@ -172,7 +180,7 @@ def main() -> int:
         python_for(suite.entry)  # no suitable Python is better known now than after twenty minutes
     if options.prepare:
         for suite in suites:
-            environment_of(suite.entry)
+            environment_of(suite)
         return 0
     REPORTS.mkdir(parents=True, exist_ok=True)
     done = run(suites, options.jobs)

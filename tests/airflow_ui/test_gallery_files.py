@@ -1,0 +1,148 @@
+"""Which files are handed out, whatever somebody who may write XComs has put there in place of a clip's own file."""
+
+import os
+from pathlib import Path
+
+import pytest
+import requests
+from gallery_site import FORGED
+
+pytestmark = pytest.mark.ui
+
+TASK = f"/dags/{FORGED}/dagRuns/of-{FORGED}/taskInstances/forged/xcomEntries"
+VIDEO = f"/dags/{FORGED}/video?run_id=of-{FORGED}&task_id=forged"
+CLIP = f"/api/dags/{FORGED}/clip?run_id=of-{FORGED}&task_id=forged"
+SECRET = "this-is-not-for-you"
+
+
+def replaced(value, old, new):
+    """Return an XCom with another place wherever it tells that of the file."""
+    if isinstance(value, dict):
+        return {key: replaced(inner, old, new) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [replaced(inner, old, new) for inner in value]
+    return new if isinstance(value, str) and value.endswith(old) else value
+
+
+@pytest.fixture(scope="module")
+def xcoms(site):
+    """What the task has left, by key."""
+    api, run = site.airflow.api, site.runs[FORGED]
+    keys = [entry["key"] for entry in api.request("GET", TASK)["xcom_entries"]]
+    return {key: site.airflow.xcom(FORGED, run, "forged", key) for key in keys}
+
+
+@pytest.fixture
+def forge(site, xcoms):
+    """Have the task tell of another file; what it had told is put back afterwards."""
+    api = site.airflow.api
+
+    def tell(place):
+        for key, value in xcoms.items():
+            told = replaced(value, f"forged-of-{FORGED}.mp4", place)
+            if told != value:
+                api.request("PATCH", f"{TASK}/{key}", {"value": told, "map_index": -1})
+
+    yield tell
+    for key, value in xcoms.items():
+        api.request("PATCH", f"{TASK}/{key}", {"value": value, "map_index": -1})
+
+
+@pytest.fixture
+def ask(site):
+    """Ask one of our routes as an administrator; follow no links."""
+    headers = {"Authorization": f"Bearer {site.airflow.api.token()}"}
+
+    def get(path, **more):
+        url = f"{site.airflow.url}/kling-avatar{path}"
+        return requests.get(url, headers=headers | more, allow_redirects=False, timeout=60)
+
+    return get
+
+
+@pytest.fixture(scope="module")
+def traps(site):
+    """Places that a forger would like, by name."""
+    outside = site.clips.parent / "secret.mp4"
+    outside.write_text(SECRET)
+    beside = site.clips.with_name(f"{site.clips.name}-of-others")
+    beside.mkdir()
+    (beside / "clip.mp4").write_text(SECRET)
+    link, folder = site.clips / "link.mp4", site.clips / "folder"
+    link.symlink_to(outside)
+    folder.symlink_to(site.clips.parent, target_is_directory=True)
+    up = os.path.relpath("/etc/passwd", site.clips)
+    return {
+        "absolute": "/etc/passwd",
+        "file URI": "file:///etc/passwd",
+        "file URI with a host": "file://localhost/etc/passwd",
+        "path upwards": f"{site.clips}/{up}",
+        "URI upwards": f"file://{site.clips}/{up}",
+        "encoded upwards": f"file://{site.clips}/{up.replace('..', '%2e%2e').replace('/', '%2f')}",
+        "link": str(link),
+        "link in a URI": link.as_uri(),
+        "linked folder": str(folder / "secret.mp4"),
+        "folder whose name begins alike": str(beside / "clip.mp4"),
+        "relative": os.path.relpath(outside, Path.cwd()),
+        "process's environment": "/proc/self/environ",
+        "a folder": str(site.clips),
+        "zero byte": f"{site.clips}/a\x00b.mp4",
+        "other bucket": "s3://clips-of-others/clip.mp4",
+        "bucket upwards": "s3://clips-of-ours/../clips-of-others/clip.mp4",
+        "another storage": "gs://clips-of-others/clip.mp4",
+        "local scheme of fsspec": f"local://{outside}",
+        "chained schemes of fsspec": f"simplecache::file://{outside}",
+        "web address": "http://169.254.169.254/latest/meta-data",
+        "script address": "javascript:alert(1)",
+        "data address": "data:text/html,<script>window.ranInFile=1</script>",
+        "not text": {"path": "/etc/passwd"},
+        "number": 7,
+    }
+
+
+def test_the_clip_itself_is_served_whole_in_part_and_for_download(ask):
+    whole, part, saved = ask(VIDEO), ask(VIDEO, Range="bytes=4-7"), ask(f"{VIDEO}&download=1")
+    assert (whole.status_code, part.status_code, part.content) == (200, 206, b"ftyp")
+    assert part.headers["content-range"] == f"bytes 4-7/{len(whole.content)}"
+    assert whole.headers["content-type"] == "video/mp4"
+    assert whole.headers.get("content-encoding", "identity") == "identity"
+    assert "no-" in whole.headers["cache-control"]
+    assert saved.headers["content-disposition"].startswith("attachment")
+
+
+def test_no_forged_place_is_served_and_each_is_explained(ask, forge, traps, subtests):
+    for name, place in traps.items():
+        with subtests.test(name):
+            forge(place)
+            video, clip = ask(VIDEO), ask(CLIP)
+            assert video.status_code == 404, video.headers
+            assert SECRET not in video.text
+            assert "root:" not in video.text
+            assert video.json()["detail"]
+            assert clip.status_code == 200
+            assert not clip.json()["playable"]
+            assert clip.json()["not_playable"] == video.json()["detail"]
+
+
+@pytest.mark.parametrize("extra", ["file", "path", "uri", "url", "file_uri", "bucket"])
+def test_no_place_is_taken_from_the_address(ask, extra):
+    assert ask(f"{VIDEO}&{extra}=/etc/passwd").content == ask(VIDEO).content
+    assert ask(f"{VIDEO}x&{extra}=/etc/passwd").status_code == 404
+
+
+def test_a_clip_that_was_deleted_says_so(ask, forge, site):
+    forge(str(site.clips / "newsroom" / "gone.mp4"))
+    assert ask(VIDEO).status_code == 404
+    assert "deleted" in ask(CLIP).json()["not_playable"]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [None, [], "clip", 7, {}, {"state": "ready"}, {"summary": 1}, {"state": ["ready"], "file_uri": []}],
+)
+def test_what_is_no_summary_of_a_clip_breaks_no_page(ask, site, xcoms, forge, told):
+    site.airflow.api.request("PATCH", f"{TASK}/kling_clip", {"value": told, "map_index": -1})
+    assert ask(CLIP).status_code in (200, 404)
+    assert ask(VIDEO).status_code == 404
+    for path in ("/api/clips", "/api/clips?state=failed", f"/api/dags/{FORGED}/costs"):
+        assert ask(path).status_code == 200
