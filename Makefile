@@ -18,7 +18,7 @@ help:  ## Show this list
 
 # The files that start an Airflow come first, so that their waiting is used: they idle half of
 # the time, as do the tests of the watcher.
-QUICK_TESTS = --dist loadfile --no-loadscope-reorder -m "not crash and not slow and not news"
+QUICK_TESTS = --dist loadfile --no-loadscope-reorder -m "not crash and not slow and not news and not ui"
 
 # These do nothing if the environments are there and pyproject.toml has not changed.
 environments:

@@ -150,7 +150,9 @@ async def change_xcom_from_trigger(
     def read_and_write() -> None:  # Airflow's own calls for this wait for their answer
         XCom.set(value=change(XCom.get_one(**where)), **where)
 
-    async with _one_at_a_time(asyncio.get_running_loop()):  # a thousand clips begin together: they leave the loop's threads to others
+    async with _one_at_a_time(
+        asyncio.get_running_loop()
+    ):  # a thousand clips begin together: they leave the loop's threads to others
         await asyncio.to_thread(read_and_write)
 
 
