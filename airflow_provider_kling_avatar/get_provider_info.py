@@ -64,7 +64,7 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": _modules("hooks"),
         "operators": _modules("operators", "kling_video_download"),
         "sensors": _modules("sensors"),
-        "triggers": _modules("triggers", "kling_slot"),
+        "triggers": _modules("triggers", "kling_slot", "kling_clips"),
         "notifications": [f"{_PACKAGE}.notifications.kling_avatar.KlingFailureNotifier"],
         "task-decorators": [
             {"name": "kling_avatar", "class-name": f"{_PACKAGE}.decorators.kling_avatar.kling_avatar_task"}
