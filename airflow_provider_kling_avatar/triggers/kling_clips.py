@@ -212,7 +212,8 @@ class KlingClipsTrigger(BaseEventTrigger):
                     pause_after(failures, self.poll_interval),
                     min(error.retry_after or 0.0, LONGEST_QUIET_SECONDS),
                 )
-                self._tell_trouble(str(error), logging.ERROR if error.permanent else logging.WARNING)
+                level = logging.ERROR if error.permanent else logging.WARNING
+                self._tell_trouble(error.message, level, said=str(error))
             except Exception as error:
                 failures += 1
                 pause = pause_after(failures, self.poll_interval)
@@ -297,8 +298,12 @@ class KlingClipsTrigger(BaseEventTrigger):
                 clips.cut_off,
             )
 
-    def _tell_trouble(self, trouble: str | None, level: int = logging.INFO) -> None:
-        """Log what changed, and trouble that lasts now and then."""
+    def _tell_trouble(self, trouble: str | None, level: int = logging.INFO, said: str | None = None) -> None:
+        """
+        Log what changed, and trouble that lasts now and then.
+
+        :param said: the same with what differs each time, such as the id of the request.
+        """
         now = time.monotonic()
         if trouble == self._trouble and (trouble is None or now - self._told_at < HEARTBEAT_SECONDS):
             return
@@ -306,4 +311,4 @@ class KlingClipsTrigger(BaseEventTrigger):
         if trouble is None:
             self.log.info("%s clips can be looked for again", self.endpoint)
         else:
-            self.log.log(level, "no %s clip can be told of: %s", self.endpoint, trouble)
+            self.log.log(level, "no %s clip can be told of: %s", self.endpoint, said or trouble)
