@@ -52,6 +52,8 @@ with DAG(
     schedule=[READY_CLIPS],
     start_date=datetime(2026, 1, 1, tzinfo=UTC),  # Airflow 2 wants one
     catchup=False,
+    # Far more than there will be at once: what comes while a Dag has as many runs waits for the next event.
+    max_active_runs=64,
     params={"output": Param("~/kling-clips", type="string", description="a folder, also one in a bucket")},
     tags=["kling", "example"],
     doc_md=__doc__,
