@@ -151,18 +151,20 @@ class KlingClipsTrigger(BaseEventTrigger):
         yielded_at = -inf
         while True:
             account, news = await self._look(clips)
-            wanted = [task for task in news if self._is_wanted(task, account)]
-            for task in news:
-                if task in wanted:
-                    spacing = LAST_SPACING_SECONDS if task is wanted[-1] else SPACING_SECONDS
+            wanted = {task.task_id for task in news if self._is_wanted(task, account)}
+            for task in news:  # in their order: the memory begins where the last one ended
+                if task.task_id in wanted:
+                    wanted.remove(task.task_id)
+                    spacing = SPACING_SECONDS if wanted else LAST_SPACING_SECONDS
                     await asyncio.sleep(yielded_at + spacing - time.monotonic())
                     yield TriggerEvent(self.payload(task, account.config.dialect.name))
                     yielded_at = time.monotonic()
                     # Airflow collects events once a second: one remembered sooner could be lost with the process.
                     await asyncio.sleep(SPACING_SECONDS)
-                clips.settle(task)
-                if task in wanted:
+                    clips.settle(task)
                     await self._remember(clips)
+                else:
+                    clips.settle(task)
             await self._remember(clips)
             await asyncio.sleep(self.poll_interval * random.uniform(0.95, 1.0))  # noqa: S311  # spreads load
 

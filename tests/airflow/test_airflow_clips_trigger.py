@@ -524,3 +524,16 @@ async def test_it_never_sends_anything_but_questions(sim, store, sessions):
 
     assert {request.method for request in sim.requests} == {"GET"}
     assert all(session.closed for session in sessions)
+
+
+@needs_airflow_3
+async def test_the_session_is_not_closed_under_a_look_when_the_last_waiter_goes(sim, sessions):
+    account = await account_of("kling_avatar_default")
+    async with account.session() as client:
+        (task_id,) = sim.seed(count=1)
+        sim.advance(60)
+        await begin(task_id)
+        await client.list_tasks("avatar")
+        assert [session.closed for session in sessions] == [False]
+
+    assert [session.closed for session in sessions] == [True]

@@ -32,7 +32,10 @@ POLL_SECONDS = 4
 CLIPS = 20
 KILLS = 1
 
-pytestmark = pytest.mark.skipif(AIRFLOW < (3,), reason="Airflow 2 has no event-driven scheduling")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(AIRFLOW < (3,), reason="Airflow 2 has no event-driven scheduling"),
+]
 
 
 @pytest.fixture(scope="module")

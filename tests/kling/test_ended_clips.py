@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from airflow_provider_kling_avatar.kling.models import TaskState, Video, VideoTask
 from airflow_provider_kling_avatar.kling.polling import ended_clips
@@ -186,6 +188,30 @@ def test_the_record_keeps_about_an_hour_of_clips():
 
     assert len(clips.record()["settled"]) <= 121
     assert len(json.dumps(clips.record())) < 10_000
+
+
+@given(
+    clips=st.lists(st.tuples(st.floats(1, 5 * HOUR), st.floats(1, 2 * HOUR), st.booleans()), max_size=30),
+    looks=st.lists(st.tuples(st.floats(1, HOUR), st.floats(0, 600), st.booleans()), max_size=30),
+)
+def test_whatever_lists_and_restarts_do_each_clip_is_told_once(clips, looks):
+    """Clips: created, seconds to the end, whether they fail. Looks: seconds to it, how old the list is, a restart."""
+    told, now, watch = [], NOW, start()
+    news(watch, clip("old", ended=NOW - 10))
+    for pause, lag, is_restart in [*looks, (8 * HOUR, 0.0, False)]:
+        now += pause
+        if is_restart:
+            watch = restart(watch, now=now)
+        seen_at, rows = now - lag, [clip("old", ended=NOW - 10)]
+        for number, (begin, length, fails) in enumerate(clips):
+            created, ended = NOW + begin, NOW + begin + length
+            if created <= seen_at:
+                state = "running" if ended > seen_at else "failed" if fails else "succeeded"
+                rows.append(clip(str(number), state, ended=min(ended, seen_at), created=created))
+        back_to = watch.read_back_to(now)
+        told += news(watch, *[row for row in rows if row.created_at >= back_to])
+
+    assert sorted(told, key=int) == [str(number) for number in range(len(clips))]
 
 
 # ---------------------------------------------------------------------------------------------- how far is read

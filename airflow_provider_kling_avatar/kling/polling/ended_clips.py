@@ -101,11 +101,13 @@ class EndedClips:
         self._open.pop(task.task_id, None)
         self._settled[task.task_id] = ended_at(task)
         self.floor = max(self.floor or 0.0, ended_at(task) - LAG_SECONDS)
-        self._forget()
 
     def record(self) -> dict[str, Any]:
         """Return what has to be known after a restart, as plain JSON: about one hour of clips."""
-        return {"floor": self.floor or 0.0, "settled": dict(self._settled), "open": dict(self._open)}
+        floor = self.floor or 0.0
+        # What ended before the floor is known to be old by that alone.
+        self._settled = {task_id: end for task_id, end in self._settled.items() if end >= floor}
+        return {"floor": floor, "settled": dict(self._settled), "open": dict(self._open)}
 
     def _is_new(self, task: VideoTask) -> bool:
         """Tell whether a clip that was never seen unfinished ended after the floor."""
@@ -117,12 +119,6 @@ class EndedClips:
         self._settled = {task.task_id: ended_at(task) for task in tasks if task.state.is_final}
         # An empty list may be one that lags: all that is old would come later.
         self.floor = max(self._settled.values(), default=self._began_at - LAG_SECONDS)
-        self._forget()
-
-    def _forget(self) -> None:
-        """Forget what is older than the floor, which alone is enough to know it by."""
-        floor = self.floor or 0.0
-        self._settled = {task_id: end for task_id, end in self._settled.items() if end >= floor}
 
 
 def ended_at(task: VideoTask) -> float:

@@ -68,8 +68,7 @@ class Account:
     def __init__(self, config: KlingConfig) -> None:
         self.config = config
         self.turns = asyncio.Semaphore(backoff.MOST_IN_FLIGHT)
-        self.refused_at = -inf
-        """Seconds of the loop's clock when the vendor last refused the key."""
+        self.refused_at = -inf  # seconds of the loop's clock when the vendor last refused the key
         self.awaited: deque[str] = deque(maxlen=10_000)  # the tasks that were last waited for here
         self._guests = 0
         self._pollers: dict[EndpointName, TaskPoller] = {}
