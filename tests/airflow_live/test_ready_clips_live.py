@@ -68,6 +68,8 @@ def airflow(simulator, folder, tmp_path_factory):
         # A triggerer that was killed counts as alive so long: until then nobody takes over what it did.
         "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "8",
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+        # Airflow starts a watcher when it reads the Dag for the second time.
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5",
     }
     with LocalAirflow(dags, home=tmp_path_factory.mktemp("home"), env=env, parallelism=4) as running:
         yield running
