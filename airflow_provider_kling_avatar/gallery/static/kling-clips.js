@@ -189,7 +189,7 @@ function explain({ status, message }) {
   if (status === 403) {
     return ["You have no right to see this", "Ask an admin of this Airflow for the right to read the Dag's tasks."];
   }
-  const said = message ? `It said: ${message}` : "It gave no reason; the API server's log has it.";
+  const said = message ? `It said: ${message}` : "It gave no reason; its log, or that of a proxy before it, has one.";
   if (status >= 500) return [`The server failed (${status})`, said];
   if (status < 400) return ["The answer cannot be read", "Something between here and Airflow sent a page instead."];
   return [`The server refused (${status})`, said];
@@ -580,6 +580,11 @@ const STYLES = `
 .kc-amount { min-width: 72px; }
 .kc-measure { height: 6px; margin-top: 2px; border: 1px solid var(--kc-link); background: var(--kc-link); border-radius: 2px; }
 .kc-hollow { background: none; }
+@container (max-width: 420px) {
+  .kc-choice { width: 100%; }
+  .kc-choice span { width: 44px; }
+  .kc-choice select { flex: 1; max-width: none; }
+}
 @media (prefers-reduced-motion: no-preference) {
   .kc-skeleton { animation: kc-breathe 1.6s ease-in-out infinite; }
   .kc-working::after { animation: kc-breathe 1.6s ease-in-out infinite; }
