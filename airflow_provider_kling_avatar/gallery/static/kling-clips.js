@@ -326,7 +326,16 @@ function Video({ clip }) {
   const near = useNear(box);
   const [trouble, setTrouble] = useState(null);
   const address = videoOf(clip);
-  const onError = async () => {
+  const loaded = useRef(false);
+  const onError = async ({ target: video }) => {
+    if (loaded.current) { // it was fine: its link into a storage has run out, and the address gives a new one
+      loaded.current = false;
+      const [time, paused] = [video.currentTime, video.paused];
+      video.load();
+      video.currentTime = time;
+      if (!paused) video.play().catch(() => {});
+      return;
+    }
     setTrouble("…");
     setTrouble(await whyNoVideo(address));
   };
@@ -340,7 +349,7 @@ function Video({ clip }) {
   // The fragment makes every browser show the first frame before anybody presses play.
   return h("div", { className: "kc-screen", ref: box }, near && h("video", {
     src: `${address}#t=0.001`, preload: "metadata", controls: true, playsInline: true,
-    "aria-label": `Clip of ${nameOf(clip)}`, onError, onPlay,
+    "aria-label": `Clip of ${nameOf(clip)}`, onError, onPlay, onLoadedData: () => { loaded.current = true; },
   }));
 }
 
@@ -466,7 +475,8 @@ function DagTab({ dagId }) {
   return h(Fragment, null,
     h("section", { "aria-label": "Costs" },
       h("div", { className: "kc-bar" }, h("h2", null, "Costs"), h("span", { className: "kc-space" }),
-        h(Choice, { label: "Time", value: days, options: COST_DAYS, onChange: (value) => setFilters({ cost_days: value }) })),
+        h(Choice, { label: "Time", value: days, options: COST_DAYS, onChange: (value) => setFilters({ cost_days: value }) }),
+        h(Button, { onClick: reload, "aria-label": "Refresh the costs" }, "Refresh")),
       error && h(ErrorNotice, { error, retry: reload, stale: data !== null }),
       data === null && !error && h("div", { className: "kc-notice", role: "status", "aria-busy": true }, "Loading the costs …"),
       data?.total.clips === 0 && h(Notice, { title: "Nothing was spent", text: "No clip of this Dag was made in this time." }),
@@ -518,7 +528,7 @@ const STYLES = `
   --kc-fg: ${token("fg", "#1c2430", "#f2f5f9")}; --kc-muted: ${token("fg-muted", "#536070", "#a9b4c2")};
   --kc-line: ${token("border", "#dde2e9", "#313a47")}; --kc-edge: ${token("border-emphasized", "#b8c1cd", "#4d5868")};
   --kc-link: ${token("fg-info", "#1d5fd1", "#8ab8ff")}; --kc-bad: ${token("red-fg", "#991919", "#fca5a5")};
-  container-type: inline-size; color: var(--kc-fg); font-size: 14px; line-height: 1.45; padding: 8px; }
+  container-type: inline-size; color: var(--kc-fg); font-size: 14px; line-height: 1.45; padding: 8px 12px; }
 .kling-clips h1 { font-size: 20px; font-weight: 600; margin: 0 0 8px; }
 .kling-clips h2 { font-size: 14px; font-weight: 600; margin: 0; overflow-wrap: anywhere; }
 .kling-clips p { margin: 0; overflow-wrap: anywhere; }
@@ -552,7 +562,7 @@ const STYLES = `
 .kc-facts dt { color: var(--kc-muted); font-weight: 400; }
 .kc-facts dd { margin: 0; overflow-wrap: anywhere; }
 .kc-card .kc-facts { grid-template-columns: 68px minmax(0, 1fr); }
-.kc-card .kc-facts dd { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.kc-card .kc-facts a { display: block; width: fit-content; max-width: 100%; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .kc-notice { border: 1px solid var(--kc-line); border-radius: 8px; padding: 24px 16px; margin: 8px 0; text-align: center; color: var(--kc-muted); }
 .kc-notice strong { color: var(--kc-fg); font-weight: 600; }
 .kc-notice .kc-actions { justify-content: center; margin-top: 12px; }
@@ -573,7 +583,7 @@ const STYLES = `
 .kc-table table { width: 100%; border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; margin-bottom: 8px; }
 .kc-table caption { text-align: left; font-weight: 600; }
 .kc-table th, .kc-table td { padding: 4px 12px 4px 0; text-align: left; vertical-align: top; font-weight: 400; }
-.kc-table th[scope=row] { overflow-wrap: anywhere; }
+.kc-table th[scope=row], .kc-table th a { overflow-wrap: anywhere; word-break: break-word; }
 .kc-table td { white-space: nowrap; }
 .kc-table thead th { color: var(--kc-muted); }
 .kc-table tfoot th, .kc-table tfoot td { border-top: 1px solid var(--kc-line); font-weight: 600; }
@@ -582,7 +592,7 @@ const STYLES = `
 .kc-hollow { background: none; }
 @container (max-width: 420px) {
   .kc-choice { width: 100%; }
-  .kc-choice span { width: 44px; }
+  .kc-choice span { width: 52px; }
   .kc-choice select { flex: 1; max-width: none; }
 }
 @media (prefers-reduced-motion: no-preference) {
