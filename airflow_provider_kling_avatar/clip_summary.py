@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from airflow_provider_kling_avatar.compat import change_xcom_from_trigger, own_xcom
 from airflow_provider_kling_avatar.kling import errors
+from airflow_provider_kling_avatar.kling.errors import KlingError
 from airflow_provider_kling_avatar.kling.redact import redact
 
 if TYPE_CHECKING:
@@ -120,9 +121,10 @@ def tell_failed(context: Context, error: Exception) -> None:
     tell(context, "failed", reason=reason, paid=said_of_payment(error, _vendors_id(context)))
 
 
-def state_at_vendor(task: VideoTask) -> str:
-    """Return how the clip of a task stands that the vendor has not finished."""
-    return "queued" if task.state.is_queued else "rendering"
+def tell_seen(context: Context, seen: VideoTask | KlingError) -> None:
+    """Say how the clip stands that was looked at and is not finished, if it was seen."""
+    if not isinstance(seen, KlingError):
+        tell(context, "queued" if seen.state.is_queued else "rendering")
 
 
 def said_of_payment(error: BaseException | str | None, task_id: object) -> str:
@@ -137,7 +139,7 @@ def said_of_payment(error: BaseException | str | None, task_id: object) -> str:
         return "by this try no clip; one that was made is safe at the vendor, and a clear only fetches it"
     if task_id:
         return "yes, for that task; a retry or a clear picks it up again and pays nothing more"
-    if isinstance(error, errors.KlingError) and error.accepted is errors.Accepted.NO:
+    if isinstance(error, KlingError) and error.accepted is errors.Accepted.NO:
         return "no clip, by this try"
     return "not known; a retry or a clear asks the vendor before it sends anything"
 

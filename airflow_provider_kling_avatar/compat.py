@@ -7,6 +7,7 @@ What `airflow.providers.common.compat` evens out is only re-exported here; the r
 from __future__ import annotations
 
 import asyncio
+import json
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
@@ -32,6 +33,11 @@ from airflow.providers.common.compat.sdk import (
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+try:
+    from airflow.triggers.base import BaseEventTrigger
+except ImportError:  # Airflow 2
+    BaseEventTrigger = BaseTrigger  # type: ignore[misc,assignment]
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
@@ -39,6 +45,9 @@ if TYPE_CHECKING:
 
     from airflow.models.dagrun import DagRun
     from airflow.providers.common.compat.sdk import DAG, Context
+
+HAS_EVENT_TRIGGERS = BaseEventTrigger is not BaseTrigger
+"""Whether a trigger can start a Dag by an asset: since Airflow 3.0."""
 
 SETTLE_SECONDS = 10.0
 """
@@ -54,12 +63,14 @@ CLIP_PAGE = "kling-clip"
 
 __all__ = [
     "CLIP_PAGE",
+    "HAS_EVENT_TRIGGERS",
     "HAS_REACT_APPS",
     "SETTLE_SECONDS",
     "AirflowFailException",
     "AirflowNotFoundException",
     "AirflowSensorTimeout",
     "AirflowSkipException",
+    "BaseEventTrigger",
     "BaseHook",
     "BaseNotifier",
     "BaseOperator",
@@ -80,10 +91,12 @@ __all__ = [
     "is_asked_anew",
     "is_inline",
     "is_left_over",
+    "load_of_watcher",
     "note_deferral",
     "own_xcom",
     "round_of",
     "run_dag_for_test",
+    "save_of_watcher",
     "state_store",
     "stored_xcom",
     "task_listeners",
@@ -150,7 +163,9 @@ async def change_xcom_from_trigger(
     def read_and_write() -> None:  # Airflow's own calls for this wait for their answer
         XCom.set(value=change(XCom.get_one(**where)), **where)
 
-    async with _one_at_a_time(asyncio.get_running_loop()):  # a thousand clips begin together: they leave the loop's threads to others
+    async with _one_at_a_time(
+        asyncio.get_running_loop()
+    ):  # a thousand clips begin together: they leave the loop's threads to others
         await asyncio.to_thread(read_and_write)
 
 
@@ -213,6 +228,41 @@ def state_store(context: Context) -> TaskStateStore | None:
     """Return the task's state store, or ``None`` before Airflow 3.3."""
     store: TaskStateStore | None = context.get("task_state_store")
     return store
+
+
+async def load_of_watcher(trigger: BaseTrigger, key: str) -> Any:
+    """
+    Return what a trigger of an asset watcher has noted in an earlier life, or ``None``.
+
+    :param trigger: its notes are in the state store of its asset. Before Airflow 3.3, and where several assets share
+        the trigger, there is none, or none that is its own: they are an Airflow variable.
+    :param key: of the note, and the variable's name.
+    """
+    if (store := getattr(trigger, "asset_state_store", None)) is not None:
+        try:
+            return await store.aget(key)
+        except ValueError:  # several assets
+            pass
+    from airflow.sdk import Variable
+    from asgiref.sync import sync_to_async
+
+    text = await sync_to_async(Variable.get)(key, default=None)
+    return None if text is None else json.loads(text)
+
+
+async def save_of_watcher(trigger: BaseTrigger, key: str, value: dict[str, Any]) -> None:
+    """Note something for a later life of a trigger, see `load_of_watcher`."""
+    if (store := getattr(trigger, "asset_state_store", None)) is not None:
+        try:
+            await store.aset(key, value)
+        except ValueError:  # several assets
+            pass
+        else:
+            return
+    from airflow.sdk import Variable
+    from asgiref.sync import sync_to_async
+
+    await sync_to_async(Variable.set)(key, json.dumps(value), description="Which Kling clips were told of")
 
 
 # ---------------------------------------------------------------- for tests of Dags, see `testing.runs`

@@ -57,7 +57,8 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
         "Read time-out", "Seconds to wait for an answer. Empty: 120.", "number", exclusiveMinimum=0
     ),
     "task_link": _field(
-        "Task link", "Address of a page about a task, with {task_id}, for the extra link in the UI."
+        "Task link",
+        "Address of the vendor's page about a task, with {task_id}, for the extra link before Airflow 3.1.",
     ),
     "prices": _field(
         "Prices",

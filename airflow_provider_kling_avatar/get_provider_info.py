@@ -74,7 +74,7 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": _modules("hooks"),
         "operators": _modules("operators", "kling_video_download"),
         "sensors": _modules("sensors"),
-        "triggers": _modules("triggers", "kling_slot"),
+        "triggers": _modules("triggers", "kling_slot", "kling_clips"),
         "plugins": [
             {"name": "kling_clips", "plugin-class": f"{_PACKAGE}.plugins.kling_clips.KlingClipsPlugin"}
         ],

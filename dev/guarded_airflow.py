@@ -27,8 +27,8 @@ class User:
     """
     Somebody who may log in.
 
-    :param role: one of FAB's, or another name: then of a role that may see what a viewer may, but only those Dags that
-        name it in their ``access_control``.
+    :param role: one of FAB's, or another name: then of a role that may see what a viewer may and the pages of plugins,
+        but only those Dags that name it in their ``access_control``.
     """
 
     name: str

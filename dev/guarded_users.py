@@ -6,7 +6,7 @@ import json
 import sys
 
 from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
-from airflow.providers.fab.www.security.permissions import RESOURCE_DAG
+from airflow.providers.fab.www.security.permissions import ACTION_CAN_READ, RESOURCE_DAG, RESOURCE_PLUGIN
 
 
 def main() -> None:
@@ -14,6 +14,7 @@ def main() -> None:
     with get_application_builder() as builder:
         manager = builder.sm
         own = [right for right in manager.VIEWER_PERMISSIONS if right[1] != RESOURCE_DAG]
+        own.append((ACTION_CAN_READ, RESOURCE_PLUGIN))  # FAB's viewers and users get no page of any plugin
         for user in json.load(sys.stdin):
             name = user["name"]
             role = manager.find_role(user["role"])

@@ -1,1 +1,1 @@
-"""The pages about clips in the UI: what is in the database, which files may be served, the routes. See docs/gallery.md."""
+"""The pages about clips in the UI: what the database tells, which files may be served, the routes."""

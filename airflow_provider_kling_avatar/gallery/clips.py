@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 UNDER_WAY = ("waiting_for_slot", "queued", "rendering", "landing")
 """States of a summary whose task goes on with it."""
 SENT = "submitted"
-UNFINISHED = ("scheduled", "queued", "running", "deferred", "restarting", "up_for_reschedule", "awaiting_input")
+UNFINISHED = (
+    "scheduled",
+    "queued",
+    "running",
+    "deferred",
+    "restarting",
+    "up_for_reschedule",
+    "awaiting_input",
+)
 """States in which Airflow goes on with a task instance; as are ``up_for_retry`` and none yet."""
 TEXTS = (
     "kling_task_id",
@@ -239,7 +247,9 @@ def shown_clip(row: Any, earlier: Mapping[str, Any], now: float) -> dict[str, An
         "state": state,
         "under_way": state in (*UNDER_WAY, "retrying"),
         "changed_at": row.timestamp.timestamp(),
-        "problem": None if is_known else "this version of the provider cannot read what the task left of its clip",
+        "problem": None
+        if is_known
+        else "this version of the provider cannot read what the task left of its clip",
     }
     clip |= {name: _text(summary.get(name)) for name in TEXTS}
     clip |= {name: _number(summary.get(name)) for name in NUMBERS}

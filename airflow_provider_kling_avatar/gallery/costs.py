@@ -52,7 +52,9 @@ def costs_of(summaries: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """
     clips: dict[tuple[str, str], dict[str, Any]] = {}
     readable = [(run_id, summary) for run_id, summary in summaries if _is_clip(summary)]
-    for run_id, summary in sorted(readable, key=lambda found: (found[1].get("step") or 0, found[1]["began_at"])):
+    for run_id, summary in sorted(
+        readable, key=lambda found: (found[1].get("step") or 0, found[1]["began_at"])
+    ):
         merged = clips.setdefault((run_id, summary["kling_task_id"]), {})
         merged.update(summary, began_at=min(summary["began_at"], merged.get("began_at", summary["began_at"])))
     days: defaultdict[str, Sum] = defaultdict(Sum)
@@ -65,7 +67,9 @@ def costs_of(summaries: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     by_beginning = sorted(runs.items(), key=lambda run: run[1].began_at or 0.0, reverse=True)
     return {
         "days": [{"day": day, **days[day].as_dict()} for day in sorted(days, reverse=True)],
-        "runs": [{"run_id": run_id, "began_at": one.began_at, **one.as_dict()} for run_id, one in by_beginning],
+        "runs": [
+            {"run_id": run_id, "began_at": one.began_at, **one.as_dict()} for run_id, one in by_beginning
+        ],
         "total": total.as_dict(),
     }
 

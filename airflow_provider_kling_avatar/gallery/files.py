@@ -91,7 +91,9 @@ def link_to(uri: str) -> str:
             "packages that the task has."
         ) from error
     parts = urlsplit(link)
-    if parts.scheme not in ("https", "http") or not parts.query:  # Amazon's file system goes on without a connection
+    if (
+        parts.scheme not in ("https", "http") or not parts.query
+    ):  # Amazon's file system goes on without a connection
         raise NotServedError(
             "Its storage gives the API server no signed link: the API server needs the connection that the task has."
         )

@@ -35,7 +35,8 @@ log = logging.getLogger(__name__)
 
 DAY = 24 * 3600
 MAY_SEE_CLIPS = [
-    Depends(requires_access_dag("GET", entity)) for entity in (DagAccessEntity.TASK_INSTANCE, DagAccessEntity.XCOM)
+    Depends(requires_access_dag("GET", entity))
+    for entity in (DagAccessEntity.TASK_INSTANCE, DagAccessEntity.XCOM)
 ]
 PRIVATE = {"Cache-Control": "private, no-store"}
 
@@ -46,7 +47,7 @@ app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
 @app.exception_handler(Exception)
 def tell_of_a_defect(_: Request, error: Exception) -> JSONResponse:
     """Answer for what should not happen; the log has the rest."""
-    log.exception("a page about clips failed", exc_info=error)
+    log.error("a page about clips failed", exc_info=error)
     return JSONResponse({"detail": f"{type(error).__name__}: see the API server's log."}, status_code=500)
 
 
@@ -87,11 +88,11 @@ def clip(session: SessionDep, dag_id: str, run_id: str, task_id: str, map_index:
 
 
 @app.get("/api/dags/{dag_id}/costs", dependencies=MAY_SEE_CLIPS)
-def costs(
-    session: SessionDep, dag_id: str, days: Annotated[int, Query(ge=1, le=3650)] = 30
-) -> JSONResponse:
+def costs(session: SessionDep, dag_id: str, days: Annotated[int, Query(ge=1, le=3650)] = 30) -> JSONResponse:
     """Return what the clips of a Dag cost that have changed in the last days."""
-    return JSONResponse(costs_of(summaries_of_dag(session, dag_id, time.time() - days * DAY)), headers=PRIVATE)
+    return JSONResponse(
+        costs_of(summaries_of_dag(session, dag_id, time.time() - days * DAY)), headers=PRIVATE
+    )
 
 
 @app.get("/dags/{dag_id}/video", dependencies=MAY_SEE_CLIPS)
@@ -134,7 +135,9 @@ def video(
 def _clip(session: SessionDep, key: TaskKey) -> dict[str, Any]:
     found = clip_of(session, key, time.time())
     if found is None:
-        raise HTTPException(404, "This task has left no clip: it has not begun with one, or is none of Kling's.")
+        raise HTTPException(
+            404, "This task has left no clip: it has not begun with one, or is none of Kling's."
+        )
     return found
 
 

@@ -216,15 +216,20 @@ class KlingClient:
         """
         Go through the list of tasks, the newest first.
 
-        :raises UnsupportedError: there is no list, or it is longer than it is searched.
+        :raises UnsupportedError: there is no list, it is longer than it is searched, or it may have pages that it does
+            not show.
         """
         seen: set[str] = set()
         for page in range(1, PAGES_SEARCHED + 1):
             tasks = self.list_tasks(endpoint, page=page, page_size=MAX_PAGE_SIZE)
             yield from tasks
             # A short page need not be the last: gateways have limits of their own, and rows that cannot be read.
-            if seen.issuperset(task.task_id for task in tasks):
+            if not tasks:
                 return
+            if seen.issuperset(task.task_id for task in tasks):
+                raise UnsupportedError(
+                    f"the list of tasks shows the same {len(tasks)} on each page, so it may hide others"
+                )
             seen.update(task.task_id for task in tasks)
         raise UnsupportedError(f"the newest {len(seen)} tasks of the list do not show it, and there are more")
 

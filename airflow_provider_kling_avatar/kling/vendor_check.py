@@ -250,7 +250,7 @@ class VendorCheck:
             return Finding(probe, expected, _shown(answer, first or second), MATTERS, means)
         shown = f"{len(first)} rows, then {len(second)}"
         if [task.task_id for task in first] == [task.task_id for task in second]:
-            means = "pageNum is ignored: what is not on the first page is taken for missing"
+            means = "pageNum is ignored: whether a clip is missing cannot be told by the list"
             return Finding(probe, expected, f"{shown}, the same ones", MATTERS, means)
         if len(first) != 2:
             return Finding(probe, expected, shown, DIFFERS, "pages are read until no more comes")

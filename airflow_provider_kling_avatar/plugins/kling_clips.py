@@ -6,7 +6,7 @@ Every Airflow process imports this: what the pages need is imported at their fir
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow.configuration import conf
@@ -55,8 +55,8 @@ class KlingClipsPlugin(AirflowPlugin):
 
     name = "kling_clips"
     if AIRFLOW_V_3_1_PLUS:
-        fastapi_apps: ClassVar[list[Any]] = [{"name": "Kling clips", "app": LazyApp(), "url_prefix": PREFIX}]
-        react_apps: ClassVar[list[dict[str, str]]] = [
+        fastapi_apps = [{"name": "Kling clips", "app": LazyApp(), "url_prefix": PREFIX}]
+        react_apps = [
             _page("Kling clips", "nav", "kling-clips"),
             _page("Kling clip", "task_instance", "kling-clip"),
             _page("Kling clips of this Dag", "dag", "kling-dag-clips"),

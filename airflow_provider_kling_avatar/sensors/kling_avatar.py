@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_kling_avatar import metrics
 from airflow_provider_kling_avatar.base_task import KlingTask, given_task_id, whole_signature
-from airflow_provider_kling_avatar.clip_summary import WAITS, state_at_vendor, tell, tell_failed
+from airflow_provider_kling_avatar.clip_summary import WAITS, tell, tell_failed, tell_seen
 from airflow_provider_kling_avatar.compat import (
     AirflowSensorTimeout,
     AirflowSkipException,
@@ -32,7 +32,6 @@ from airflow_provider_kling_avatar.completion import (
 from airflow_provider_kling_avatar.exceptions import airflow_errors, as_final
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
 from airflow_provider_kling_avatar.kling.errors import ConfigurationError, KlingError
-from airflow_provider_kling_avatar.kling.models import VideoTask
 from airflow_provider_kling_avatar.kling.polling.backoff import SINGLE_SECONDS
 from airflow_provider_kling_avatar.kling.polling.decide import (
     DEFAULT_MAX_FAILED_POLLS,
@@ -54,7 +53,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context, XComArg
 
-    from airflow_provider_kling_avatar.kling.models import EndpointName
+    from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
     from airflow_provider_kling_avatar.kling.polling.decide import PollLimits
     from airflow_provider_kling_avatar.landing import Landing, OnExisting
     from airflow_provider_kling_avatar.manifest import VideoManifest
@@ -206,8 +205,7 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
                 self.log.info("%s", line)
             if isinstance(decision, Finished):
                 break
-            if isinstance(seen, VideoTask):
-                tell(context, state_at_vendor(seen))
+            tell_seen(context, seen)
             if not self._tracker.limits.doubts(seen):
                 return PokeReturnValue(is_done=False)
             time.sleep(decision.seconds)

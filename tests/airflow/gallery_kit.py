@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -20,6 +21,7 @@ from airflow_provider_kling_avatar.clip_summary import CLIP_XCOM_KEY, SUMMARY_SC
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+HERE = Path(__file__).parent
 NOW = 1_800_000_000.0
 """Unix seconds: "now" of these tests."""
 
@@ -53,7 +55,13 @@ class Filler:
             self.runs[dag_id, run_id] = number = len(self.runs) + 1
             at = datetime.fromtimestamp(NOW, UTC)
             self.insert(
-                "dag_run", id=number, dag_id=dag_id, run_id=run_id, run_type="manual", run_after=at, state="running"
+                "dag_run",
+                id=number,
+                dag_id=dag_id,
+                run_id=run_id,
+                run_type="manual",
+                run_after=at,
+                state="running",
             )
         return self.runs[dag_id, run_id]
 
@@ -78,8 +86,18 @@ class Filler:
         """
         number = self.run(dag_id, run_id)
         names = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index}
-        number_of_ti = uuid4() if isinstance(Base.metadata.tables["task_instance"].c.id.type, sa.Uuid) else str(uuid4())
-        self.insert("task_instance", **names, id=number_of_ti, state=state, try_number=1, pool="default_pool", pool_slots=1)
+        number_of_ti = (
+            uuid4() if isinstance(Base.metadata.tables["task_instance"].c.id.type, sa.Uuid) else str(uuid4())
+        )
+        self.insert(
+            "task_instance",
+            **names,
+            id=number_of_ti,
+            state=state,
+            try_number=1,
+            pool="default_pool",
+            pool_slots=1,
+        )
         left = dict(xcoms or {}) | ({} if summary is None else {CLIP_XCOM_KEY: summary})
         at = datetime.fromtimestamp(changed_at, UTC)
         for key, value in left.items():
@@ -106,38 +124,10 @@ def clip_summary(**facts: Any) -> dict[str, Any]:
 
 
 def fill_with_many(engine: sa.engine.Engine, *, clips: int, others: int) -> None:
-    """
-    Fill a PostgreSQL database by a few statements: clips in 50 Dags, and other tasks with results of their own.
-
-    A clip in twenty is one that waits, another has failed; half of them were sent by one task and waited for by another.
-    """
-    ready = json.dumps(clip_summary(kling_task_id="%", video_id="v" * 20, request_id="r" * 36, file_uri="s3://c@b/%.mp4"))
-    summary = f"""replace('{ready}', '%', 'k' || i)::jsonb || case i % 20 when 0 then '{{"state": "rendering"}}'::jsonb
-        when 1 then '{{"state": "failed", "reason": "moderation"}}'::jsonb else '{{}}'::jsonb end"""
-    run = "'dag' || i % 50, 'run' || i % 5000"
-    statements = [
-        "set session_replication_role = replica",
-        "insert into dag_run (id, dag_id, run_id, run_type, run_after, state) "
-        "select i + 1, 'dag' || i % 50, 'run' || i, 'manual', now(), 'success' from generate_series(0, 4999) i",
-        "insert into task_instance (id, dag_id, run_id, task_id, map_index, state, try_number, pool, pool_slots) "
-        f"select gen_random_uuid(), {run}, 'other' || i / 5000, -1, 'success', 1, 'default_pool', 1 "
-        f"from generate_series(0, {others - 1}) i",
-        "insert into task_instance (id, dag_id, run_id, task_id, map_index, state, try_number, pool, pool_slots) "
-        f"select gen_random_uuid(), {run}, step, i / 5000, case i % 20 when 0 then 'deferred' when 1 then 'failed' "
-        f"else 'success' end, 1, 'default_pool', 1 from generate_series(0, {clips - 1}) i, "
-        "unnest(array['submit', 'wait']) step where step = 'wait' or i % 2 = 0",
-        'insert into xcom (dag_run_id, dag_id, run_id, task_id, map_index, key, value, "timestamp") '
-        f"select i % 5000 + 1, {run}, 'other' || i / 5000, -1, 'return_value', '{{\"rows\": 1}}', now() "
-        f"from generate_series(0, {others - 1}) i",
-        'insert into xcom (dag_run_id, dag_id, run_id, task_id, map_index, key, value, "timestamp") '
-        f"select i % 5000 + 1, {run}, 'wait', i / 5000, '{CLIP_XCOM_KEY}', {summary}, now() - i * interval '1 minute' "
-        f"from generate_series(0, {clips - 1}) i",
-        'insert into xcom (dag_run_id, dag_id, run_id, task_id, map_index, key, value, "timestamp") '
-        f"select i % 5000 + 1, {run}, 'submit', i / 5000, '{CLIP_XCOM_KEY}', "
-        f"""({summary}) || '{{"state": "submitted", "step": 1}}'::jsonb, now() - i * interval '1 minute' """
-        f"from generate_series(0, {clips - 1}) i where i % 2 = 0",
-        "analyze",
-    ]
+    """Fill an empty PostgreSQL database of Airflow's with clips among other tasks, see `gallery_scale.sql`."""
+    ready = clip_summary(kling_task_id="%", video_id="v" * 20, request_id="r" * 36, file_uri="s3://c@b/%.mp4")
+    sql = (HERE / "gallery_scale.sql").read_text()
+    for name, value in {"CLIPS": str(clips), "OTHERS": str(others), "READY": json.dumps(ready)}.items():
+        sql = sql.replace(name, value)
     with engine.begin() as connection:
-        for statement in statements:
-            connection.exec_driver_sql(statement.replace("%", "%%"))
+        connection.exec_driver_sql(sql.replace("%", "%%"))

@@ -1,4 +1,4 @@
-"""What tasks leave about their clip for people to look at: small, without links, at each step; it never fails a task."""
+"""What tasks leave about their clip for people to look at: small, without links; it never fails a task."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from airflow_provider_kling_avatar import clip_summary
 from airflow_provider_kling_avatar.clip_summary import CLIP_XCOM_KEY, tell, tell_from_trigger
 from airflow_provider_kling_avatar.compat import HAS_REACT_APPS, XCom
 from airflow_provider_kling_avatar.kling.errors import KlingError
-from airflow_provider_kling_avatar.operators.kling_avatar import KlingAvatarOperator, KlingAvatarSubmitOperator
+from airflow_provider_kling_avatar.operators.kling_avatar import (
+    KlingAvatarOperator,
+    KlingAvatarSubmitOperator,
+)
 from airflow_provider_kling_avatar.operators.kling_video_download import KlingVideoDownloadOperator
 from airflow_provider_kling_avatar.sensors.kling_avatar import KlingAvatarSensor
 
@@ -36,16 +39,20 @@ def clip(face, voice, context):
 def test_a_clip_that_was_sent_says_what_it_is_and_what_it_may_cost(clip, context):
     summary = summary_of(context)
 
-    assert summary | {
-        "schema": "kling-avatar-clip/1",
-        "state": "queued",
-        "step": 2,
-        "kling_task_id": clip[1],
-        "api": "kling",
-        "endpoint": "avatar",
-        "mode": "std",
-        "currency": "USD",
-    } == summary
+    assert (
+        summary
+        | {
+            "schema": "kling-avatar-clip/1",
+            "state": "queued",
+            "step": 2,
+            "kling_task_id": clip[1],
+            "api": "kling",
+            "endpoint": "avatar",
+            "mode": "std",
+            "currency": "USD",
+        }
+        == summary
+    )
     assert float(summary["estimated_cost"]) == pytest.approx(0.14, abs=0.01)
 
 
@@ -69,7 +76,12 @@ def test_a_clip_that_is_there_says_what_its_manifest_says_without_links(clip, co
 def test_a_clip_that_failed_says_why_and_whether_it_was_paid(clip, context, sim):
     operator, task_id = clip
 
-    event = {"task_id": task_id, "endpoint": "avatar", "verdict": "failed", "reason": "Failure to pass the <b>check"}
+    event = {
+        "task_id": task_id,
+        "endpoint": "avatar",
+        "verdict": "failed",
+        "reason": "Failure to pass the <b>check",
+    }
     with pytest.raises(KlingError):
         operator.execute_complete(context, event)
 
@@ -102,11 +114,15 @@ def test_a_clip_that_waits_for_a_slot_says_so(face, voice, sim, context):
     assert summary_of(context)["state"] == "waiting_for_slot"
 
 
-def test_a_task_that_only_sends_and_one_that_only_fetches_say_their_step(face, voice, sim, make_context, tmp_path):
+def test_a_task_that_only_sends_and_one_that_only_fetches_say_their_step(
+    face, voice, sim, make_context, tmp_path
+):
     sends, fetches = make_context(), make_context()
     task_id = KlingAvatarSubmitOperator(task_id="submit", image=face, audio=voice).execute(sends)
     sim.advance(60)
-    fetch = KlingVideoDownloadOperator(task_id="fetch", kling_task_id=task_id, output_path=str(tmp_path / "a.mp4"))
+    fetch = KlingVideoDownloadOperator(
+        task_id="fetch", kling_task_id=task_id, output_path=str(tmp_path / "a.mp4")
+    )
     fetch.execute(fetches)
 
     assert (summary_of(sends)["state"], summary_of(sends)["step"]) == ("submitted", 1)
@@ -208,7 +224,9 @@ def test_a_trigger_changes_the_state_and_keeps_the_rest(xcoms):
 @pytest.mark.skipif(not HAS_REACT_APPS, reason="before Airflow 3.1 nobody would see it")
 def test_thousands_of_triggers_take_one_thread(xcoms):
     async def all_begin():
-        await asyncio.gather(*(tell_from_trigger(trigger_of(map_index=row), "rendering") for row in range(200)))
+        await asyncio.gather(
+            *(tell_from_trigger(trigger_of(map_index=row), "rendering") for row in range(200))
+        )
 
     asyncio.run(all_begin())
 

@@ -32,7 +32,7 @@ HOOK = "airflow_provider_kling_avatar.hooks.kling_avatar.KlingAvatarHook"
 LINK = "airflow_provider_kling_avatar.links.kling_avatar.KlingTaskLink"
 OLD_FORM_ONLY = airflow_version.startswith(("3.0.", "3.1."))
 """These know only the form of Airflow 2, whose libraries a plain installation of theirs lacks."""
-NOT_LISTED = (".simulator", ".kling.", ".base", ".decorators", ".lineage")
+NOT_LISTED = (".simulator", ".kling.", ".base", ".decorators", ".lineage", ".gallery")
 ROOMS = {"hooks": BaseHook, "operators": BaseOperator, "sensors": BaseOperator, "triggers": BaseTrigger}
 
 

@@ -275,7 +275,7 @@ def test_every_field_of_an_image_to_video_reaches_the_vendor(face, sim, context)
         extra={"seed": 7},
     )
 
-    task_id = operator.execute(context)
+    operator.execute(context)
 
     (request,) = posts(sim)
     media = {"image": "", "static_mask": "", "dynamic_masks": ""}

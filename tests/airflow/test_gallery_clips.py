@@ -88,18 +88,22 @@ def test_a_clip_is_shown_with_what_its_task_has_left(fill, shown):
 
     (clip,) = shown()
 
-    assert clip | {
-        "dag_id": "news",
-        "run_id": "run",
-        "task_id": "clip",
-        "map_index": 3,
-        "state": "ready",
-        "under_way": False,
-        "estimated_cost": "0.34",
-        "actual_cost": "0.28",
-        "changed_at": NOW - 60,
-        "problem": None,
-    } == clip
+    assert (
+        clip
+        | {
+            "dag_id": "news",
+            "run_id": "run",
+            "task_id": "clip",
+            "map_index": 3,
+            "state": "ready",
+            "under_way": False,
+            "estimated_cost": "0.34",
+            "actual_cost": "0.28",
+            "changed_at": NOW - 60,
+            "problem": None,
+        }
+        == clip
+    )
 
 
 def test_who_may_not_see_a_dag_sees_none_of_its_clips(fill, shown, session):
@@ -212,7 +216,11 @@ def test_a_task_that_has_left_nothing_has_no_clip(fill, session):
         ({"file_uri": "s3://aws_default@newsroom/clip.mp4"}, "success", None),
         ({"state": "rendering"}, "deferred", "There is no video yet."),
         ({"state": "failed"}, "failed", "There is no video."),
-        ({"state_since": NOW - 31 * DAY}, "success", "It was never landed, and the vendor keeps clips for 30 days."),
+        (
+            {"state_since": NOW - 31 * DAY},
+            "success",
+            "It was never landed, and the vendor keeps clips for 30 days.",
+        ),
     ],
 )
 def test_what_cannot_be_played_says_why(facts, task_state, reason, fill, shown):

@@ -26,18 +26,28 @@ def test_costs_add_up_by_day_and_by_run():
         ("2027-01-16", 1, {"USD": "1"}, {}),
         ("2027-01-15", 3, {"USD": "0.6"}, {"USD": "0.3"}),
     ]
-    assert [(run["run_id"], run["clips"]) for run in costs["runs"]] == [("later", 1), ("evening", 1), ("morning", 2)]
+    assert [(run["run_id"], run["clips"]) for run in costs["runs"]] == [
+        ("later", 1),
+        ("evening", 1),
+        ("morning", 2),
+    ]
     assert costs["total"] == {"clips": 4, "estimated": {"USD": "1.6"}, "actual": {"USD": "0.3"}}
 
 
 def test_currencies_are_not_mixed():
-    costs = costs_of([("run", summary("1", actual_cost="1")), ("run", summary("2", actual_cost="7", currency="CNY"))])
+    costs = costs_of(
+        [("run", summary("1", actual_cost="1")), ("run", summary("2", actual_cost="7", currency="CNY"))]
+    )
 
     assert costs["total"]["actual"] == {"USD": "1", "CNY": "7"}
 
 
 def test_a_clip_that_several_tasks_tell_of_is_paid_once():
-    steps = [summary("1", step=3), summary("1", MONDAY + 5, actual_cost="0.28"), summary("1", step=1, estimated_cost="0.34")]
+    steps = [
+        summary("1", step=3),
+        summary("1", MONDAY + 5, actual_cost="0.28"),
+        summary("1", step=1, estimated_cost="0.34"),
+    ]
 
     costs = costs_of([("run", one) for one in steps])
 

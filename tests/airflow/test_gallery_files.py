@@ -126,7 +126,15 @@ def test_with_a_storage_among_the_roots_only_what_lies_beneath_is_served(place, 
 
 
 @pytest.mark.parametrize(
-    "place", ["http://example.com/a.mp4", "https://example.com/a.mp4", "ftp://x/a", "memory://a", "javascript:alert(1)", "data:x"]
+    "place",
+    [
+        "http://example.com/a.mp4",
+        "https://example.com/a.mp4",
+        "ftp://x/a",
+        "memory://a",
+        "javascript:alert(1)",
+        "data:x",
+    ],
 )
 def test_other_addresses_are_never_opened(place):
     with pytest.raises(NotServedError, match="makes no links"):

@@ -95,8 +95,6 @@ def traps(site):
         "web address": "http://169.254.169.254/latest/meta-data",
         "script address": "javascript:alert(1)",
         "data address": "data:text/html,<script>window.ranInFile=1</script>",
-        "not text": {"path": "/etc/passwd"},
-        "number": 7,
     }
 
 
@@ -122,6 +120,23 @@ def test_no_forged_place_is_served_and_each_is_explained(ask, forge, traps, subt
             assert clip.status_code == 200
             assert not clip.json()["playable"]
             assert clip.json()["not_playable"] == video.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "link", ["file:///etc/passwd", "javascript:alert(1)", "/etc/passwd", "//host/a", 7, None]
+)
+def test_what_is_no_web_address_is_no_link_of_the_vendors(ask, forge, site, link):
+    forge(None)
+    site.airflow.api.request("PATCH", f"{TASK}/video_url", {"value": link, "map_index": -1})
+    answer = ask(VIDEO)
+    assert (answer.status_code, answer.headers.get("location")) == (404, None)
+
+
+def test_a_clip_that_was_never_landed_is_played_from_the_vendor(ask, forge, site):
+    forge(None)
+    answer = ask(VIDEO)
+    assert (answer.status_code, answer.headers["referrer-policy"]) == (307, "no-referrer")
+    assert answer.headers["location"].startswith(site.vendor.url)
 
 
 @pytest.mark.parametrize("extra", ["file", "path", "uri", "url", "file_uri", "bucket"])

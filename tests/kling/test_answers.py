@@ -1022,10 +1022,14 @@ def test_a_list_is_read_to_its_end_however_short_its_pages_are(vendor, client_of
     assert client_of(vendor.url).find_task("n-3") is None
 
 
-def test_a_gateway_that_knows_no_pages_is_not_asked_for_ever(vendor, client_of):
+def test_a_list_that_shows_the_same_on_each_page_proves_nothing_and_is_not_asked_for_ever(vendor, client_of):
+    """It may hide what does not fit on its one page: a clip that was paid must not pass for missing."""
     vendor.answers(Reply("", 404), listing(row(1), row(2)))
-    assert client_of(vendor.url).find_task("n-3") is None
+    with pytest.raises(e.KlingError):
+        client_of(vendor.url).find_task("n-3")
     assert len(vendor.seen) == 3
+    vendor.answers(Reply("", 404), listing(row(1), row(2)))
+    assert client_of(vendor.url).find_task("n-2").task_id == "t-2"
 
 
 def test_an_unfinished_task_that_hides_its_name_may_be_ours(vendor, client_of):

@@ -132,7 +132,9 @@ async function fetchJson(address, signal) {
   });
   const data = await response.json().catch(() => null);
   if (!response.ok || data === null) {
-    throw new LoadError(response.status, typeof data?.detail === "string" ? data.detail : "");
+    const detail = typeof data?.detail === "string" ? data.detail : "";
+    // Airflow says 403 to a login that it does not know any more, for instance after its secret has changed.
+    throw new LoadError(detail === "Invalid JWT token" ? 401 : response.status, detail);
   }
   return { data, now: (Date.parse(response.headers.get("date")) || Date.now()) / 1000 };
 }
@@ -141,10 +143,11 @@ async function fetchJson(address, signal) {
  * Loads an address, and again every 5 seconds while `underWay(data)` holds and the page can be seen.
  * What was loaded last stays until the next answer is there, so nothing flickers and no video stops.
  *
- * `days` limits to what began in as many days before each load.
+ * `days` limits it to what began in as many days before each load.
  */
 function useLoaded(address, underWay, days = "") {
-  const [loaded, setLoaded] = useState({ data: null, error: null, now: 0, address: "" });
+  const asked = `${address} ${days}`;
+  const [loaded, setLoaded] = useState({ data: null, error: null, now: 0, asked: "" });
   const [turn, setTurn] = useState(0);
   useEffect(() => {
     const abort = new AbortController();
@@ -156,11 +159,11 @@ function useLoaded(address, underWay, days = "") {
       try {
         const answer = await fetchJson(address + since, abort.signal);
         if (abort.signal.aborted) return;
-        setLoaded({ ...answer, error: null, address });
+        setLoaded({ ...answer, error: null, asked });
         if (underWay(answer.data)) wait = REFRESH;
       } catch (error) {
         if (abort.signal.aborted) return;
-        setLoaded((old) => ({ ...old, data: old.address === address ? old.data : null, error, address }));
+        setLoaded((old) => ({ ...old, data: old.asked === asked ? old.data : null, error, asked }));
         if (error.status !== 401 && error.status !== 403) wait = REFRESH_AFTER_ERROR;
       }
       if (wait !== null) timer = setTimeout(loadIfSeen, wait);
@@ -177,9 +180,9 @@ function useLoaded(address, underWay, days = "") {
       clearTimeout(timer);
       document.removeEventListener("visibilitychange", onVisible);
     };
-  }, [address, days, turn]);
+  }, [asked, turn]);
   const reload = useCallback(() => setTurn((count) => count + 1), []);
-  return { ...loaded, reload, changing: loaded.address !== address };
+  return { ...loaded, reload, changing: loaded.asked !== asked };
 }
 
 /** What an error means to the reader: a headline, and what to do. */
@@ -189,7 +192,7 @@ function explain({ status, message }) {
   if (status === 403) {
     return ["You have no right to see this", "Ask an admin of this Airflow for the right to read the Dag's tasks."];
   }
-  const said = message ? `It said: ${message}` : "It gave no reason; the API server's log has it.";
+  const said = message ? `It said: ${message}` : "It gave no reason; its log, or that of a proxy before it, has one.";
   if (status >= 500) return [`The server failed (${status})`, said];
   if (status < 400) return ["The answer cannot be read", "Something between here and Airflow sent a page instead."];
   return [`The server refused (${status})`, said];
@@ -201,7 +204,8 @@ async function whyNoVideo(address) {
     const asking = { headers: { Range: "bytes=0-0" }, redirect: "manual", cache: "no-store" };
     const response = await fetch(address, asking);
     if (response.type === "opaqueredirect") {
-      return "Airflow gave a link to its storage, but nothing could be loaded from there. The file may be gone, or this page may not load media from there (Content-Security-Policy, media-src).";
+      return "Airflow gave a link to its storage, but nothing could be loaded from there. The file may be gone, "
+        + "or this page may not load media from there (Content-Security-Policy, media-src).";
     }
     if (response.ok) return "The server sent it, but this browser cannot play it. Download it instead.";
     const body = await response.json().catch(() => null);
@@ -252,15 +256,17 @@ function Badge({ clip, now }) {
 /** A moment in the reader's own time zone, and how long ago that was. */
 function Moment({ at, now }) {
   const date = new Date(at * 1000);
-  const style = { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" };
-  const local = new Intl.DateTimeFormat(undefined, { ...style, timeZoneName: "short" }).format(date);
+  const day = { year: "numeric", month: "short", day: "numeric" };
+  const time = { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" };
+  const local = new Intl.DateTimeFormat(undefined, { ...day, ...time }).format(date);
   return h("time", { dateTime: date.toISOString() }, `${local} (${inWords(now - at)} ago)`);
 }
 
 /** Labels and what they stand for; those without a value are left out. */
 const Facts = ({ rows }) =>
-  h("dl", { className: "kc-facts" }, rows.filter(([, value]) => value != null && value !== false && value !== "").map(([label, value]) =>
+  h("dl", { className: "kc-facts" }, rows.filter(isKnown).map(([label, value]) =>
     h(Fragment, { key: label }, h("dt", null, label), h("dd", null, value))));
+const isKnown = ([, value]) => value != null && value !== false && value !== "";
 
 /** Links to the Dag, run, task and row of a clip, as rows for `Facts`. */
 const placeOf = (clip) => [
@@ -326,28 +332,38 @@ function Video({ clip }) {
   const near = useNear(box);
   const [trouble, setTrouble] = useState(null);
   const address = videoOf(clip);
-  const onError = async () => {
+  const loaded = useRef(false);
+  const onError = async ({ target: video }) => {
+    if (loaded.current) { // it was fine: its link into a storage has run out, and the address gives a new one
+      loaded.current = false;
+      const [time, paused] = [video.currentTime, video.paused];
+      video.load();
+      video.currentTime = time;
+      if (!paused) video.play().catch(() => {});
+      return;
+    }
     setTrouble("…");
     setTrouble(await whyNoVideo(address));
   };
   const onPlay = (event) => { // one voice at a time
-    for (const other of document.querySelectorAll(".kling-clips video")) if (other !== event.target) other.pause();
+    const videos = [...document.querySelectorAll(".kling-clips video")];
+    videos.filter((other) => other !== event.target).forEach((other) => other.pause());
   };
   if (trouble !== null) {
-    return h("div", { className: "kc-screen kc-words", role: "alert" },
-      h("p", null, `This video could not be loaded: ${trouble}`), h(Button, { onClick: () => setTrouble(null) }, "Try again"));
+    return h("div", { className: "kc-screen kc-words" }, h("p", null, `This video could not be loaded: ${trouble}`),
+      h(Button, { onClick: () => setTrouble(null) }, "Try again"));
   }
   // The fragment makes every browser show the first frame before anybody presses play.
   return h("div", { className: "kc-screen", ref: box }, near && h("video", {
     src: `${address}#t=0.001`, preload: "metadata", controls: true, playsInline: true,
-    "aria-label": `Clip of ${nameOf(clip)}`, onError, onPlay,
+    "aria-label": `Clip of ${nameOf(clip)}`, onError, onPlay, onLoadedData: () => { loaded.current = true; },
   }));
 }
 
 /** Where a clip is seen: its video, or in words why there is none. */
 function Screen({ clip }) {
   if (clip.playable) return h(Video, { key: clip.kling_task_id, clip });
-  return h("div", { className: clip.under_way ? "kc-screen kc-words kc-working" : "kc-screen kc-words" }, h(Reasons, { clip }));
+  return h("div", { className: `kc-screen kc-words ${clip.under_way ? "kc-working" : ""}` }, h(Reasons, { clip }));
 }
 
 /** One clip in the grid. */
@@ -356,7 +372,7 @@ function Card({ clip, now }) {
   const length = clip.duration != null && measured(clip.duration);
   return h("li", { className: "kc-card" }, h(Screen, { clip }),
     h("div", { className: "kc-body" },
-      h("div", { className: "kc-head" }, h(Badge, { clip, now }), h("span", null, [length, age].filter(Boolean).join(" · "))),
+      h("div", { className: "kc-head" }, h(Badge, { clip, now }), [length, age].filter(Boolean).join(" · ")),
       h("h2", null, h(PageLink, { to: clipPage(clip) }, nameOf(clip))),
       clip.playable && h(Reasons, { clip }),
       h(Facts, { rows: [...placeOf(clip), ...costOf(clip), ["API", orderOf(clip)]] })));
@@ -370,14 +386,16 @@ function Gallery({ dagId }) {
   const known = (name, options) => (options.some(([key]) => key === filter(name)) ? filter(name) : "");
   const [dag, state, days] = [dagId ?? filter("dag"), known("state", STATE_FILTERS), known("days", TIME_FILTERS)];
   const offset = Math.max(0, Number.parseInt(filter("offset"), 10) || 0);
-  const address = withQuery("api/clips", { dag_id: dag, state, limit: PAGE, offset: offset || "0" });
-  const { data, error, now, reload, changing } = useLoaded(address, (answer) => answer.clips.some((clip) => clip.under_way), days);
+  const address = withQuery("api/clips", { dag_id: dag, state, limit: PAGE, offset });
+  const underWay = (answer) => answer.clips.some((clip) => clip.under_way);
+  const { data, error, now, reload, changing } = useLoaded(address, underWay, days);
   const choose = (name) => (value) => setFilters({ [name]: value, offset: "" });
   const clear = () => setFilters({ dag: "", state: "", days: "", offset: "" });
-  const dags = [...new Set([...(data?.dags ?? []), ...(dag ? [dag] : [])])].sort();
+  const dags = [...new Set([...(data?.dags ?? []), ...(dag ? [dag] : [])])].sort().map((key) => [key, key]);
+  const keyOf = (clip) => JSON.stringify([clip.dag_id, clip.run_id, clip.task_id, clip.map_index]);
   return h("section", { "aria-label": "Clips" },
     h("div", { className: "kc-bar" },
-      !dagId && h(Choice, { label: "Dag", value: dag, options: [["", "All Dags"], ...dags.map((key) => [key, key])], onChange: choose("dag") }),
+      !dagId && h(Choice, { label: "Dag", value: dag, options: [["", "All Dags"], ...dags], onChange: choose("dag") }),
       h(Choice, { label: "State", value: state, options: STATE_FILTERS, onChange: choose("state") }),
       h(Choice, { label: "Changed", value: days, options: TIME_FILTERS, onChange: choose("days") }),
       h("span", { className: "kc-space" }),
@@ -389,8 +407,7 @@ function Gallery({ dagId }) {
       h(Pages, { data, turn: (to) => setFilters({ offset: to > 0 ? String(to) : "" }) },
         data.clips.length === 0
           ? h(Empty, { filtered: Boolean(state || days || offset || (dag && !dagId)), dagId, clear })
-          : h("ul", { className: "kc-grid" }, data.clips.map((clip) =>
-              h(Card, { key: JSON.stringify([clip.dag_id, clip.run_id, clip.task_id, clip.map_index]), clip, now }))))));
+          : h("ul", { className: "kc-grid" }, data.clips.map((clip) => h(Card, { key: keyOf(clip), clip, now }))))));
 }
 
 /** What is shown of how many, and the ways to newer and older ones. */
@@ -411,8 +428,13 @@ function Pages({ data, turn, children }) {
 
 /** No clips: what to do about it. */
 function Empty({ filtered, dagId, clear }) {
-  if (filtered) return h(Notice, { title: "No clips match", text: "Other clips may: clear the filters to see all of them." }, h(Button, { onClick: clear }, "Clear the filters"));
-  const text = dagId ? "Run this Dag; the clips of its Kling tasks appear here." : "Run a Dag with a Kling task, and its clips appear here. You see the clips of those Dags that you may read.";
+  if (filtered) {
+    const text = "There may be others: clear the filters to see all clips.";
+    return h(Notice, { title: "No clips match", text }, h(Button, { onClick: clear }, "Clear the filters"));
+  }
+  const text = dagId
+    ? "Run this Dag, and the clips of its Kling tasks appear here."
+    : "Run a Dag with a Kling task, and its clips appear here. You see the clips of those Dags that you may read.";
   return h(Notice, { title: "No clips yet", text });
 }
 
@@ -431,7 +453,8 @@ function ClipTab({ dagId, runId, taskId, mapIndex }) {
     clip !== null && h("article", { className: "kc-clip" },
       h(Screen, { clip }),
       h("div", { className: "kc-bar" }, h(Badge, { clip, now }), h("span", { className: "kc-space" }),
-        clip.playable && h("a", { className: "kc-button", href: videoOf(clip, { download: 1 }), download: "" }, "Download"),
+        clip.playable &&
+          h("a", { className: "kc-button", href: videoOf(clip, { download: 1 }), download: "" }, "Download"),
         h(Button, { onClick: reload }, "Refresh")),
       clip.playable && h(Reasons, { clip }),
       h(Manifest, { clip, now })));
@@ -443,17 +466,21 @@ function Manifest({ clip, now }) {
   const took = (seconds) => seconds != null && measured(seconds);
   const copy = (text) => text && h(Copyable, { text });
   const groups = {
-    Clip: [["Length", took(clip.duration)], ["Size", clip.size != null && bytes(clip.size)], ["File", copy(clip.file)], ["API", orderOf(clip)]],
+    Clip: [["Length", took(clip.duration)], ["Size", clip.size != null && bytes(clip.size)],
+      ["File", copy(clip.file)], ["API", orderOf(clip)]],
     Cost: [...costOf(clip), ["Units", clip.units]],
-    Times: [["Began", moment(clip.began_at)], ["Created", moment(clip.created_at)], ["Updated", moment(clip.updated_at)],
-      ["State since", moment(clip.state_since)], ["In the queue", took(clip.queued_seconds)],
-      ["Rendered in", took(clip.rendering_seconds)], ["Landed in", took(clip.landing_seconds)]],
-    Ids: [["Kling task", copy(clip.kling_task_id)], ["External task", copy(clip.external_task_id)], ["Video", copy(clip.video_id)],
-      ["Request", copy(clip.request_id)], ["Order's request", copy(clip.submit_request_id)]],
+    Times: [["Began", moment(clip.began_at)], ["Created", moment(clip.created_at)],
+      ["Updated", moment(clip.updated_at)], ["State since", moment(clip.state_since)],
+      ["In the queue", took(clip.queued_seconds)], ["Rendered in", took(clip.rendering_seconds)],
+      ["Landed in", took(clip.landing_seconds)]],
+    Ids: [["Kling task", copy(clip.kling_task_id)], ["External task", copy(clip.external_task_id)],
+      ["Video", copy(clip.video_id)], ["Request", copy(clip.request_id)],
+      ["Order's request", copy(clip.submit_request_id)]],
     "In Airflow": [...placeOf(clip), ["Task's state", clip.task_state], ["Try", clip.try_number]],
   };
-  return h("div", { className: "kc-manifest" }, Object.entries(groups).map(([title, rows]) => h("section", { key: title },
-    h("h2", null, title), rows.some(([, value]) => value) ? h(Facts, { rows }) : h("p", { className: "kc-muted" }, "Not known."))));
+  const section = ([title, rows]) => h("section", { key: title }, h("h2", null, title),
+    rows.some(isKnown) ? h(Facts, { rows }) : h("p", { className: "kc-muted" }, "Not known."));
+  return h("div", { className: "kc-manifest" }, Object.entries(groups).map(section));
 }
 
 /** What the clips of a Dag cost, above the clips. */
@@ -463,13 +490,16 @@ function DagTab({ dagId }) {
   const { data, error, reload } = useLoaded(withQuery(`api/dags/${id(dagId)}/costs`, { days }), () => false);
   const day = (row) => new Date(`${row.day}T12:00:00`).toLocaleDateString(undefined, { dateStyle: "medium" });
   const run = (row) => h(PageLink, { to: runPage({ dag_id: dagId, run_id: row.run_id }) }, row.run_id);
+  const choose = (value) => setFilters({ cost_days: value });
   return h(Fragment, null,
     h("section", { "aria-label": "Costs" },
       h("div", { className: "kc-bar" }, h("h2", null, "Costs"), h("span", { className: "kc-space" }),
-        h(Choice, { label: "Time", value: days, options: COST_DAYS, onChange: (value) => setFilters({ cost_days: value }) })),
+        h(Choice, { label: "Time", value: days, options: COST_DAYS, onChange: choose }),
+        h(Button, { onClick: reload, "aria-label": "Refresh the costs" }, "Refresh")),
       error && h(ErrorNotice, { error, retry: reload, stale: data !== null }),
-      data === null && !error && h("div", { className: "kc-notice", role: "status", "aria-busy": true }, "Loading the costs …"),
-      data?.total.clips === 0 && h(Notice, { title: "Nothing was spent", text: "No clip of this Dag was made in this time." }),
+      data === null && !error && h("div", { className: "kc-notice", role: "status" }, "Loading the costs …"),
+      data?.total.clips === 0 &&
+        h(Notice, { title: "No costs", text: "No clip of this Dag was ordered in this time." }),
       data?.total.clips > 0 && h("div", { className: "kc-costs" },
         h(Costs, { title: "By day", first: "Day", rows: data.days, total: data.total, name: day }),
         h(Costs, { title: "By run", first: "Run", rows: data.runs, total: data.total, name: run }))),
@@ -491,34 +521,39 @@ function Costs({ title, first, rows, total, name }) {
     h("td", { key: 3 }, h(Amounts, { amounts: row.actual, most: bars }))];
   return h("div", { className: "kc-table" },
     h("table", null, h("caption", null, title),
-      h("thead", null, h("tr", null, [first, "Clips", "Estimated", "Deducted"].map((text) => h("th", { key: text, scope: "col" }, text)))),
-      h("tbody", null, rows.slice(0, all ? rows.length : 10).map((row) => h("tr", { key: row.day ?? row.run_id }, line(row, name(row), most)))),
+      h("thead", null, h("tr", null,
+        [first, "Clips", "Estimated", "Deducted"].map((text) => h("th", { key: text, scope: "col" }, text)))),
+      h("tbody", null, rows.slice(0, all ? rows.length : 10).map((row) =>
+        h("tr", { key: row.day ?? row.run_id }, line(row, name(row), most)))),
       h("tfoot", null, h("tr", null, line(total, "Total", null)))),
     rows.length > 10 && !all && h(Button, { onClick: () => setAll(true) }, `Show all ${rows.length}`));
 }
 
 /** Amounts by currency, each with a bar beneath when there is something to measure it by. */
-const Amounts = ({ amounts, most, hollow }) => {
+function Amounts({ amounts, most, hollow }) {
   const entries = Object.entries(amounts);
   if (entries.length === 0) return h("span", { className: "kc-muted" }, "not known");
-  return entries.map(([currency, amount]) => h("div", { key: currency, className: "kc-amount" }, money(amount, currency),
-    most?.[currency] > 0 && h("div", { className: hollow ? "kc-measure kc-hollow" : "kc-measure", "aria-hidden": true,
-      style: { width: `${Math.max(0, Math.min(100, (100 * Number(amount)) / most[currency]))}%` } })));
-};
+  const bar = (currency, amount) => {
+    const width = `${Math.max(0, (100 * Number(amount)) / most[currency])}%`;
+    return h("div", { className: hollow ? "kc-measure kc-hollow" : "kc-measure", style: { width }, "aria-hidden": true });
+  };
+  return entries.map(([currency, amount]) => h("div", { key: currency, className: "kc-amount" },
+    money(amount, currency), most?.[currency] > 0 && bar(currency, amount)));
+}
 
 // --------------------------------------------------------------------------------------------- styles
 
 /** A colour of Airflow's theme, with one of our own for light and dark where the theme has none. */
 const token = (name, light, dark) => `var(--chakra-colors-${name}, light-dark(${light}, ${dark}))`;
-const badge = (name, [light, onLight], [dark, onDark]) =>
-  `.kc-${name} { background: ${token(`${name}-subtle`, light, dark)}; color: ${token(`${name}-fg`, onLight, onDark)}; }`;
+const badge = (name, [light, onLight], [dark, onDark]) => `.kc-${name} {
+  background: ${token(`${name}-subtle`, light, dark)}; color: ${token(`${name}-fg`, onLight, onDark)}; }`;
 
 const STYLES = `
 .kling-clips { --kc-bg: ${token("bg", "#fff", "#14181f")}; --kc-soft: ${token("bg-muted", "#f1f3f6", "#222934")};
   --kc-fg: ${token("fg", "#1c2430", "#f2f5f9")}; --kc-muted: ${token("fg-muted", "#536070", "#a9b4c2")};
   --kc-line: ${token("border", "#dde2e9", "#313a47")}; --kc-edge: ${token("border-emphasized", "#b8c1cd", "#4d5868")};
   --kc-link: ${token("fg-info", "#1d5fd1", "#8ab8ff")}; --kc-bad: ${token("red-fg", "#991919", "#fca5a5")};
-  container-type: inline-size; color: var(--kc-fg); font-size: 14px; line-height: 1.45; padding: 8px; }
+  container-type: inline-size; color: var(--kc-fg); font-size: 14px; line-height: 1.45; padding: 8px 12px; }
 .kling-clips h1 { font-size: 20px; font-weight: 600; margin: 0 0 8px; }
 .kling-clips h2 { font-size: 14px; font-weight: 600; margin: 0; overflow-wrap: anywhere; }
 .kling-clips p { margin: 0; overflow-wrap: anywhere; }
@@ -531,29 +566,38 @@ const STYLES = `
 .kc-space { flex: 1; }
 .kc-choice { display: inline-flex; align-items: center; gap: 6px; color: var(--kc-muted); max-width: 100%; }
 .kc-choice select { min-width: 0; max-width: 260px; height: 32px; padding: 0 8px; color: var(--kc-fg); }
-.kc-choice select, .kling-clips .kc-button { background: var(--kc-bg); border: 1px solid var(--kc-edge); border-radius: 4px; }
-.kling-clips .kc-button { display: inline-flex; align-items: center; height: 32px; padding: 0 12px; font-weight: 500; color: var(--kc-fg); cursor: pointer; }
+.kc-choice select, .kling-clips .kc-button { background: var(--kc-bg); border: 1px solid var(--kc-edge);
+  border-radius: 4px; }
+.kling-clips .kc-button { display: inline-flex; align-items: center; height: 32px; padding: 0 12px;
+  font-weight: 500; color: var(--kc-fg); cursor: pointer; }
 .kling-clips .kc-button:hover:not(:disabled) { background: var(--kc-soft); text-decoration: none; }
 .kling-clips .kc-button:disabled { opacity: 0.45; cursor: default; }
-.kc-grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 270px), 1fr)); gap: 16px; list-style: none; margin: 0; padding: 0; }
+.kc-grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 270px), 1fr)); gap: 16px;
+  list-style: none; margin: 0; padding: 0; }
 .kc-changing { opacity: 0.5; }
-.kc-card { display: flex; flex-direction: column; min-width: 0; border: 1px solid var(--kc-line); border-radius: 8px; overflow: hidden; background: var(--kc-bg); }
+.kc-card { display: flex; flex-direction: column; min-width: 0; border: 1px solid var(--kc-line);
+  border-radius: 8px; overflow: hidden; background: var(--kc-bg); }
 .kc-screen { position: relative; aspect-ratio: 4 / 3; background: #0b0e13; overflow: hidden; }
 .kc-screen video { width: 100%; height: 100%; object-fit: contain; }
-.kc-words { display: flex; flex-direction: column; align-items: center; justify-content: safe center; gap: 8px; padding: 12px;
-  overflow: auto; text-align: center; background: var(--kc-soft); color: var(--kc-muted); }
+.kc-words { display: flex; flex-direction: column; align-items: center; justify-content: safe center; gap: 8px;
+  padding: 12px; overflow: auto; text-align: center; background: var(--kc-soft); color: var(--kc-muted); }
 .kc-words .kc-button { flex: none; }
-.kc-working::after { content: ""; position: absolute; inset: auto 0 0; height: 3px; background: var(--kc-link); opacity: 0.6; }
+.kc-working::after { content: ""; position: absolute; inset: auto 0 0; height: 3px; background: var(--kc-link);
+  opacity: 0.6; }
 .kc-body { display: flex; flex-direction: column; gap: 6px; padding: 12px; }
-.kc-head { display: flex; flex-wrap: wrap; justify-content: space-between; align-items: center; gap: 4px 8px; color: var(--kc-muted); font-size: 13px; }
+.kc-head { display: flex; flex-wrap: wrap; justify-content: space-between; align-items: center; gap: 4px 8px;
+  color: var(--kc-muted); font-size: 13px; }
 .kc-badge { padding: 1px 8px; border-radius: 4px; font-size: 12px; font-weight: 500; line-height: 20px; }
 .kling-clips .kc-reason { color: var(--kc-bad); }
-.kc-facts { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 2px 12px; margin: 0; font-size: 13px; }
+.kc-facts { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 2px 12px; margin: 0;
+  font-size: 13px; }
 .kc-facts dt { color: var(--kc-muted); font-weight: 400; }
 .kc-facts dd { margin: 0; overflow-wrap: anywhere; }
 .kc-card .kc-facts { grid-template-columns: 68px minmax(0, 1fr); }
-.kc-card .kc-facts dd { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.kc-notice { border: 1px solid var(--kc-line); border-radius: 8px; padding: 24px 16px; margin: 8px 0; text-align: center; color: var(--kc-muted); }
+.kc-card .kc-facts a { display: block; width: fit-content; max-width: 100%; overflow: hidden;
+  text-overflow: ellipsis; white-space: nowrap; }
+.kc-notice { border: 1px solid var(--kc-line); border-radius: 8px; padding: 24px 16px; margin: 8px 0;
+  text-align: center; color: var(--kc-muted); }
 .kc-notice strong { color: var(--kc-fg); font-weight: 600; }
 .kc-notice .kc-actions { justify-content: center; margin-top: 12px; }
 .kc-alert { border-color: var(--kc-bad); }
@@ -563,23 +607,33 @@ const STYLES = `
 .kc-clip { max-width: 1100px; }
 .kc-clip > .kc-screen { border-radius: 8px; aspect-ratio: 16 / 9; max-height: 60vh; width: 100%; }
 .kc-clip > .kc-words { aspect-ratio: auto; min-height: 120px; }
-.kc-manifest { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr)); gap: 20px 32px; margin-top: 16px; }
-.kc-manifest h2, .kc-table caption { padding-bottom: 4px; margin-bottom: 6px; border-bottom: 1px solid var(--kc-line); }
+.kc-manifest { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr));
+  gap: 20px 32px; margin-top: 16px; }
+.kc-manifest h2, .kc-table caption { padding-bottom: 4px; margin-bottom: 6px;
+  border-bottom: 1px solid var(--kc-line); }
 .kc-copyable { display: inline-flex; flex-wrap: wrap; align-items: center; gap: 2px 8px; }
 .kc-copyable code { font-size: 12px; overflow-wrap: anywhere; background: none; }
 .kling-clips .kc-copyable .kc-button { height: 22px; padding: 0 8px; font-size: 12px; }
-.kc-costs { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 16px 32px; margin-bottom: 24px; }
+.kc-costs { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 16px 32px;
+  margin-bottom: 24px; }
 .kc-table { min-width: 0; overflow-x: auto; }
-.kc-table table { width: 100%; border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; margin-bottom: 8px; }
+.kc-table table { width: 100%; border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums;
+  margin-bottom: 8px; }
 .kc-table caption { text-align: left; font-weight: 600; }
 .kc-table th, .kc-table td { padding: 4px 12px 4px 0; text-align: left; vertical-align: top; font-weight: 400; }
-.kc-table th[scope=row] { overflow-wrap: anywhere; }
+.kc-table th[scope=row], .kc-table th a { overflow-wrap: anywhere; word-break: break-word; }
 .kc-table td { white-space: nowrap; }
 .kc-table thead th { color: var(--kc-muted); }
 .kc-table tfoot th, .kc-table tfoot td { border-top: 1px solid var(--kc-line); font-weight: 600; }
 .kc-amount { min-width: 72px; }
-.kc-measure { height: 6px; margin-top: 2px; border: 1px solid var(--kc-link); background: var(--kc-link); border-radius: 2px; }
+.kc-measure { height: 6px; margin-top: 2px; border: 1px solid var(--kc-link); background: var(--kc-link);
+  border-radius: 2px; }
 .kc-hollow { background: none; }
+@container (max-width: 420px) {
+  .kc-choice { width: 100%; }
+  .kc-choice span { width: 52px; }
+  .kc-choice select { flex: 1; max-width: none; }
+}
 @media (prefers-reduced-motion: no-preference) {
   .kc-skeleton { animation: kc-breathe 1.6s ease-in-out infinite; }
   .kc-working::after { animation: kc-breathe 1.6s ease-in-out infinite; }

@@ -25,8 +25,18 @@ LIST_SECONDS = 1.8
 """Between two looks at the list, for whoever does not say otherwise: one request answers for up to 500 tasks."""
 SINGLE_SECONDS = 10.0
 """Between two questions for one task, for whoever does not say otherwise."""
+MOST_IN_FLIGHT = 100
+"""Single polls of one account at a time."""
+MOST_PAGES = 40
+"""Of 500 tasks each. What is older than the newest 20,000 tasks is polled by itself."""
+RESTART_SECONDS = 1.0
+"""Between a break of the asyncio task and its next start."""
 LONGEST_PAUSE_SECONDS = 30.0
 """Between two questions while they fail, unless the interval itself is longer."""
+LONGEST_QUIET_SECONDS = 600.0
+"""A vendor that asks for a longer pause is asked all the same."""
+REMEMBERED_SECONDS = 600.0
+"""So long a task that itself said that it has ended is looked for in the list."""
 FALLBACK_SECONDS = (10.0, 600.0)
 """How long a list that fails or lags is left alone: the first time, and at most."""
 FORGOTTEN_SECONDS = 3600.0

@@ -15,6 +15,7 @@ import contextvars
 import logging
 import random
 import time
+from collections import deque
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -45,22 +46,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MOST_IN_FLIGHT = 100
-"""Single polls of one account at a time."""
-MOST_PAGES = 40
-"""Of 500 tasks each. What is older than the newest 20,000 tasks is polled by itself."""
 ALWAYS_PAGES, TASKS_WORTH_A_PAGE = 3, 5
 """So many pages are read for anybody; behind them only for more tasks than would cost fewer single polls."""
 FAILURES_OF_LIST_ALONE = 3
 """After so many refusals in a row it is found out whether only the list is refused."""
-REMEMBERED_SECONDS = 600.0
-"""So long a task that itself said that it has ended is looked for in the list."""
-LONGEST_QUIET_SECONDS = 600.0
-"""A vendor that asks for a longer pause is asked all the same."""
 PATIENCE_SECONDS = 30.0
 """At a deadline, thousands may ask for a last look at the same time."""
-RESTART_SECONDS = 1.0
-"""Between a break of the asyncio task and its next start."""
 TURN = 25
 """So many waiters are woken before others on the loop have their turn: there may be thousands."""
 NOBODY_CAN_ASK = (AuthenticationError, ConfigurationError, ConnectionFailedError, RateLimitedError)
@@ -76,9 +67,10 @@ class Account:
 
     def __init__(self, config: KlingConfig) -> None:
         self.config = config
-        self.turns = asyncio.Semaphore(MOST_IN_FLIGHT)
-        self.refused_at = -inf
-        """Seconds of the loop's clock when the vendor last refused the key."""
+        self.turns = asyncio.Semaphore(backoff.MOST_IN_FLIGHT)
+        self.refused_at = -inf  # seconds of the loop's clock when the vendor last refused the key
+        self.awaited: deque[str] = deque(maxlen=10_000)  # the tasks that were last waited for here
+        self._guests = 0
         self._pollers: dict[EndpointName, TaskPoller] = {}
         self._client: AsyncKlingClient | None = None
         self._opening = asyncio.Lock()
@@ -100,13 +92,23 @@ class Account:
                 self._client = await AsyncKlingClient(self.config).__aenter__()
             return self._client
 
+    @contextlib.asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncKlingClient]:
+        """Keep the client open as long as the context lasts, for whoever asks beside the pollers."""
+        self._guests += 1
+        try:
+            yield await self.client()
+        finally:
+            self._guests -= 1
+            await self.release()
+
     async def release(self) -> None:
         """Stop the pollers that nobody needs any more; with the last of them, close the session."""
         # All in one step: who comes from now on starts anew.
         idle = [poller for poller in self._pollers.values() if poller.is_idle]
         runners = [runner for poller in idle if (runner := poller.stop()) is not None]
         client = None
-        if len(idle) == len(self._pollers):
+        if len(idle) == len(self._pollers) and not self._guests:
             client, self._client = self._client, None
         if runners or client is not None:
             await asyncio.shield(_close(client, runners))
@@ -167,6 +169,7 @@ class TaskPoller:
         waiter = Waiter(task_id, interval, time.time() if since is None else since, is_known)
         waiters = self._waiters.setdefault(task_id, [])
         waiters.append(waiter)
+        self._account.awaited.append(task_id)
         if not self._list_answers_for(waiter):
             self._plan(waiter)
         self._hurry(min(waiter.list_interval, waiter.first_interval))
@@ -236,7 +239,9 @@ class TaskPoller:
         if not self.is_idle:
             error = None if runner.cancelled() else runner.exception()
             log.error("the watcher of %s tasks broke off and is started again", self.endpoint, exc_info=error)
-            asyncio.get_running_loop().call_later(RESTART_SECONDS, self._start, context=contextvars.Context())
+            asyncio.get_running_loop().call_later(
+                backoff.RESTART_SECONDS, self._start, context=contextvars.Context()
+            )
             if error is not None:  # whatever the list did to us, single polls may do better
                 self._leave_list_alone("reading it broke off")
 
@@ -307,7 +312,7 @@ class TaskPoller:
             await self._read_pages()
         except NOBODY_CAN_ASK as error:
             self._failures = failures + 1
-            self._list_not_before = loop_time() + min(error.retry_after or 0.0, LONGEST_QUIET_SECONDS)
+            self._list_not_before = loop_time() + min(error.retry_after or 0.0, backoff.LONGEST_QUIET_SECONDS)
             self._note_refusal(error)
             self.slot_queue.saw_nothing(str(error))
             is_reached = not isinstance(error, ConnectionFailedError)
@@ -369,7 +374,7 @@ class TaskPoller:
         wanted = {waiter.task_id for waiter in self._all() if not waiter.is_hidden}
         shown: set[str] = set()
         misses = 1
-        for number in range(1, MOST_PAGES + 1):
+        for number in range(1, backoff.MOST_PAGES + 1):
             page = await client.list_page(self.endpoint, page=number, page_size=PAGE_SIZE)
             ids = page.statuses.keys()
             if number == 1 and self._queued:
@@ -417,7 +422,9 @@ class TaskPoller:
             is_running = task is not None and not task.state.is_final
             if is_running and self._list_began - ended_at >= backoff.LAG_SECONDS:
                 return True
-            if (task_id in page.statuses and not is_running) or loop_time() - ended_at > REMEMBERED_SECONDS:
+            if (
+                task_id in page.statuses and not is_running
+            ) or loop_time() - ended_at > backoff.REMEMBERED_SECONDS:
                 del self._ended[task_id]
         return False
 
@@ -475,9 +482,7 @@ class TaskPoller:
     async def _poll_single(self, waiter: Waiter, due: float) -> None:
         """Poll a task by itself when it has its turn, tell of it and plan the next time."""
         async with self._account.turns:
-            if (
-                loop_time() < self._quiet_until
-            ):  # the vendor asked for a pause while this one waited for its turn
+            if loop_time() < self._quiet_until:  # the vendor asked for a pause while this one waited
                 waiter.is_asked = False
                 self._plan(waiter)
                 return
@@ -501,7 +506,7 @@ class TaskPoller:
         elif isinstance(seen, KlingError) or is_thin(seen):
             pause = backoff.pause_after(waiter.failures + 1, interval)
             if isinstance(seen, KlingError):
-                pause = max(pause, min(seen.retry_after or 0.0, LONGEST_QUIET_SECONDS))
+                pause = max(pause, min(seen.retry_after or 0.0, backoff.LONGEST_QUIET_SECONDS))
             if isinstance(seen, RateLimitedError):
                 self._quiet_until = max(self._quiet_until, loop_time() + pause)
             self._plan(waiter, loop_time() + pause)

@@ -1,0 +1,150 @@
+"""
+Which clips of an account's list have ended and were not told of yet, whoever has made them.
+
+`EndedClips` is pure: it is given the rows of the list and the time, and gives back a small record that outlives a
+restart. By the vendor's clock alone it orders what has ended; ours only limits how far back a restart looks.
+
+The list is read apart from the `watcher`'s, over the same session: the watcher reads every other second and only as far
+as those need who wait for a task, and asks for each by itself where the list cannot be believed. What is looked for
+here has no id yet: it needs the list, back to a moment in time, and is in no hurry.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
+from airflow_provider_kling_avatar.kling.polling.backoff import MOST_PAGES
+from airflow_provider_kling_avatar.kling.polling.slot_queue import PAGE_SIZE
+from airflow_provider_kling_avatar.kling.responses.page import is_thin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from airflow_provider_kling_avatar.kling.client import AsyncKlingClient
+    from airflow_provider_kling_avatar.kling.models import EndpointName
+
+LAG_SECONDS = 3600.0
+"""So late may a list show a clip for the first time, behind others that ended after it."""
+LONGEST_RENDER_SECONDS = 86400.0
+"""Pages are not searched for an unfinished clip that is older: it may never end. Nor is one news that was created so
+long before the floor and never seen before: the vendor may have touched an old row."""
+
+
+class EndedClips:
+    """
+    What was told of an account's clips, and what is news.
+
+    A clip is news once, if it was seen unfinished and has ended now, or if it ended after the `floor` and was never
+    seen before.
+
+    :param record: what `record` gave before a restart; ``None`` at the very first start.
+    :param now: Unix seconds.
+    :param lookback: seconds; what ended longer ago while nobody looked is not told.
+    :param first_lookback: seconds; what has ended before the very first start is told if it is not older. With 0 all
+        that has ended by the first look counts as told.
+    """
+
+    def __init__(
+        self, record: Mapping[str, Any] | None, *, now: float, lookback: float, first_lookback: float
+    ) -> None:
+        self._began_at = now
+        self.floor: float | None = None
+        """Unix seconds by the vendor's clock: what ended earlier is old. ``None`` until the first look."""
+        self._settled: dict[str, float] = {}  # when they ended
+        self._open: dict[str, float] = {}  # when they were created
+        self.cut_off = 0.0
+        """Seconds before the floor that were not looked at, because they are longer ago than ``lookback``."""
+        if record is not None:
+            self.floor = max(float(record["floor"]), now - lookback)
+            self.cut_off = self.floor - float(record["floor"])
+            self._settled = dict(record["settled"])
+            self._open = dict(record["open"])
+        elif first_lookback > 0:
+            self.floor = now - first_lookback
+
+    def read_back_to(self, now: float) -> float:
+        """Return the Unix seconds such that clips created earlier need not be read; infinite for one page alone."""
+        if self.floor is None:
+            return inf
+        return min(
+            [
+                self.floor,
+                *(begin for begin in self._open.values() if 0 < begin >= now - LONGEST_RENDER_SECONDS),
+            ]
+        )
+
+    def news(self, tasks: Iterable[VideoTask]) -> list[VideoTask]:
+        """
+        Return the clips that have ended and are not settled, the first to end first.
+
+        :param tasks: all rows that were read. A row may be thin: it says that a clip has ended but not with what.
+        """
+        rows = {task.task_id: task for task in tasks}
+        if self.floor is None:
+            self._begin(rows.values())
+        self._open = {task_id: begin for task_id, begin in self._open.items() if task_id in rows}
+        ended = []
+        for task in rows.values():
+            if task.task_id in self._settled:
+                continue
+            if not task.state.is_final:
+                self._open[task.task_id] = task.created_at or 0.0
+            elif task.task_id in self._open or self._is_new(task):
+                self._open.setdefault(task.task_id, task.created_at or 0.0)
+                ended.append(task)
+        return sorted(ended, key=ended_at)
+
+    def settle(self, task: VideoTask) -> None:
+        """Note that a clip was told, or need not be."""
+        self._open.pop(task.task_id, None)
+        self._settled[task.task_id] = ended_at(task)
+        self.floor = max(self.floor or 0.0, ended_at(task) - LAG_SECONDS)
+
+    def record(self) -> dict[str, Any]:
+        """Return what has to be known after a restart, as plain JSON: about one hour of clips."""
+        floor = self.floor or 0.0
+        # What ended before the floor is known to be old by that alone.
+        self._settled = {task_id: end for task_id, end in self._settled.items() if end >= floor}
+        return {"floor": floor, "settled": dict(self._settled), "open": dict(self._open)}
+
+    def _is_new(self, task: VideoTask) -> bool:
+        """Tell whether a clip that was never seen unfinished ended after the floor."""
+        floor = self.floor or 0.0
+        return ended_at(task) >= floor and (task.created_at or floor) >= floor - LONGEST_RENDER_SECONDS
+
+    def _begin(self, tasks: Iterable[VideoTask]) -> None:
+        """Count all that has ended by now as told."""
+        self._settled = {task.task_id: ended_at(task) for task in tasks if task.state.is_final}
+        # An empty list may be one that lags: all that is old would come later.
+        self.floor = max(self._settled.values(), default=self._began_at - LAG_SECONDS)
+
+
+def ended_at(task: VideoTask) -> float:
+    """Return when a clip ended by the vendor's clock, in Unix seconds: 0 if it does not say when it was changed."""
+    return task.updated_at or task.created_at or 0.0
+
+
+def is_without_result(task: VideoTask) -> bool:
+    """Tell whether a clip is said to have succeeded, without its video: it exists, and will be shown."""
+    return task.state is TaskState.SUCCEEDED and is_thin(task)
+
+
+async def read_list(client: AsyncKlingClient, endpoint: EndpointName, back_to: float) -> list[VideoTask]:
+    """
+    Read an account's list, the newest first, back to a moment.
+
+    :param back_to: Unix seconds; no page is read behind one that shows a clip which was created earlier.
+    :returns: the newest 20,000 tasks at most.
+    :raises KlingError: the list cannot be read; `UnsupportedError` where there is none.
+    """
+    rows: dict[str, VideoTask] = {}
+    for number in range(1, MOST_PAGES + 1):
+        page = await client.list_tasks(endpoint, page=number, page_size=PAGE_SIZE)
+        is_repeated = all(task.task_id in rows for task in page)  # a gateway that has only one page
+        for task in page:
+            rows.setdefault(task.task_id, task)
+        if is_repeated or min(task.created_at or 0.0 for task in page) < back_to:
+            break
+    return list(rows.values())

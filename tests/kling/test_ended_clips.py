@@ -1,0 +1,285 @@
+"""Which clips of a list are news: each once, in the order in which they ended, over restarts, by the vendor's clock."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_kling_avatar.kling.models import TaskState, Video, VideoTask
+from airflow_provider_kling_avatar.kling.polling import ended_clips
+from airflow_provider_kling_avatar.kling.polling.ended_clips import EndedClips, read_list
+
+NOW = 1_800_000_000.0
+HOUR, DAY = 3600.0, 86400.0
+VIDEOS = (Video(url="https://cdn.example/clip.mp4"),)
+
+
+def clip(name, state="succeeded", *, ended=NOW, created=None):
+    return VideoTask(
+        task_id=name,
+        state=TaskState(state),
+        videos=VIDEOS if state == "succeeded" else (),
+        reason="nobody's face" if state == "failed" else None,
+        created_at=ended - 60 if created is None else created,
+        updated_at=ended,
+    )
+
+
+def start(record=None, *, now=NOW, lookback=DAY, first_lookback=0.0):
+    return EndedClips(record, now=now, lookback=lookback, first_lookback=first_lookback)
+
+
+def restart(clips, **options):
+    return start(json.loads(json.dumps(clips.record())), **options)
+
+
+def news(clips, *rows):
+    """Look once, tell all there is, and return what that was."""
+    tasks = clips.news(rows)
+    for task in tasks:
+        clips.settle(task)
+    return [task.task_id for task in tasks]
+
+
+def test_what_has_ended_before_the_very_first_look_is_no_news():
+    clips = start()
+
+    assert news(clips, clip("b", ended=NOW - 10), clip("a", ended=NOW - DAY)) == []
+    assert news(clips, clip("b", ended=NOW - 10), clip("a", ended=NOW - DAY)) == []
+
+
+def test_thousands_of_old_clips_are_no_news_and_leave_a_small_record():
+    clips = start()
+    old = [clip(str(number), ended=NOW - number) for number in range(5000)]
+
+    assert news(clips, *old) == []
+    assert len(json.dumps(clips.record())) < 200
+
+
+def test_the_very_first_start_tells_of_older_clips_if_it_is_asked_to():
+    clips = start(first_lookback=HOUR)
+
+    assert news(clips, clip("b", ended=NOW - 10), clip("a", ended=NOW - 2 * HOUR)) == ["b"]
+
+
+def test_a_clip_is_news_once_and_the_first_to_end_comes_first():
+    clips = start()
+    news(clips, clip("old"))
+    rows = clip("c", ended=NOW + 3), clip("b", "failed", ended=NOW + 2), clip("a", ended=NOW + 1), clip("old")
+
+    assert news(clips, *rows) == ["a", "b", "c"]
+    assert news(clips, *rows) == []
+
+
+def test_what_is_not_settled_is_news_again():
+    clips = start()
+    news(clips, clip("old"))
+
+    first = clips.news([clip("a", ended=NOW + 1)])
+    second = clips.news([clip("a", ended=NOW + 1)])
+
+    assert first == second != []
+
+
+def test_a_clip_that_was_seen_unfinished_is_news_however_late_the_list_shows_its_end():
+    clips = start()
+    news(clips, clip("new", ended=NOW), clip("slow", "running", created=NOW - 5 * HOUR))
+    news(clips, clip("newer", ended=NOW + 2 * DAY), clip("slow", "running", created=NOW - 5 * HOUR))
+
+    assert news(clips, clip("slow", ended=NOW - 100, created=NOW - 5 * HOUR)) == ["slow"]
+
+
+def test_a_list_that_shows_a_clip_late_loses_none():
+    clips = start()
+    news(clips, clip("old"))
+    news(clips, clip("b", ended=NOW + 1000))
+
+    assert news(clips, clip("b", ended=NOW + 1000), clip("a", ended=NOW + 900)) == ["a"]
+
+
+def test_a_list_that_is_empty_at_first_does_not_flood_when_it_is_back():
+    clips = start()
+
+    assert news(clips) == []
+    assert news(clips, *[clip(str(number), ended=NOW - DAY - number) for number in range(500)]) == []
+    assert news(clips, clip("new", ended=NOW + 5)) == ["new"]
+
+
+def test_a_list_that_is_empty_for_a_while_neither_loses_nor_doubles():
+    clips = start()
+    news(clips, clip("old"), clip("a", "running"))
+    news(clips)
+
+    assert news(clips, clip("a", ended=NOW + 20), clip("old")) == ["a"]
+    assert news(clips, clip("a", ended=NOW + 20), clip("old")) == []
+
+
+def test_the_vendors_clock_may_be_wrong():
+    clips, wrong = start(), NOW - 5 * DAY
+    news(clips, clip("old", ended=wrong))
+
+    assert news(clips, clip("new", ended=wrong + 10), clip("old", ended=wrong)) == ["new"]
+
+
+def test_a_row_that_the_vendor_touches_long_after_its_end_is_no_news():
+    clips = start()
+    news(clips, clip("old"), clip("touched", ended=NOW - 30 * DAY))
+
+    assert news(clips, clip("touched", ended=NOW + 60, created=NOW - 30 * DAY)) == []
+
+
+def test_rows_without_times_are_news_if_they_were_seen_unfinished():
+    clips = start()
+    bare = VideoTask(task_id="a", state=TaskState.RUNNING)
+    news(clips, clip("old"), bare)
+
+    assert news(clips, VideoTask(task_id="a", state=TaskState.SUCCEEDED, videos=VIDEOS)) == ["a"]
+
+
+# ---------------------------------------------------------------------------------------------- restarts
+
+
+def test_a_restart_tells_what_ended_meanwhile_and_nothing_twice():
+    before = start()
+    news(before, clip("old"))
+    news(before, clip("a", ended=NOW + 1), clip("b", "running"), clip("old"))
+
+    after = restart(before, now=NOW + HOUR)
+
+    rows = clip("c", ended=NOW + 30), clip("b", ended=NOW + 20), clip("a", ended=NOW + 1), clip("old")
+    assert news(after, *rows) == ["b", "c"]
+
+
+def test_a_restart_in_the_middle_of_telling_goes_on_with_the_next():
+    before = start()
+    news(before, clip("old"))
+    rows = [clip(str(number), ended=NOW + 1000 * number) for number in range(1, 20)]
+    for task in before.news(rows)[:7]:
+        before.settle(task)
+
+    assert news(restart(before, now=NOW + 20_000), *rows) == [str(number) for number in range(8, 20)]
+
+
+def test_what_ended_longer_ago_than_the_lookback_is_not_caught_up():
+    before = start()
+    news(before, clip("old"))
+
+    after = restart(before, now=NOW + 3 * DAY, lookback=DAY)
+
+    assert after.cut_off == pytest.approx(2 * DAY)
+    assert news(after, clip("b", ended=NOW + 2.5 * DAY), clip("a", ended=NOW + DAY)) == ["b"]
+
+
+def test_a_restart_within_the_lookback_cuts_nothing_off():
+    before = start()
+    news(before, clip("old"))
+
+    assert restart(before, now=NOW + HOUR).cut_off == 0
+
+
+def test_the_record_keeps_about_an_hour_of_clips():
+    clips = start()
+    news(clips, clip("old"))
+    for number in range(2000):
+        news(clips, clip(f"17959430{number:010}", ended=NOW + 30 * number))
+
+    assert len(clips.record()["settled"]) <= 121
+    assert len(json.dumps(clips.record())) < 10_000
+
+
+@given(
+    clips=st.lists(st.tuples(st.floats(1, 5 * HOUR), st.floats(1, 2 * HOUR), st.booleans()), max_size=30),
+    looks=st.lists(st.tuples(st.floats(1, HOUR), st.floats(0, 600), st.booleans()), max_size=30),
+)
+def test_whatever_lists_and_restarts_do_each_clip_is_told_once(clips, looks):
+    """Clips: created, seconds to the end, whether they fail. Looks: seconds to it, how old the list is, a restart."""
+    told, now, watch = [], NOW, start()
+    news(watch, clip("old", ended=NOW - 10))
+    for pause, lag, is_restart in [*looks, (8 * HOUR, 0.0, False)]:
+        now += pause
+        if is_restart:
+            watch = restart(watch, now=now)
+        seen_at, rows = now - lag, [clip("old", ended=NOW - 10)]
+        for number, (begin, length, fails) in enumerate(clips):
+            created, ended = NOW + begin, NOW + begin + length
+            if created <= seen_at:
+                state = "running" if ended > seen_at else "failed" if fails else "succeeded"
+                rows.append(clip(str(number), state, ended=min(ended, seen_at), created=created))
+        back_to = watch.read_back_to(now)
+        told += news(watch, *[row for row in rows if row.created_at >= back_to])
+
+    assert sorted(told, key=int) == [str(number) for number in range(len(clips))]
+
+
+# ---------------------------------------------------------------------------------------------- how far is read
+
+
+class Lister:
+    """Lists what it is given, the newest first; notes the pages."""
+
+    def __init__(self, rows, cap=500):
+        self.rows, self.cap, self.pages = rows, cap, []
+
+    async def list_tasks(self, endpoint, *, page, page_size):
+        self.pages.append(page)
+        size = min(page_size, self.cap)
+        return self.rows[(page - 1) * size : page * size]
+
+
+async def test_the_very_first_look_reads_one_page():
+    vendor = Lister([clip(str(number), ended=NOW - number) for number in range(5000)])
+
+    await read_list(vendor, "avatar", start().read_back_to(NOW))
+
+    assert vendor.pages == [1]
+
+
+async def test_a_restart_reads_back_to_where_the_last_one_ended():
+    before = start()
+    news(before, clip("old", ended=NOW - 2000))
+    vendor = Lister([clip(str(number), ended=NOW - number) for number in range(5000)])
+
+    rows = await read_list(vendor, "avatar", restart(before).read_back_to(NOW))
+
+    assert vendor.pages == [1, 2, 3, 4]
+    assert len(news(restart(before), *rows)) == 2000
+
+
+async def test_pages_are_read_as_far_as_the_oldest_unfinished_clip_unless_that_may_never_end():
+    clips = start()
+    news(
+        clips,
+        clip("new"),
+        clip("young", "running", created=NOW - HOUR),
+        clip("stuck", "running", created=1.0),
+    )
+
+    assert clips.read_back_to(NOW) == NOW - HOUR
+
+
+async def test_a_list_that_repeats_its_only_page_is_read_twice():
+    class OnePage(Lister):
+        async def list_tasks(self, endpoint, *, page, page_size):
+            self.pages.append(page)
+            return self.rows
+
+    vendor = OnePage([clip("a")])
+
+    assert [task.task_id for task in await read_list(vendor, "avatar", 0.0)] == ["a"]
+    assert vendor.pages == [1, 2]
+
+
+async def test_an_endless_list_is_read_as_far_as_its_newest_twenty_thousand():
+    class Endless(Lister):
+        async def list_tasks(self, endpoint, *, page, page_size):
+            self.pages.append(page)
+            return [clip(f"{page}-{number}") for number in range(3)]
+
+    vendor = Endless([])
+
+    await read_list(vendor, "avatar", 0.0)
+
+    assert len(vendor.pages) == ended_clips.MOST_PAGES
