@@ -163,10 +163,14 @@ async def change_xcom_from_trigger(
     def read_and_write() -> None:  # Airflow's own calls for this wait for their answer
         XCom.set(value=change(XCom.get_one(**where)), **where)
 
+    from asgiref.sync import sync_to_async
+
     async with _one_at_a_time(
         asyncio.get_running_loop()
     ):  # a thousand clips begin together: they leave the loop's threads to others
-        await asyncio.to_thread(read_and_write)
+        # By asgiref, not by `asyncio.to_thread`: Airflow 3.1 then asks its supervisor from the triggerer's own loop.
+        # From any other the answers cross, which ends the triggerer; so does who is cancelled before he has his answer.
+        await asyncio.shield(sync_to_async(read_and_write)())
 
 
 @cache
