@@ -88,7 +88,9 @@ class Job:
 def environment_of(suite: Suite) -> Path:
     """Make sure that a suite's environment is there; return its interpreter."""
     version = suite.entry.airflow
-    return ensure(ROOT / ".venvs" / f"{suite.kind}-{version}", version, "dev,ui" if suite.kind == "ui" else None)
+    return ensure(
+        ROOT / ".venvs" / f"{suite.kind}-{version}", version, "dev,ui" if suite.kind == "ui" else None
+    )
 
 
 def start(suite: Suite, home: Path) -> Job:

@@ -51,7 +51,7 @@ def playing(video):
 
 def contrasts(page):
     """Return the contrast of each text on one of our pages."""
-    expect(page.locator(".kc-card, .kc-clip").first).to_be_visible()
+    expect(page.locator(".kling-clips .kc-badge").first).to_be_visible()
     found = page.locator(".kling-clips *:not(style):not(option)").evaluate_all(CONTRAST)
     assert {"Refresh", "morning"} <= {text["text"] for text in found}
     return found
