@@ -40,6 +40,9 @@ WITHOUT_AIRFLOW = (
 )
 """What imports no Airflow differs between versions only by the age of the libraries, of which the oldest is enough."""
 
+UI_TESTS = ("tests/airflow_ui", "tests/airflow")
+"""Where the tests of the pages are: to read all of the others takes as long as some of them."""
+
 
 @dataclass(frozen=True)
 class Suite:
@@ -142,7 +145,10 @@ def suites_of(options: argparse.Namespace) -> list[Suite]:
     every = WITH_PAGES if options.ui else SUPPORTED
     entries = [supported(version) for version in options.airflow] if options.airflow else list(every)
     if options.ui:
-        return [Suite(entry, ["-m", "ui", *options.pytest], options.label or "ui", "ui") for entry in entries]
+        return [
+            Suite(entry, ["-m", "ui", *UI_TESTS, *options.pytest], options.label or "ui", "ui")
+            for entry in entries
+        ]
     if options.older:
         entries.remove(NEWEST)
     left_out = [f"--ignore={folder}" for folder in WITHOUT_AIRFLOW] if options.lean else []

@@ -1,4 +1,4 @@
-"""The plugin that brings the pages, in each Airflow's own API server: where the UI takes no pages, nothing is to be seen."""
+"""The plugin that brings the pages, in an API server of each Airflow: where the UI takes no pages, there is nothing."""
 
 from importlib.metadata import version
 
