@@ -9,6 +9,7 @@ Writes `docs/images/`; what is there is replaced.
 from __future__ import annotations
 
 import importlib.util
+import io
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,8 @@ def take(session: BrowserContext, path: str, name: str, height: int) -> None:
     :param height: of the picture, in pixels.
     :raises SystemExit: it is too large for the docs.
     """
+    from PIL import Image
+
     page = session.new_page()
     page.set_viewport_size({"width": 1280, "height": height})
     page.goto(path)
@@ -44,7 +47,8 @@ def take(session: BrowserContext, path: str, name: str, height: int) -> None:
         "[...document.querySelectorAll('.kling-clips video')].every(video => video.readyState >= 2)"
     )
     picture = IMAGES / name
-    page.screenshot(path=picture, animations="disabled")
+    with Image.open(io.BytesIO(page.screenshot(animations="disabled"))) as shot:
+        shot.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(picture, optimize=True)
     page.close()
     size = picture.stat().st_size
     print(f"{picture.relative_to(ROOT)}: {size // 1000} kB", flush=True)
@@ -68,7 +72,7 @@ def take_all(site: GallerySite) -> None:
             session.route("**/kling-avatar/api/**", as_if_elsewhere)  # no reader has this machine's folders
             take(session, "/plugin/kling-clips", "gallery-dark.png" if dark else "gallery.png", 640)
             if not dark:
-                take(session, f"{dag}{run}/plugin/kling-clip", "clip.png", 1000)
+                take(session, f"{dag}{run}/plugin/kling-clip", "clip.png", 900)
                 take(session, f"{dag}/plugin/kling-dag-clips", "dag.png", 900)
 
 
