@@ -276,12 +276,12 @@ const placeOf = (clip) => [
   ["Row", isRow(clip) && h(PageLink, { to: rowPage(clip) }, clip.map_index)],
 ];
 
-/** Why it failed, whether it was paid, what is wrong with its record, and why it cannot be played. */
+/** Why it failed, whether it was paid, what is wrong with its summary, and why else it cannot be played. */
 const Reasons = ({ clip }) => [
   clip.reason && h("p", { key: "reason", className: "kc-reason" }, clip.reason),
-  clip.paid && h("p", { key: "paid" }, clip.paid),
+  clip.paid && h("p", { key: "paid" }, `Paid: ${clip.paid}`),
   clip.problem && h("p", { key: "problem", className: "kc-reason" }, clip.problem),
-  !clip.playable && h("p", { key: "not_playable" }, clip.not_playable || "There is no video."),
+  !clip.playable && !clip.reason && h("p", { key: "not_playable" }, clip.not_playable || "There is no video."),
 ];
 
 /** An id with a button that copies it. */
@@ -444,7 +444,7 @@ function ClipTab({ dagId, runId, taskId, mapIndex }) {
   const address = withQuery(`api/dags/${id(dagId)}/clip`, params);
   const { data: clip, error, now, reload } = useLoaded(address, (answer) => answer.under_way);
   if (error?.status === 404) {
-    const text = `${error.message || "There is no record of one."} It appears here when a Kling task has ordered one.`;
+    const text = `${error.message || "Nothing is known of one."} It appears here when a Kling task has ordered one.`;
     return h(Notice, { title: "This task has no clip (yet)", text }, h(Button, { onClick: reload }, "Refresh"));
   }
   return h(Fragment, null,
