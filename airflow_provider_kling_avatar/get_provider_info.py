@@ -16,6 +16,29 @@ _PACKAGE = "airflow_provider_kling_avatar"
 _INTEGRATION = "Kling Avatar"
 CONFIG_SECTION = "kling_avatar"
 """Of ``airflow.cfg``."""
+OPTIONS: dict[str, Any] = {
+    "description": "Settings of the Kling Avatar provider.",
+    "options": {
+        "default_deferrable": {
+            "description": "Whether operators and the sensor wait in the triggerer unless the task says "
+            "``deferrable`` itself.",
+            "version_added": "0.1.0",
+            "type": "boolean",
+            "example": None,
+            "default": "True",
+        },
+        "gallery_roots": {
+            "description": "What of finished clips the gallery may show (Airflow 3.1 and newer), separated "
+            "by commas: folders of the API server's machine, and storage URIs such as "
+            "``s3://aws_default@bucket/news``. Without a folder no local file is shown; without a storage "
+            "URI what lies in any storage is.",
+            "version_added": "0.1.0",
+            "type": "string",
+            "example": "/shared/clips,s3://aws_default@newsroom/clips",
+            "default": "",
+        },
+    },
+}
 
 
 def _modules(room: str, *names: str) -> list[dict[str, Any]]:
@@ -46,31 +69,7 @@ def get_provider_info() -> dict[str, Any]:
                 "conn-fields": CONN_FIELDS,
             }
         ],
-        "config": {
-            CONFIG_SECTION: {
-                "description": "Settings of the Kling Avatar provider.",
-                "options": {
-                    "default_deferrable": {
-                        "description": "Whether operators and the sensor wait in the triggerer unless the task says "
-                        "``deferrable`` itself.",
-                        "version_added": "0.1.0",
-                        "type": "boolean",
-                        "example": None,
-                        "default": "True",
-                    },
-                    "gallery_roots": {
-                        "description": "What of finished clips the gallery may show (Airflow 3.1 and newer), separated "
-                        "by commas: folders of the API server's machine, and storage URIs such as "
-                        "``s3://aws_default@bucket/news``. Without a folder no local file is shown; without a storage "
-                        "URI what lies in any storage is.",
-                        "version_added": "0.1.0",
-                        "type": "string",
-                        "example": "/shared/clips,s3://aws_default@newsroom/clips",
-                        "default": "",
-                    },
-                },
-            }
-        },
+        "config": {CONFIG_SECTION: OPTIONS},
         "hooks": _modules("hooks"),
         "operators": _modules("operators", "kling_video_download"),
         "sensors": _modules("sensors"),
