@@ -53,6 +53,7 @@ class GuardedAirflow(LocalAirflow):
         """Have FAB decide who may see what."""
         return {
             "AIRFLOW__CORE__AUTH_MANAGER": FAB,
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",  # 3.2 heeds it whatever the auth manager is
             "AIRFLOW__FAB__CONFIG_FILE": str(self.home / "fab_config.py"),
             "AIRFLOW__FAB__ENABLE_PROXY_FIX": "False",
         }

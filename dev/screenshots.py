@@ -72,7 +72,7 @@ def take_all(site: GallerySite) -> None:
             session.route("**/kling-avatar/api/**", as_if_elsewhere)  # no reader has this machine's folders
             take(session, "/plugin/kling-clips", "gallery-dark.png" if dark else "gallery.png", 640)
             if not dark:
-                take(session, f"{dag}{run}/plugin/kling-clip", "clip.png", 900)
+                take(session, f"{dag}{run}/plugin/kling-clip", "clip.png", 1200)
                 take(session, f"{dag}/plugin/kling-dag-clips", "dag.png", 900)
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferred
+from asgiref.sync import async_to_sync
 
 from airflow_provider_kling_avatar import clip_summary
 from airflow_provider_kling_avatar.clip_summary import CLIP_XCOM_KEY, tell, tell_from_trigger
@@ -219,6 +220,26 @@ def test_a_trigger_changes_the_state_and_keeps_the_rest(xcoms):
     assert xcoms.left[key]["state"] == "rendering"
     assert xcoms.left[key]["state_since"] > 1.0
     assert xcoms.left[key]["estimated_cost"] == "0.34"
+
+
+@pytest.mark.skipif(not HAS_REACT_APPS, reason="before Airflow 3.1 nobody would see it")
+def test_airflow_is_asked_from_the_triggerers_own_loop(xcoms, monkeypatch):
+    """As Airflow 3.1 asks its supervisor: from another loop the answers cross, which ends the triggerer."""
+    asked_from = []
+
+    async def ask():
+        asked_from.append(asyncio.get_running_loop())
+
+    def get_one(**_):
+        async_to_sync(ask)()
+
+    monkeypatch.setattr(XCom, "get_one", get_one)
+
+    async def triggerer():
+        await tell_from_trigger(trigger_of(), "rendering")
+        return asyncio.get_running_loop()
+
+    assert asked_from == [asyncio.run(triggerer())]
 
 
 @pytest.mark.skipif(not HAS_REACT_APPS, reason="before Airflow 3.1 nobody would see it")
