@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from airflow_provider_kling_avatar.compat import change_xcom_from_trigger, own_xcom
@@ -118,7 +119,10 @@ def tell_failed(context: Context, error: Exception) -> None:
     reason = redact(error)
     if len(reason) > LONGEST_REASON:
         reason = f"{reason[: LONGEST_REASON - 1]}…"
-    tell(context, "failed", reason=reason, paid=said_of_payment(error, _vendors_id(context)))
+    task_id = None
+    with suppress(Exception):  # not even a failure to ask may take the place of the error
+        task_id = _vendors_id(context)
+    tell(context, "failed", reason=reason, paid=said_of_payment(error, task_id))
 
 
 def tell_seen(context: Context, seen: VideoTask | KlingError) -> None:

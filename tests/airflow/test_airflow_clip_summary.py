@@ -7,12 +7,13 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
 
 from airflow_provider_kling_avatar import clip_summary
 from airflow_provider_kling_avatar.clip_summary import CLIP_XCOM_KEY, tell, tell_from_trigger
 from airflow_provider_kling_avatar.compat import HAS_REACT_APPS, XCom
-from airflow_provider_kling_avatar.kling.errors import KlingError
+from airflow_provider_kling_avatar.exceptions import airflow_errors
+from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, KlingError
 from airflow_provider_kling_avatar.operators.kling_avatar import (
     KlingAvatarOperator,
     KlingAvatarSubmitOperator,
@@ -168,6 +169,16 @@ def test_what_cannot_be_left_fails_no_task(context, monkeypatch):
 
     tell(context, "queued")
     clip_summary.tell_failed(context, KlingError("x"))
+
+
+def test_what_cannot_be_read_hides_no_error(context, monkeypatch):
+    def refuse(**_):
+        raise OSError("no API server")
+
+    monkeypatch.setattr(context["ti"], "xcom_pull", refuse)
+
+    with pytest.raises(AirflowFailException, match="a wrong prompt"), airflow_errors(context):
+        raise InvalidRequestError("a wrong prompt")
 
 
 def test_what_is_said_already_is_not_written_again(context):
