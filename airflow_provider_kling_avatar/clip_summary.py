@@ -7,6 +7,7 @@ ever fails a task.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from contextlib import suppress
@@ -34,6 +35,8 @@ SENDS, WAITS, FETCHES = 1, 2, 3
 """What a task does for its clip (``step``): of several tasks of a run, the last step tells how the clip stands."""
 LONGEST_REASON = 500
 """Characters."""
+LONGEST_TELLING = 30.0
+"""Seconds that a trigger gives it, with waiting for the triggers before it."""
 
 FROM_MANIFEST = (
     "external_task_id",
@@ -98,12 +101,19 @@ def tell(context: Context, state: str | None, **facts: object) -> None:
 
 async def tell_from_trigger(trigger: BaseTrigger, state: str) -> None:
     """
-    Say how the clip of a waiting task stands by now, where this Airflow lets a trigger do so.
+    Say how the queued clip of a waiting task stands by now, where this Airflow lets a trigger do so.
 
     :param state: see `ClipSummary`.
     """
+
+    def change(summary: Any) -> dict[str, Any] | None:
+        # Of no other: by the time that this is written, the task may have gone on, or have been cleared.
+        is_queued = isinstance(summary, dict) and summary.get("state") == "queued"
+        return _changed(summary, state, {}) if is_queued else None
+
     try:
-        await change_xcom_from_trigger(trigger, CLIP_XCOM_KEY, lambda summary: _changed(summary, state, {}))
+        async with asyncio.timeout(LONGEST_TELLING):  # the clip's own news and deadline wait behind this
+            await change_xcom_from_trigger(trigger, CLIP_XCOM_KEY, change)
     except Exception as error:  # noqa: BLE001  # only people look at it
         log.debug("the summary of the clip was not left: %s", type(error).__name__)
 
