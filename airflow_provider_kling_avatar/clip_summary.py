@@ -158,6 +158,20 @@ def said_of_payment(error: BaseException | str | None, task_id: object) -> str:
     return "not known; a retry or a clear asks the vendor before it sends anything"
 
 
+def told_after(known: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return what is known of a clip after more was said of it, by the same task or a later one of the run.
+
+    What does not hold any more is left out: amounts in another currency, and of a clip that goes on or is there, why
+    it failed before.
+    """
+    told = {**known, **said}
+    outdated = set() if told.get("state") == "failed" else {"reason", "paid"}
+    if "currency" in known and told["currency"] != known["currency"]:
+        outdated |= {"estimated_cost", "actual_cost"} - set(said)
+    return {name: value for name, value in told.items() if name not in outdated}
+
+
 def _vendors_id(context: Context) -> object:
     summary = own_xcom(context, CLIP_XCOM_KEY)
     return summary.get("kling_task_id") if isinstance(summary, dict) else None
@@ -166,9 +180,9 @@ def _vendors_id(context: Context) -> object:
 def _changed(known: object, state: str | None, facts: Mapping[str, object]) -> dict[str, Any]:
     """Return a summary with some of it said anew."""
     now = round(time.time(), 1)
-    summary: dict[str, Any] = dict(known) if isinstance(known, dict) else {"began_at": now}
-    summary |= {"schema": SUMMARY_SCHEMA, **{name: told for name, told in facts.items() if told is not None}}
+    summary: dict[str, Any] = known if isinstance(known, dict) else {"began_at": now}
+    said = {"schema": SUMMARY_SCHEMA, **{name: told for name, told in facts.items() if told is not None}}
     state = state or summary.get("state", "queued")
     if summary.get("state") != state:
-        summary |= {"state": state, "state_since": now}
-    return summary
+        said |= {"state": state, "state_since": now}
+    return told_after(summary, said)

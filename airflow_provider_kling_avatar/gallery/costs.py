@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_kling_avatar.clip_summary import told_after
 from airflow_provider_kling_avatar.kling.pricing import plain
 
 if TYPE_CHECKING:
@@ -55,8 +56,10 @@ def costs_of(summaries: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     for run_id, summary in sorted(
         readable, key=lambda found: (found[1].get("step") or 0, found[1]["began_at"])
     ):
-        merged = clips.setdefault((run_id, summary["kling_task_id"]), {})
-        merged.update(summary, began_at=min(summary["began_at"], merged.get("began_at", summary["began_at"])))
+        clip = (run_id, summary["kling_task_id"])
+        known = clips.get(clip, {})
+        began_at = min(summary["began_at"], known.get("began_at", summary["began_at"]))
+        clips[clip] = told_after(known, {**summary, "began_at": began_at})
     days: defaultdict[str, Sum] = defaultdict(Sum)
     runs: defaultdict[str, Sum] = defaultdict(Sum)
     total = Sum()

@@ -76,6 +76,20 @@ def test_a_clip_that_is_there_says_what_its_manifest_says_without_links(clip, co
     assert len(json.dumps(summary)) < 1500, "small"
 
 
+def test_an_estimate_in_another_currency_than_what_was_paid_is_left_out(context):
+    tell(context, "queued", estimated_cost="0.34", currency="USD")
+    told = dict.fromkeys(clip_summary.FROM_MANIFEST) | {"actual_cost": "2.10", "currency": "CNY"}
+
+    clip_summary.tell_ready(context, {"task_id": "831", **told})
+
+    summary = summary_of(context)
+    assert (summary.get("estimated_cost"), summary["actual_cost"], summary["currency"]) == (
+        None,
+        "2.10",
+        "CNY",
+    )
+
+
 def test_a_clip_that_failed_says_why_and_whether_it_was_paid(clip, context, sim):
     operator, task_id = clip
 
