@@ -149,6 +149,8 @@ def said_of_payment(error: BaseException | str | None, task_id: object) -> str:
     """
     if isinstance(error, errors.TaskFailedError):
         return "the vendor took the clip and failed it; whether that is billed, its documents do not say"
+    if isinstance(error, errors.NoSuchTaskError):
+        return "not known; the vendor does not know that task"
     if isinstance(error, errors.LandingError) and not task_id:
         return "by this try no clip; one that was made is safe at the vendor, and a clear only fetches it"
     if task_id:
@@ -162,11 +164,13 @@ def told_after(known: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, A
     """
     Return what is known of a clip after more was said of it, by the same task or a later one of the run.
 
-    What does not hold any more is left out: amounts in another currency, and of a clip that goes on or is there, why
-    it failed before.
+    What does not hold any more is left out: amounts in another currency; of a clip that goes on or is there, why it
+    failed before; of one that waits for a slot, the id of the one that the vendor took and failed for want of it.
     """
     told = {**known, **said}
     outdated = set() if told.get("state") == "failed" else {"reason", "paid"}
+    if told.get("state") == "waiting_for_slot":
+        outdated.add("kling_task_id")
     if "currency" in known and told["currency"] != known["currency"]:
         outdated |= {"estimated_cost", "actual_cost"} - set(said)
     return {name: value for name, value in told.items() if name not in outdated}

@@ -15,7 +15,12 @@ from airflow_provider_kling_avatar import clip_summary
 from airflow_provider_kling_avatar.clip_summary import CLIP_XCOM_KEY, tell, tell_from_trigger
 from airflow_provider_kling_avatar.compat import HAS_REACT_APPS, XCom
 from airflow_provider_kling_avatar.exceptions import airflow_errors
-from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, KlingError
+from airflow_provider_kling_avatar.kling.errors import (
+    InvalidRequestError,
+    KlingError,
+    NoFreeSlotError,
+    NoSuchTaskError,
+)
 from airflow_provider_kling_avatar.operators.kling_avatar import (
     KlingAvatarOperator,
     KlingAvatarSubmitOperator,
@@ -129,6 +134,25 @@ def test_a_clip_that_waits_for_a_slot_says_so(face, voice, sim, context):
         KlingAvatarOperator(task_id="clip", image=face, audio=voice).execute(context)
 
     assert summary_of(context)["state"] == "waiting_for_slot"
+
+
+def test_a_clip_that_was_failed_for_want_of_a_slot_is_not_the_one_that_is_waited_for(clip, context):
+    operator, task_id = clip
+    event = {"task_id": task_id, "endpoint": "avatar", "verdict": "failed", "reason": "full", "code": 1303}
+
+    with pytest.raises(TaskDeferred):
+        operator.execute_complete(context, event)
+
+    assert summary_of(context)["state"] == "waiting_for_slot"
+    assert "kling_task_id" not in summary_of(context)
+
+    clip_summary.tell_failed(context, NoFreeSlotError("no slot became free"))
+
+    assert summary_of(context)["paid"] == "no clip, by this try"
+
+
+def test_of_a_task_that_the_vendor_does_not_know_nobody_says_that_it_was_paid_for():
+    assert clip_summary.said_of_payment(NoSuchTaskError("task 831"), "831").startswith("not known")
 
 
 def test_a_task_that_only_sends_and_one_that_only_fetches_say_their_step(
