@@ -184,11 +184,11 @@ def _wanted(filters: Filters) -> Select[Any]:
     task_state = query.selected_columns.task_state
     goes_on = or_(task_state.is_(None), task_state.in_((*UNFINISHED, "up_for_retry")))
     if filters.state == "under_way":
-        return query.where(state.in_(UNDER_WAY), goes_on)
+        return query.where(state.in_((*UNDER_WAY, "failed")), goes_on)
     if filters.state == "ready":
         return query.where(state == "ready")
     if filters.state == "failed":
-        return query.where(or_(state == "failed", and_(state.in_(UNDER_WAY), ~goes_on)))
+        return query.where(state.in_((*UNDER_WAY, "failed")), ~goes_on)
     return query
 
 
@@ -275,11 +275,10 @@ def state_of(told: object, task_state: str | None) -> str:
         return str(told)
     if told not in (*UNDER_WAY, "failed"):
         return "unknown"
-    if task_state == "up_for_retry" or (told == "failed" and task_state in UNFINISHED):
+    goes_on = task_state is None or task_state in UNFINISHED
+    if task_state == "up_for_retry" or (told == "failed" and goes_on):
         return "retrying"
-    if told == "failed" or task_state is None or task_state in UNFINISHED:
-        return str(told)
-    return "stopped"
+    return str(told) if told == "failed" or goes_on else "stopped"
 
 
 def _not_playable(state: str, uri: str | None, ready_at: float, now: float) -> str | None:

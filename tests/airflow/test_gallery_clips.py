@@ -70,6 +70,7 @@ def shown(session):
         ("failed", "skipped", "failed"),
         ("failed", "up_for_retry", "retrying"),
         ("failed", "queued", "retrying"),
+        ("failed", None, "retrying"),
         ("rendering", "up_for_retry", "retrying"),
         ("rendering", "failed", "stopped"),
         ("rendering", "success", "stopped"),
@@ -131,15 +132,24 @@ def test_clips_can_be_chosen_by_state_also_where_a_task_ended_without_a_word(fil
 
     add("waits", "deferred", "rendering")
     add("tries_again", "up_for_retry", "rendering")
+    add("has_failed_and_tries_again", "up_for_retry", "failed")
+    add("has_failed_and_is_about_to_try_again", "queued", "failed")
     add("ready", "success", "ready")
     add("failed", "failed", "failed")
     add("killed", "failed", "rendering")
     add("only_sent", "success", "submitted")
 
-    assert {clip["task_id"] for clip in shown(state="under_way")} == {"waits", "tries_again"}
+    under_way = {clip["task_id"] for clip in shown(state="under_way")}
+    assert under_way == {clip["task_id"] for clip in shown() if clip["under_way"]}
+    assert under_way == {
+        "waits",
+        "tries_again",
+        "has_failed_and_tries_again",
+        "has_failed_and_is_about_to_try_again",
+    }
     assert {clip["task_id"] for clip in shown(state="ready")} == {"ready"}
     assert {clip["task_id"] for clip in shown(state="failed")} == {"failed", "killed"}
-    assert len(shown()) == 6
+    assert len(shown()) == 8
 
 
 def test_clips_can_be_chosen_by_time(fill, shown):
