@@ -124,7 +124,16 @@ def tell_ready(context: Context, manifest: VideoManifest) -> None:
     tell(context, "ready", kling_task_id=manifest["task_id"], **{name: facts[name] for name in FROM_MANIFEST})
 
 
-def tell_failed(context: Context, error: Exception) -> None:
+def tell_given_up(context: Context, error: BaseException) -> None:
+    """Say that Airflow itself gives the try up, and why, unless that was said when our own error was met."""
+    summary = None
+    with suppress(Exception):
+        summary = own_xcom(context, CLIP_XCOM_KEY)
+    if not (isinstance(summary, dict) and summary.get("state") == "failed"):
+        tell_failed(context, error.__cause__ if isinstance(error.__cause__, KlingError) else error)
+
+
+def tell_failed(context: Context, error: BaseException) -> None:
     """Say that the try has failed, why, and what is certain about the money."""
     reason = redact(error)
     if len(reason) > LONGEST_REASON:

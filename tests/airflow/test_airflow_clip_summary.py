@@ -6,10 +6,16 @@ import asyncio
 import json
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferred,
+)
 
 from airflow_provider_kling_avatar import clip_summary
 from airflow_provider_kling_avatar.clip_summary import CLIP_XCOM_KEY, tell, tell_from_trigger
@@ -199,6 +205,41 @@ def test_a_sensor_that_skips_says_why(make_context, face, voice, sim):
 
     assert summary_of(context)["state"] == "failed"
     assert "moderation" in summary_of(context)["reason"]
+
+
+@pytest.mark.skipif(not HAS_REACT_APPS, reason="before Airflow 3.1 nobody would see it")
+@pytest.mark.parametrize("soft_fail", [False, True])
+def test_a_sensor_whose_time_airflow_ends_says_so(soft_fail, face, voice, make_context):
+    """In mode reschedule nobody else counts the time."""
+    context = make_context()
+    context["ti"].first_reschedule = datetime.now(UTC) - timedelta(seconds=100)
+    task_id = KlingAvatarSubmitOperator(task_id="submit", image=face, audio=voice).execute(make_context())
+    sensor = KlingAvatarSensor(
+        task_id="wait",
+        kling_task_id=task_id,
+        deferrable=False,
+        mode="reschedule",
+        timeout=60,
+        soft_fail=soft_fail,
+    )
+
+    with pytest.raises(AirflowSkipException if soft_fail else AirflowSensorTimeout):
+        sensor.execute(context)
+
+    summary = summary_of(context)
+    assert (summary["state"], summary["paid"][:4]) == ("failed", "yes,")
+    assert "timed out" in summary["reason"]
+
+
+def test_a_sensor_that_never_fails_says_why_it_skips(make_context):
+    context = make_context()
+    sensor = KlingAvatarSensor(task_id="wait", kling_task_id="831", deferrable=False, never_fail=True)
+
+    with pytest.raises(AirflowSkipException):
+        sensor.execute(context)
+
+    assert summary_of(context)["state"] == "failed"
+    assert "does not know task 831" in summary_of(context)["reason"]
 
 
 def test_what_cannot_be_left_fails_no_task(context, monkeypatch):
