@@ -7,8 +7,10 @@ ever fails a task.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from airflow_provider_kling_avatar.compat import change_xcom_from_trigger, own_xcom
@@ -33,6 +35,8 @@ SENDS, WAITS, FETCHES = 1, 2, 3
 """What a task does for its clip (``step``): of several tasks of a run, the last step tells how the clip stands."""
 LONGEST_REASON = 500
 """Characters."""
+LONGEST_TELLING = 30.0
+"""Seconds that a trigger gives it, with waiting for the triggers before it."""
 
 FROM_MANIFEST = (
     "external_task_id",
@@ -97,12 +101,19 @@ def tell(context: Context, state: str | None, **facts: object) -> None:
 
 async def tell_from_trigger(trigger: BaseTrigger, state: str) -> None:
     """
-    Say how the clip of a waiting task stands by now, where this Airflow lets a trigger do so.
+    Say how the queued clip of a waiting task stands by now, where this Airflow lets a trigger do so.
 
     :param state: see `ClipSummary`.
     """
+
+    def change(summary: Any) -> dict[str, Any] | None:
+        # Of no other: by the time that this is written, the task may have gone on, or have been cleared.
+        is_queued = isinstance(summary, dict) and summary.get("state") == "queued"
+        return _changed(summary, state, {}) if is_queued else None
+
     try:
-        await change_xcom_from_trigger(trigger, CLIP_XCOM_KEY, lambda summary: _changed(summary, state, {}))
+        async with asyncio.timeout(LONGEST_TELLING):  # the clip's own news and deadline wait behind this
+            await change_xcom_from_trigger(trigger, CLIP_XCOM_KEY, change)
     except Exception as error:  # noqa: BLE001  # only people look at it
         log.debug("the summary of the clip was not left: %s", type(error).__name__)
 
@@ -113,12 +124,24 @@ def tell_ready(context: Context, manifest: VideoManifest) -> None:
     tell(context, "ready", kling_task_id=manifest["task_id"], **{name: facts[name] for name in FROM_MANIFEST})
 
 
-def tell_failed(context: Context, error: Exception) -> None:
+def tell_given_up(context: Context, error: BaseException) -> None:
+    """Say that Airflow itself gives the try up, and why, unless that was said when our own error was met."""
+    summary = None
+    with suppress(Exception):
+        summary = own_xcom(context, CLIP_XCOM_KEY)
+    if not (isinstance(summary, dict) and summary.get("state") == "failed"):
+        tell_failed(context, error.__cause__ if isinstance(error.__cause__, KlingError) else error)
+
+
+def tell_failed(context: Context, error: BaseException) -> None:
     """Say that the try has failed, why, and what is certain about the money."""
     reason = redact(error)
     if len(reason) > LONGEST_REASON:
         reason = f"{reason[: LONGEST_REASON - 1]}…"
-    tell(context, "failed", reason=reason, paid=said_of_payment(error, _vendors_id(context)))
+    task_id = None
+    with suppress(Exception):  # not even a failure to ask may take the place of the error
+        task_id = _vendors_id(context)
+    tell(context, "failed", reason=reason, paid=said_of_payment(error, task_id))
 
 
 def tell_seen(context: Context, seen: VideoTask | KlingError) -> None:
@@ -135,6 +158,8 @@ def said_of_payment(error: BaseException | str | None, task_id: object) -> str:
     """
     if isinstance(error, errors.TaskFailedError):
         return "the vendor took the clip and failed it; whether that is billed, its documents do not say"
+    if isinstance(error, errors.NoSuchTaskError):
+        return "not known; the vendor does not know that task"
     if isinstance(error, errors.LandingError) and not task_id:
         return "by this try no clip; one that was made is safe at the vendor, and a clear only fetches it"
     if task_id:
@@ -142,6 +167,22 @@ def said_of_payment(error: BaseException | str | None, task_id: object) -> str:
     if isinstance(error, KlingError) and error.accepted is errors.Accepted.NO:
         return "no clip, by this try"
     return "not known; a retry or a clear asks the vendor before it sends anything"
+
+
+def told_after(known: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return what is known of a clip after more was said of it, by the same task or a later one of the run.
+
+    What does not hold any more is left out: amounts in another currency; of a clip that goes on or is there, why it
+    failed before; of one that waits for a slot, the id of the one that the vendor took and failed for want of it.
+    """
+    told = {**known, **said}
+    outdated = set() if told.get("state") == "failed" else {"reason", "paid"}
+    if told.get("state") == "waiting_for_slot":
+        outdated.add("kling_task_id")
+    if "currency" in known and told["currency"] != known["currency"]:
+        outdated |= {"estimated_cost", "actual_cost"} - set(said)
+    return {name: value for name, value in told.items() if name not in outdated}
 
 
 def _vendors_id(context: Context) -> object:
@@ -152,9 +193,9 @@ def _vendors_id(context: Context) -> object:
 def _changed(known: object, state: str | None, facts: Mapping[str, object]) -> dict[str, Any]:
     """Return a summary with some of it said anew."""
     now = round(time.time(), 1)
-    summary: dict[str, Any] = dict(known) if isinstance(known, dict) else {"began_at": now}
-    summary |= {"schema": SUMMARY_SCHEMA, **{name: told for name, told in facts.items() if told is not None}}
+    summary: dict[str, Any] = known if isinstance(known, dict) else {"began_at": now}
+    said = {"schema": SUMMARY_SCHEMA, **{name: told for name, told in facts.items() if told is not None}}
     state = state or summary.get("state", "queued")
     if summary.get("state") != state:
-        summary |= {"state": state, "state_since": now}
-    return summary
+        said |= {"state": state, "state_since": now}
+    return told_after(summary, said)

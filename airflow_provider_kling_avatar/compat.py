@@ -142,12 +142,12 @@ def own_xcom(context: Context, key: str) -> Any:
 
 
 async def change_xcom_from_trigger(
-    trigger: BaseTrigger, key: str, change: Callable[[Any], dict[str, Any]]
+    trigger: BaseTrigger, key: str, change: Callable[[Any], dict[str, Any] | None]
 ) -> None:
     """
     Change what the task that a trigger waits for has left in XCom; does nothing before Airflow 3.1, nor inline.
 
-    :param change: returns the new value for the old one, which is ``None`` if there is none.
+    :param change: returns the new value for the old one, which is ``None`` if there is none; ``None`` to leave it.
     """
     ti = trigger.task_instance
     if not HAS_REACT_APPS or ti is None:
@@ -161,7 +161,8 @@ async def change_xcom_from_trigger(
     }
 
     def read_and_write() -> None:  # Airflow's own calls for this wait for their answer
-        XCom.set(value=change(XCom.get_one(**where)), **where)
+        if (value := change(XCom.get_one(**where))) is not None:
+            XCom.set(value=value, **where)
 
     from asgiref.sync import sync_to_async
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from airflow.models.taskinstance import TaskInstance
@@ -15,11 +16,11 @@ from airflow.models.xcom import XComModel
 from sqlalchemy import and_, exists, func, or_, select
 from sqlalchemy.orm import aliased
 
-from airflow_provider_kling_avatar.clip_summary import CLIP_XCOM_KEY, SUMMARY_SCHEMA
+from airflow_provider_kling_avatar.clip_summary import CLIP_XCOM_KEY, SUMMARY_SCHEMA, told_after
 from airflow_provider_kling_avatar.gallery.files import NotServedError, place_of, servable, shown_place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sqlalchemy import Select
     from sqlalchemy.orm import Session
@@ -183,11 +184,11 @@ def _wanted(filters: Filters) -> Select[Any]:
     task_state = query.selected_columns.task_state
     goes_on = or_(task_state.is_(None), task_state.in_((*UNFINISHED, "up_for_retry")))
     if filters.state == "under_way":
-        return query.where(state.in_(UNDER_WAY), goes_on)
+        return query.where(state.in_((*UNDER_WAY, "failed")), goes_on)
     if filters.state == "ready":
         return query.where(state == "ready")
     if filters.state == "failed":
-        return query.where(or_(state == "failed", and_(state.in_(UNDER_WAY), ~goes_on)))
+        return query.where(state.in_((*UNDER_WAY, "failed")), ~goes_on)
     return query
 
 
@@ -205,12 +206,12 @@ def _is_told_by_later_step() -> Any:
 
 def _shown(session: Session, rows: Iterable[Any], now: float) -> list[dict[str, Any]]:
     rows = list(rows)
-    earlier = _earlier_steps(session, rows)
-    return [shown_clip(row, earlier.get((row.dag_run_id, _vendors_id(row.summary)), {}), now) for row in rows]
+    steps = _steps(session, rows)
+    return [shown_clip(row, steps.get((row.dag_run_id, _vendors_id(row.summary)), []), now) for row in rows]
 
 
-def _earlier_steps(session: Session, rows: list[Any]) -> dict[tuple[int, str | None], dict[str, Any]]:
-    """Return what tasks before those of some rows have said of the same clips, by run and vendor's id."""
+def _steps(session: Session, rows: list[Any]) -> dict[tuple[int, str | None], list[dict[str, Any]]]:
+    """Return what all tasks have said of the clips of some rows, step by step, by run and vendor's id."""
     ids = {found for row in rows if (found := _vendors_id(row.summary)) and row.summary.get("step") != 1}
     if not ids:
         return {}
@@ -219,23 +220,26 @@ def _earlier_steps(session: Session, rows: list[Any]) -> dict[tuple[int, str | N
         XComModel.dag_run_id.in_({row.dag_run_id for row in rows}),
         XComModel.value["kling_task_id"].as_string().in_(ids),
     )
-    said: dict[tuple[int, str | None], dict[str, Any]] = {}
+    said: dict[tuple[int, str | None], list[dict[str, Any]]] = {}
     summaries = [(run, summary) for run, summary in session.execute(query) if isinstance(summary, dict)]
     for run, summary in sorted(summaries, key=lambda found: _step(found[1])):
-        said.setdefault((run, _vendors_id(summary)), {}).update(summary)
+        said.setdefault((run, _vendors_id(summary)), []).append(summary)
     return said
 
 
-def shown_clip(row: Any, earlier: Mapping[str, Any], now: float) -> dict[str, Any]:
+def shown_clip(row: Any, steps: Sequence[dict[str, Any]], now: float) -> dict[str, Any]:
     """
     Return a clip as the pages get it.
 
     :param row: of `_all_clips`.
-    :param earlier: what earlier steps have said of the same clip.
+    :param steps: what the tasks of its run have said of the same clip, step by step; the earlier ones count.
     :param now: Unix seconds.
     """
     is_known = isinstance(row.summary, dict) and row.summary.get("schema") == SUMMARY_SCHEMA
-    summary = {**earlier, **row.summary} if isinstance(row.summary, dict) else {}
+    summary: dict[str, Any] = {}
+    if isinstance(row.summary, dict):
+        earlier = [step for step in steps if _step(step) < _step(row.summary)]
+        summary = reduce(told_after, [*earlier, row.summary], summary)
     state = state_of(summary.get("state"), row.task_state)
     clip: dict[str, Any] = {
         "dag_id": row.dag_id,
@@ -271,11 +275,10 @@ def state_of(told: object, task_state: str | None) -> str:
         return str(told)
     if told not in (*UNDER_WAY, "failed"):
         return "unknown"
-    if task_state == "up_for_retry" or (told == "failed" and task_state in UNFINISHED):
+    goes_on = task_state is None or task_state in UNFINISHED
+    if task_state == "up_for_retry" or (told == "failed" and goes_on):
         return "retrying"
-    if told == "failed" or task_state is None or task_state in UNFINISHED:
-        return str(told)
-    return "stopped"
+    return str(told) if told == "failed" or goes_on else "stopped"
 
 
 def _not_playable(state: str, uri: str | None, ready_at: float, now: float) -> str | None:

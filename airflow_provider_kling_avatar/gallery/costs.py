@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from math import inf
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_kling_avatar.clip_summary import told_after
 from airflow_provider_kling_avatar.kling.pricing import plain
 
 if TYPE_CHECKING:
@@ -45,24 +47,29 @@ def costs_of(summaries: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """
     Return ``days``, ``runs`` (both newest first) and ``total``.
 
-    A clip counts once in a run, whichever tasks sent it, waited for it and fetched it; by the day on which the first
-    of them began, in UTC.
+    A clip counts once, whichever tasks sent it, waited for it and fetched it: in the run and by the day (UTC) in which
+    the first of them began.
 
     :param summaries: run id and summary of each task instance that has one. What no vendor has taken is left out.
     """
-    clips: dict[tuple[str, str], dict[str, Any]] = {}
+    clips: dict[str, dict[str, Any]] = {}
+    run_of: dict[str, str] = {}
     readable = [(run_id, summary) for run_id, summary in summaries if _is_clip(summary)]
     for run_id, summary in sorted(
         readable, key=lambda found: (found[1].get("step") or 0, found[1]["began_at"])
     ):
-        merged = clips.setdefault((run_id, summary["kling_task_id"]), {})
-        merged.update(summary, began_at=min(summary["began_at"], merged.get("began_at", summary["began_at"])))
+        clip = summary["kling_task_id"]
+        known = clips.get(clip, {"began_at": inf})
+        if summary["began_at"] < known["began_at"]:
+            run_of[clip] = run_id
+        began_at = min(summary["began_at"], known["began_at"])
+        clips[clip] = told_after(known, {**summary, "began_at": began_at})
     days: defaultdict[str, Sum] = defaultdict(Sum)
     runs: defaultdict[str, Sum] = defaultdict(Sum)
     total = Sum()
-    for (run_id, _), summary in clips.items():
+    for clip, summary in clips.items():
         day = datetime.fromtimestamp(summary["began_at"], UTC).date().isoformat()
-        for one in (days[day], runs[run_id], total):
+        for one in (days[day], runs[run_of[clip]], total):
             one.add(summary)
     by_beginning = sorted(runs.items(), key=lambda run: run[1].began_at or 0.0, reverse=True)
     return {

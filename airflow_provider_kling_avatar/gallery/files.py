@@ -79,9 +79,12 @@ def link_to(uri: str) -> str:
 
     :raises NotServedError: the storage gives none.
     """
-    from airflow_provider_kling_avatar.compat import ObjectStoragePath
+    from airflow_provider_kling_avatar.compat import BaseHook, ObjectStoragePath
 
+    conn_id = urlsplit(uri).netloc.rpartition("@")[0]
     try:
+        if conn_id:  # Amazon's file system goes on without it, with what rights the server itself has
+            BaseHook.get_connection(conn_id)
         place = ObjectStoragePath(uri)
         link = str(place.fs.sign(place.path, expiration=LINK_SECONDS))
     except Exception as error:
@@ -91,9 +94,7 @@ def link_to(uri: str) -> str:
             "packages that the task has."
         ) from error
     parts = urlsplit(link)
-    if (
-        parts.scheme not in ("https", "http") or not parts.query
-    ):  # Amazon's file system goes on without a connection
+    if parts.scheme not in ("https", "http") or not parts.query:
         raise NotServedError(
             "Its storage gives the API server no signed link: the API server needs the connection that the task has."
         )

@@ -40,6 +40,11 @@ MAY_SEE_CLIPS = [
 ]
 PRIVATE = {"Cache-Control": "private, no-store"}
 
+# No more than databases take: beyond that they fail, and nobody has asked for a clip.
+Moment = Annotated[float, Query(ge=0, lt=2**33)]
+"""Unix seconds."""
+MapIndex = Annotated[int, Query(ge=-1, lt=2**31)]
+
 app = FastAPI(title="Kling clips", openapi_url=None)
 app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
 
@@ -57,10 +62,10 @@ def clips(
     user: GetUserDep,
     dag_id: str | None = None,
     state: Literal["under_way", "ready", "failed"] | None = None,
-    since: float | None = None,
-    until: float | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 24,
-    offset: Annotated[int, Query(ge=0)] = 0,
+    offset: Annotated[int, Query(ge=0, lt=2**31)] = 0,
 ) -> JSONResponse:
     """Return the clips of all Dags that the user may see, those first that changed last."""
     visible = frozenset(get_auth_manager().get_authorized_dag_ids(user=user, method="GET"))
@@ -81,7 +86,9 @@ def clips(
 
 
 @app.get("/api/dags/{dag_id}/clip", dependencies=MAY_SEE_CLIPS)
-def clip(session: SessionDep, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> JSONResponse:
+def clip(
+    session: SessionDep, dag_id: str, run_id: str, task_id: str, map_index: MapIndex = -1
+) -> JSONResponse:
     """Return the clip of a task instance."""
     found = _clip(session, TaskKey(dag_id, run_id, task_id, map_index))
     return JSONResponse(found, headers=PRIVATE)
@@ -101,7 +108,7 @@ def video(
     dag_id: str,
     run_id: str,
     task_id: str,
-    map_index: int = -1,
+    map_index: MapIndex = -1,
     *,
     download: bool = False,
 ) -> Response:

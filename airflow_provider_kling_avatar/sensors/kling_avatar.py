@@ -7,11 +7,12 @@ Deferrable, poke and reschedule mode reach the same verdict by the same `decide`
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_kling_avatar import metrics
 from airflow_provider_kling_avatar.base_task import KlingTask, given_task_id, whole_signature
-from airflow_provider_kling_avatar.clip_summary import WAITS, tell, tell_failed, tell_seen
+from airflow_provider_kling_avatar.clip_summary import WAITS, tell, tell_failed, tell_given_up, tell_seen
 from airflow_provider_kling_avatar.compat import (
     AirflowSensorTimeout,
     AirflowSkipException,
@@ -48,7 +49,7 @@ from airflow_provider_kling_avatar.waiting import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Unpack
 
     from airflow.providers.common.compat.sdk import Context, XComArg
@@ -146,7 +147,7 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
         Airflow itself skips on different exceptions in poke mode and after a deferral. Inside, our errors are none of
         those, so they pass ``soft_fail`` unchanged; only out here do they become Airflow's.
         """
-        with airflow_errors(context):
+        with airflow_errors(context), _giving_up_told(context):
             return self.begin(context) if self.deferrable else super().execute(context)
 
     def begin(self, context: Context) -> Any:
@@ -226,7 +227,7 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume after a deferral, with the same end as in the other modes."""
-        with airflow_errors(context):
+        with airflow_errors(context), _giving_up_told(context):
             try:
                 return super().resume_execution(next_method, next_kwargs, context)
             except AirflowSensorTimeout as error:
@@ -264,3 +265,13 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
 
     def _landing(self) -> Landing | None:
         return landing_of(self.output_path, self.on_existing, watermarked=self.watermarked)
+
+
+@contextmanager
+def _giving_up_told(context: Context) -> Iterator[None]:
+    """Let the clip's summary say why Airflow ends the waiting, of which no error of ours tells."""
+    try:
+        yield
+    except (AirflowSensorTimeout, AirflowSkipException) as error:
+        tell_given_up(context, error)
+        raise

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+import time
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferred
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferred,
+)
 from asgiref.sync import async_to_sync
 
 from airflow_provider_kling_avatar import clip_summary
 from airflow_provider_kling_avatar.clip_summary import CLIP_XCOM_KEY, tell, tell_from_trigger
 from airflow_provider_kling_avatar.compat import HAS_REACT_APPS, XCom
-from airflow_provider_kling_avatar.kling.errors import KlingError
+from airflow_provider_kling_avatar.exceptions import airflow_errors
+from airflow_provider_kling_avatar.kling.errors import (
+    InvalidRequestError,
+    KlingError,
+    NoFreeSlotError,
+    NoSuchTaskError,
+)
 from airflow_provider_kling_avatar.operators.kling_avatar import (
     KlingAvatarOperator,
     KlingAvatarSubmitOperator,
@@ -74,6 +88,20 @@ def test_a_clip_that_is_there_says_what_its_manifest_says_without_links(clip, co
     assert len(json.dumps(summary)) < 1500, "small"
 
 
+def test_an_estimate_in_another_currency_than_what_was_paid_is_left_out(context):
+    tell(context, "queued", estimated_cost="0.34", currency="USD")
+    told = dict.fromkeys(clip_summary.FROM_MANIFEST) | {"actual_cost": "2.10", "currency": "CNY"}
+
+    clip_summary.tell_ready(context, {"task_id": "831", **told})
+
+    summary = summary_of(context)
+    assert (summary.get("estimated_cost"), summary["actual_cost"], summary["currency"]) == (
+        None,
+        "2.10",
+        "CNY",
+    )
+
+
 def test_a_clip_that_failed_says_why_and_whether_it_was_paid(clip, context, sim):
     operator, task_id = clip
 
@@ -113,6 +141,25 @@ def test_a_clip_that_waits_for_a_slot_says_so(face, voice, sim, context):
         KlingAvatarOperator(task_id="clip", image=face, audio=voice).execute(context)
 
     assert summary_of(context)["state"] == "waiting_for_slot"
+
+
+def test_a_clip_that_was_failed_for_want_of_a_slot_is_not_the_one_that_is_waited_for(clip, context):
+    operator, task_id = clip
+    event = {"task_id": task_id, "endpoint": "avatar", "verdict": "failed", "reason": "full", "code": 1303}
+
+    with pytest.raises(TaskDeferred):
+        operator.execute_complete(context, event)
+
+    assert summary_of(context)["state"] == "waiting_for_slot"
+    assert "kling_task_id" not in summary_of(context)
+
+    clip_summary.tell_failed(context, NoFreeSlotError("no slot became free"))
+
+    assert summary_of(context)["paid"] == "no clip, by this try"
+
+
+def test_of_a_task_that_the_vendor_does_not_know_nobody_says_that_it_was_paid_for():
+    assert clip_summary.said_of_payment(NoSuchTaskError("task 831"), "831").startswith("not known")
 
 
 def test_a_task_that_only_sends_and_one_that_only_fetches_say_their_step(
@@ -161,6 +208,41 @@ def test_a_sensor_that_skips_says_why(make_context, face, voice, sim):
     assert "moderation" in summary_of(context)["reason"]
 
 
+@pytest.mark.skipif(not HAS_REACT_APPS, reason="before Airflow 3.1 nobody would see it")
+@pytest.mark.parametrize("soft_fail", [False, True])
+def test_a_sensor_whose_time_airflow_ends_says_so(soft_fail, face, voice, make_context):
+    """In mode reschedule nobody else counts the time."""
+    context = make_context()
+    context["ti"].first_reschedule = datetime.now(UTC) - timedelta(seconds=100)
+    task_id = KlingAvatarSubmitOperator(task_id="submit", image=face, audio=voice).execute(make_context())
+    sensor = KlingAvatarSensor(
+        task_id="wait",
+        kling_task_id=task_id,
+        deferrable=False,
+        mode="reschedule",
+        timeout=60,
+        soft_fail=soft_fail,
+    )
+
+    with pytest.raises(AirflowSkipException if soft_fail else AirflowSensorTimeout):
+        sensor.execute(context)
+
+    summary = summary_of(context)
+    assert (summary["state"], summary["paid"][:4]) == ("failed", "yes,")
+    assert "timed out" in summary["reason"]
+
+
+def test_a_sensor_that_never_fails_says_why_it_skips(make_context):
+    context = make_context()
+    sensor = KlingAvatarSensor(task_id="wait", kling_task_id="831", deferrable=False, never_fail=True)
+
+    with pytest.raises(AirflowSkipException):
+        sensor.execute(context)
+
+    assert summary_of(context)["state"] == "failed"
+    assert "does not know task 831" in summary_of(context)["reason"]
+
+
 def test_what_cannot_be_left_fails_no_task(context, monkeypatch):
     def refuse(**_):
         raise OSError("no database")
@@ -169,6 +251,16 @@ def test_what_cannot_be_left_fails_no_task(context, monkeypatch):
 
     tell(context, "queued")
     clip_summary.tell_failed(context, KlingError("x"))
+
+
+def test_what_cannot_be_read_hides_no_error(context, monkeypatch):
+    def refuse(**_):
+        raise OSError("no API server")
+
+    monkeypatch.setattr(context["ti"], "xcom_pull", refuse)
+
+    with pytest.raises(AirflowFailException, match="a wrong prompt"), airflow_errors(context):
+        raise InvalidRequestError("a wrong prompt")
 
 
 def test_what_is_said_already_is_not_written_again(context):
@@ -185,6 +277,7 @@ class Xcoms:
 
     def __init__(self):
         self.left = {}
+        self.writes = 0
         self.at_once = self.most_at_once = 0
 
     def get_one(self, *, key, dag_id, task_id, run_id, map_index):
@@ -194,6 +287,7 @@ class Xcoms:
 
     def set(self, *, key, value, dag_id, task_id, run_id, map_index):
         self.at_once -= 1
+        self.writes += 1
         self.left[dag_id, run_id, task_id, map_index, key] = value
 
 
@@ -243,7 +337,43 @@ def test_airflow_is_asked_from_the_triggerers_own_loop(xcoms, monkeypatch):
 
 
 @pytest.mark.skipif(not HAS_REACT_APPS, reason="before Airflow 3.1 nobody would see it")
+@pytest.mark.parametrize(
+    "left", [None, "no summary", {}, *({"state": s} for s in ("rendering", "landing", "ready", "failed"))]
+)
+def test_a_trigger_takes_nothing_back_and_writes_nothing_twice(left, xcoms):
+    """Its word may come late: when the task has gone on, was cleared, or its triggerer was started anew."""
+    key = ("news", "run", "clip", -1, CLIP_XCOM_KEY)
+    if left is not None:
+        xcoms.left[key] = left
+    before = dict(xcoms.left)
+
+    asyncio.run(tell_from_trigger(trigger_of(), "rendering"))
+
+    assert xcoms.left == before
+    assert xcoms.writes == 0
+
+
+@pytest.mark.skipif(not HAS_REACT_APPS, reason="before Airflow 3.1 nobody would see it")
+def test_a_trigger_goes_on_without_an_answer(xcoms, monkeypatch):
+    """Its own clip may be ready meanwhile, and its deadline near; all others wait behind it."""
+    answered = threading.Event()
+    monkeypatch.setattr(clip_summary, "LONGEST_TELLING", 0.2)
+    monkeypatch.setattr(XCom, "get_one", lambda **_: answered.wait(60))
+
+    async def two_go_on():
+        begin = time.monotonic()
+        await asyncio.gather(*(tell_from_trigger(trigger_of(), "rendering") for _ in range(2)))
+        answered.set()
+        return time.monotonic() - begin
+
+    assert asyncio.run(two_go_on()) < 5
+
+
+@pytest.mark.skipif(not HAS_REACT_APPS, reason="before Airflow 3.1 nobody would see it")
 def test_thousands_of_triggers_take_one_thread(xcoms):
+    for row in range(200):
+        xcoms.left["news", "run", "clip", row, CLIP_XCOM_KEY] = {"state": "queued"}
+
     async def all_begin():
         await asyncio.gather(
             *(tell_from_trigger(trigger_of(map_index=row), "rendering") for row in range(200))
@@ -251,7 +381,7 @@ def test_thousands_of_triggers_take_one_thread(xcoms):
 
     asyncio.run(all_begin())
 
-    assert len(xcoms.left) == 200
+    assert all(summary["state"] == "rendering" for summary in xcoms.left.values())
     assert xcoms.most_at_once == 1
 
 

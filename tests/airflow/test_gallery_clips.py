@@ -70,6 +70,7 @@ def shown(session):
         ("failed", "skipped", "failed"),
         ("failed", "up_for_retry", "retrying"),
         ("failed", "queued", "retrying"),
+        ("failed", None, "retrying"),
         ("rendering", "up_for_retry", "retrying"),
         ("rendering", "failed", "stopped"),
         ("rendering", "success", "stopped"),
@@ -131,15 +132,24 @@ def test_clips_can_be_chosen_by_state_also_where_a_task_ended_without_a_word(fil
 
     add("waits", "deferred", "rendering")
     add("tries_again", "up_for_retry", "rendering")
+    add("has_failed_and_tries_again", "up_for_retry", "failed")
+    add("has_failed_and_is_about_to_try_again", "queued", "failed")
     add("ready", "success", "ready")
     add("failed", "failed", "failed")
     add("killed", "failed", "rendering")
     add("only_sent", "success", "submitted")
 
-    assert {clip["task_id"] for clip in shown(state="under_way")} == {"waits", "tries_again"}
+    under_way = {clip["task_id"] for clip in shown(state="under_way")}
+    assert under_way == {clip["task_id"] for clip in shown() if clip["under_way"]}
+    assert under_way == {
+        "waits",
+        "tries_again",
+        "has_failed_and_tries_again",
+        "has_failed_and_is_about_to_try_again",
+    }
     assert {clip["task_id"] for clip in shown(state="ready")} == {"ready"}
     assert {clip["task_id"] for clip in shown(state="failed")} == {"failed", "killed"}
-    assert len(shown()) == 6
+    assert len(shown()) == 8
 
 
 def test_clips_can_be_chosen_by_time(fill, shown):
@@ -167,6 +177,38 @@ def test_a_clip_that_one_task_sends_another_waits_for_and_a_third_fetches_is_sho
     submitted = clip_of(session, TaskKey("news", "run", "submit"), NOW)
     assert submitted is not None
     assert submitted["state"] == "submitted"
+
+
+def test_what_an_earlier_task_failed_of_is_no_fault_of_the_one_that_fetched_the_clip(fill, shown):
+    gave_up = clip_summary(state="failed", reason="it took too long", paid="yes, for that task")
+    fill.task("wait", state="failed", summary=gave_up)
+    fill.task("fetch", summary=clip_summary(step=3))
+
+    (clip,) = shown()
+
+    assert (clip["state"], clip["reason"], clip["paid"]) == ("ready", None, None)
+
+
+def test_a_task_is_shown_without_what_a_later_one_made_of_its_clip(fill, session):
+    fill.task("wait", summary=clip_summary())
+    fetches = clip_summary(state="failed", step=3, reason="no space left", file_uri="/elsewhere/clip.mp4")
+    fill.task("fetch", state="failed", summary=fetches)
+
+    clip = clip_of(session, TaskKey("news", "run", "wait"), NOW)
+
+    assert clip is not None
+    assert (clip["state"], clip["reason"], clip["file"], clip["playable"]) == ("ready", None, None, True)
+
+
+def test_an_estimate_is_not_shown_in_the_currency_of_another_task(fill, shown):
+    fill.task("submit", summary=clip_summary(state="submitted", step=1, actual_cost=None))
+    waits = clip_summary(currency="CNY", actual_cost="2.10")
+    del waits["estimated_cost"]
+    fill.task("wait", summary=waits)
+
+    (clip,) = shown()
+
+    assert (clip["estimated_cost"], clip["actual_cost"], clip["currency"]) == (None, "2.10", "CNY")
 
 
 def test_a_clip_that_nobody_waits_for_is_shown_by_who_sent_it(fill, shown):

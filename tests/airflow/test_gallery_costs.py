@@ -42,6 +42,17 @@ def test_currencies_are_not_mixed():
     assert costs["total"]["actual"] == {"USD": "1", "CNY": "7"}
 
 
+def test_two_tasks_that_tell_of_a_clip_in_two_currencies_are_not_mixed_either():
+    steps = [
+        summary("1", step=1, estimated_cost="0.34"),
+        summary("1", step=2, actual_cost="2.10", currency="CNY"),
+    ]
+
+    costs = costs_of([("run", one) for one in steps])
+
+    assert costs["total"] == {"clips": 1, "estimated": {}, "actual": {"CNY": "2.1"}}
+
+
 def test_a_clip_that_several_tasks_tell_of_is_paid_once():
     steps = [
         summary("1", step=3),
@@ -52,6 +63,18 @@ def test_a_clip_that_several_tasks_tell_of_is_paid_once():
     costs = costs_of([("run", one) for one in steps])
 
     assert costs["total"] == {"clips": 1, "estimated": {"USD": "0.34"}, "actual": {"USD": "0.28"}}
+
+
+def test_a_clip_that_a_later_run_waits_for_too_is_paid_once_and_by_the_first():
+    costs = costs_of(
+        [
+            ("second", summary("1", MONDAY + DAY, actual_cost="0.28")),
+            ("first", summary("1", MONDAY, step=1, estimated_cost="0.34")),
+        ]
+    )
+
+    assert costs["total"] == {"clips": 1, "estimated": {"USD": "0.34"}, "actual": {"USD": "0.28"}}
+    assert [(run["run_id"], run["clips"]) for run in costs["runs"]] == [("first", 1)]
 
 
 def test_what_no_vendor_has_taken_costs_nothing():
