@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import requests
 
 from airflow_provider_kling_avatar.gallery.files import (
     NotServedError,
@@ -147,6 +148,16 @@ def test_a_storage_that_cannot_be_asked_says_what_the_api_server_needs(monkeypat
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-the-server")
     with pytest.raises(NotServedError, match="the API server needs the connection"):
         link_to("s3://no_such_connection@newsroom/a.mp4")
+
+
+def test_a_link_into_a_storage_leads_to_the_clip_and_holds_no_key(bucket):
+    bucket.put("news/clip.mp4", b"film")
+
+    link = link_to(bucket.uri("news/clip.mp4"))
+
+    assert requests.get(link, timeout=10, headers={"Range": "bytes=1-2"}).content == b"il"
+    assert "Signature" in link
+    assert "aws_secret" not in link
 
 
 def test_a_place_is_shown_without_the_connection():
