@@ -131,7 +131,7 @@ def no_waiting(monkeypatch, caplog):
 
 
 @pytest.fixture
-def store():
+def store(variables):
     return Store()
 
 
@@ -408,7 +408,22 @@ async def test_what_ended_too_long_ago_to_be_caught_up_is_said(sim, store, caplo
         await looked(sim, 3)
 
     assert second.events == []
-    assert "nobody looked for longer than lookback (86400 s)" in caplog.text
+    assert "clips that ended more than lookback (86400 s) ago are not told" in caplog.text
+
+
+@needs_airflow_3
+async def test_a_restart_after_quiet_days_does_not_say_that_nobody_looked(sim, store, caplog):
+    """The memory is written when something happens: an old one does not tell that clips were missed."""
+    async with Watch(store) as first:
+        await looked(sim)
+        await until(lambda: store.saved)
+    record = json.loads(store.notes[first.trigger.memory_key])
+    store.notes[first.trigger.memory_key] = json.dumps(record | {"floor": record["floor"] - 3 * 86400})
+    async with Watch(store):
+        await looked(sim, 3)
+
+    assert "nobody looked" not in caplog.text
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 @needs_airflow_3
@@ -582,7 +597,25 @@ async def test_a_memory_that_cannot_be_read_is_waited_for_and_never_taken_for_no
 
     assert first.events == []
     assert second.told == [task_id]
-    assert "what was told before cannot be read" in caplog.text
+    assert f"what was told before, in {first.trigger.memory_key}, cannot be read" in caplog.text
+
+
+@needs_airflow_3
+async def test_a_memory_that_somebody_has_spoilt_is_named_and_taken_up_when_it_is_mended(sim, store, caplog):
+    async with Watch(store) as first:
+        await looked(sim)
+        await until(lambda: store.saved)
+    good = dict(store.notes)
+    key = first.trigger.memory_key
+    store.notes[key] = json.dumps(json.loads(good[key]) | {"settled": {"a": None}})
+    (task_id,) = sim.seed(count=1)
+    sim.advance(60)
+    async with Watch(store) as second:
+        await until(lambda: f"in {key}, cannot be read" in caplog.text)
+        store.notes = good
+        await until(lambda: second.events)
+
+    assert second.told == [task_id]
 
 
 @needs_airflow_3
