@@ -267,7 +267,7 @@ class KlingClipsTrigger(BaseEventTrigger):
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, POLL_SECONDS)
                 continue
-            self._tell_start(clips, is_first=record is None)
+            self._tell_start(is_first=record is None)
             self._saved = record
             return clips
 
@@ -287,7 +287,7 @@ class KlingClipsTrigger(BaseEventTrigger):
 
     # ------------------------------------------------------------ the log
 
-    def _tell_start(self, clips: EndedClips, *, is_first: bool) -> None:
+    def _tell_start(self, *, is_first: bool) -> None:
         self.log.info(
             "looking for %s clips that have ended, every %.0f s, by the connection %s: %s",
             self.endpoint,
