@@ -325,6 +325,21 @@ async def test_a_clip_that_a_task_waits_for_here_is_left_to_that_task(sim, store
 
 
 @needs_airflow_3
+async def test_a_clip_that_its_task_gives_up_is_told_when_it_ends(sim, store):
+    async with Watch(store) as watch:
+        await looked(sim)
+        (task_id,) = sim.seed(count=1)
+        waiting = begin(task_id)
+        account = await account_of("kling_avatar_default")
+        await until(lambda: task_id in account.awaited)
+        await end(waiting)
+        sim.advance(60)
+        await until(lambda: watch.events)
+
+    assert watch.told == [task_id]
+
+
+@needs_airflow_3
 async def test_a_success_without_a_video_is_told_when_the_video_is_there(sim, store):
     async with Watch(store) as watch:
         await looked(sim)
