@@ -10,7 +10,7 @@ import asyncio
 import json
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import quote
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
     from airflow.models.dagrun import DagRun
     from airflow.providers.common.compat.sdk import DAG, Context
+
+T = TypeVar("T")
 
 HAS_EVENT_TRIGGERS = BaseEventTrigger is not BaseTrigger
 """Whether a trigger can start a Dag by an asset: since Airflow 3.0."""
@@ -164,14 +166,9 @@ async def change_xcom_from_trigger(
         if (value := change(XCom.get_one(**where))) is not None:
             XCom.set(value=value, **where)
 
-    from asgiref.sync import sync_to_async
-
-    async with _one_at_a_time(
-        asyncio.get_running_loop()
-    ):  # a thousand clips begin together: they leave the loop's threads to others
-        # By asgiref, not by `asyncio.to_thread`: Airflow 3.1 then asks its supervisor from the triggerer's own loop.
-        # From any other the answers cross, which ends the triggerer; so does who is cancelled before he has his answer.
-        await asyncio.shield(sync_to_async(read_and_write)())
+    # A thousand clips begin together: they leave the loop's threads to others.
+    async with _one_at_a_time(asyncio.get_running_loop()):
+        await _in_thread(read_and_write)
 
 
 @cache
@@ -240,18 +237,18 @@ async def load_of_watcher(trigger: BaseTrigger, key: str) -> Any:
     Return what a trigger of an asset watcher has noted in an earlier life, or ``None``.
 
     :param trigger: its notes are in the state store of its asset. Before Airflow 3.3, and where several assets share
-        the trigger, there is none, or none that is its own: they are an Airflow variable.
+        the trigger, there is none, or none that is its own: they are an Airflow variable. What was noted there is also
+        found after an upgrade.
     :param key: of the note, and the variable's name.
     """
     if (store := getattr(trigger, "asset_state_store", None)) is not None:
         try:
-            return await store.aget(key)
+            note = await store.aget(key)
         except ValueError:  # several assets
-            pass
-    from airflow.sdk import Variable
-    from asgiref.sync import sync_to_async
-
-    text = await sync_to_async(Variable.get)(key, default=None)
+            note = None
+        if note is not None:
+            return note
+    text = await _in_thread(_read_variable, key)
     return None if text is None else json.loads(text)
 
 
@@ -265,9 +262,38 @@ async def save_of_watcher(trigger: BaseTrigger, key: str, value: dict[str, Any])
         else:
             return
     from airflow.sdk import Variable
+
+    await _in_thread(Variable.set, key, json.dumps(value), "Which Kling clips were told of")
+
+
+def _read_variable(key: str) -> str | None:
+    """
+    Return the text of an Airflow variable; ``None`` only if it is certain that there is none.
+
+    Not by `Variable.get`: from Airflow 3.1 it also says that there is none if it could not ask.
+    """
+    from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+    from airflow.sdk.execution_time.comms import ErrorResponse, GetVariable
+    from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+
+    answer: Any = SUPERVISOR_COMMS.send(GetVariable(key=key))
+    if not isinstance(answer, ErrorResponse):
+        return str(answer.value)
+    if answer.error != ErrorType.VARIABLE_NOT_FOUND:
+        raise AirflowRuntimeError(answer)
+    return None
+
+
+async def _in_thread(ask: Callable[..., T], *args: Any) -> T:
+    """
+    Let Airflow ask its supervisor, by a call that waits for the answer, without blocking a triggerer's loop.
+
+    By asgiref, not by `asyncio.to_thread`: Airflow 3.0 and 3.1 then ask from the triggerer's own loop. From any other
+    the answers cross, which ends the triggerer; so does who is cancelled before he has his answer.
+    """
     from asgiref.sync import sync_to_async
 
-    await sync_to_async(Variable.set)(key, json.dumps(value), description="Which Kling clips were told of")
+    return await asyncio.shield(sync_to_async(ask)(*args))
 
 
 # ---------------------------------------------------------------- for tests of Dags, see `testing.runs`

@@ -36,8 +36,9 @@ READY_CLIPS = ready_clips()
 def new_clips(**context: Any) -> list[str]:
     """Return the ids of the clips that this run was started for, each once."""
     events = context.get("triggering_asset_events") or {}
-    payloads = [event.extra["payload"] for of_one_asset in events.values() for event in of_one_asset]
-    return list(dict.fromkeys(payload["task_id"] for payload in payloads))
+    payloads = [(event.extra or {}).get("payload") for of_one in events.values() for event in of_one]
+    # One that somebody made by hand in the UI has no payload: it must not keep the others from being landed.
+    return list(dict.fromkeys(payload["task_id"] for payload in payloads if isinstance(payload, dict)))
 
 
 @task

@@ -224,6 +224,7 @@ class KlingClipsTrigger(BaseEventTrigger):
                 self._tell_trouble(type(error).__name__, logging.ERROR)
             else:
                 self._tell_trouble(None)
+                self._tell_too_old(clips)
                 return account, news
             await asyncio.sleep(pause)
 
@@ -259,11 +260,14 @@ class KlingClipsTrigger(BaseEventTrigger):
                     record, now=time.time(), lookback=self.lookback, first_lookback=self.first_lookback
                 )
             except Exception as error:  # noqa: BLE001  # whatever Airflow or a store of the user's raises
-                self._tell_trouble(f"what was told before cannot be read: {redact(error)}", logging.ERROR)
+                self._tell_trouble(
+                    f"what was told before, in {self.memory_key}, cannot be read: {redact(error)}",
+                    logging.ERROR,
+                )
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, POLL_SECONDS)
                 continue
-            self._tell_start(clips, is_first=record is None)
+            self._tell_start(is_first=record is None)
             self._saved = record
             return clips
 
@@ -283,7 +287,7 @@ class KlingClipsTrigger(BaseEventTrigger):
 
     # ------------------------------------------------------------ the log
 
-    def _tell_start(self, clips: EndedClips, *, is_first: bool) -> None:
+    def _tell_start(self, *, is_first: bool) -> None:
         self.log.info(
             "looking for %s clips that have ended, every %.0f s, by the connection %s: %s",
             self.endpoint,
@@ -293,11 +297,15 @@ class KlingClipsTrigger(BaseEventTrigger):
             if is_first
             else "going on where the last triggerer ended",
         )
-        if clips.cut_off > 0:
+
+    def _tell_too_old(self, clips: EndedClips) -> None:
+        too_old, clips.too_old = clips.too_old, 0
+        if too_old:
             self.log.warning(
-                "nobody looked for longer than lookback (%.0f s): clips that ended in the %.0f s before are not told",
+                "nobody looked for a long time: clips that ended more than lookback (%.0f s) ago are not told, "
+                "at least %d",
                 self.lookback,
-                clips.cut_off,
+                too_old,
             )
 
     def _tell_trouble(self, trouble: str | None, level: int = logging.INFO, said: str | None = None) -> None:

@@ -57,6 +57,34 @@ class Store:
         self.notes[key] = json.dumps(value)
 
 
+class Supervisor:
+    """Stands for Airflow's supervisor, which reads and writes variables, and its API can be out of order."""
+
+    def __init__(self):
+        self.kept, self.is_broken, self.asked, self.answered = {}, False, 0, 0
+
+    async def asend(self, msg):
+        from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+        from airflow.sdk.execution_time import comms
+
+        self.asked += 1
+        await asyncio.sleep(0.02)
+        self.answered += 1
+        if self.is_broken:
+            raise AirflowRuntimeError(comms.ErrorResponse(error=ErrorType.API_SERVER_ERROR))
+        if isinstance(msg, comms.PutVariable):
+            self.kept[msg.key] = msg.value
+            return comms.OKResponse(ok=True)
+        if msg.key not in self.kept:
+            return comms.ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND)
+        return comms.VariableResult(key=msg.key, value=self.kept[msg.key])
+
+    def send(self, msg):
+        from asgiref.sync import async_to_sync
+
+        return async_to_sync(self.asend)(msg)  # as Airflow 3.0 and 3.1 do
+
+
 class Watch:
     """A trigger that runs as in a triggerer, and the events that it made; killed without warning at the end."""
 
@@ -103,8 +131,28 @@ def no_waiting(monkeypatch, caplog):
 
 
 @pytest.fixture
-def store():
+def store(variables):
     return Store()
+
+
+@pytest.fixture
+def supervisor(monkeypatch):
+    from airflow.sdk.execution_time import task_runner
+
+    supervisor = Supervisor()
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", supervisor, raising=False)
+    return supervisor
+
+
+@pytest.fixture
+def variables(monkeypatch):
+    """Airflow's variables, where connections come from elsewhere than from the same supervisor."""
+    from airflow.sdk import Variable
+
+    kept = {}
+    monkeypatch.setattr(compat, "_read_variable", kept.get)
+    monkeypatch.setattr(Variable, "set", lambda key, value, _: kept.update({key: value}))
+    return kept
 
 
 async def looked(sim, more=2):
@@ -277,6 +325,21 @@ async def test_a_clip_that_a_task_waits_for_here_is_left_to_that_task(sim, store
 
 
 @needs_airflow_3
+async def test_a_clip_that_its_task_gives_up_is_told_when_it_ends(sim, store):
+    async with Watch(store) as watch:
+        await looked(sim)
+        (task_id,) = sim.seed(count=1)
+        waiting = begin(task_id)
+        account = await account_of("kling_avatar_default")
+        await until(lambda: task_id in account.awaited)
+        await end(waiting)
+        sim.advance(60)
+        await until(lambda: watch.events)
+
+    assert watch.told == [task_id]
+
+
+@needs_airflow_3
 async def test_a_success_without_a_video_is_told_when_the_video_is_there(sim, store):
     async with Watch(store) as watch:
         await looked(sim)
@@ -360,7 +423,22 @@ async def test_what_ended_too_long_ago_to_be_caught_up_is_said(sim, store, caplo
         await looked(sim, 3)
 
     assert second.events == []
-    assert "nobody looked for longer than lookback (86400 s)" in caplog.text
+    assert "clips that ended more than lookback (86400 s) ago are not told" in caplog.text
+
+
+@needs_airflow_3
+async def test_a_restart_after_quiet_days_does_not_say_that_nobody_looked(sim, store, caplog):
+    """The memory is written when something happens: an old one does not tell that clips were missed."""
+    async with Watch(store) as first:
+        await looked(sim)
+        await until(lambda: store.saved)
+    record = json.loads(store.notes[first.trigger.memory_key])
+    store.notes[first.trigger.memory_key] = json.dumps(record | {"floor": record["floor"] - 3 * 86400})
+    async with Watch(store):
+        await looked(sim, 3)
+
+    assert "nobody looked" not in caplog.text
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 @needs_airflow_3
@@ -372,13 +450,7 @@ async def test_nothing_is_noted_down_while_nothing_happens(sim, store):
 
 
 @needs_airflow_3
-async def test_where_there_is_no_store_of_the_asset_an_airflow_variable_is_used(sim, monkeypatch):
-    from airflow.sdk import Variable
-
-    kept = {}
-    monkeypatch.setattr(Variable, "get", lambda key, default: kept.get(key, default))  # noqa: PLW0108  # by keyword
-    monkeypatch.setattr(Variable, "set", lambda key, value, description: kept.update({key: value}))
-
+async def test_where_there_is_no_store_of_the_asset_an_airflow_variable_is_used(sim, variables):
     class SeveralAssets:
         async def aget(self, key):
             raise ValueError("Task has 2 concrete inlets and outlets")
@@ -387,17 +459,60 @@ async def test_where_there_is_no_store_of_the_asset_an_airflow_variable_is_used(
             raise ValueError("Task has 2 concrete inlets and outlets")
 
     for store in (None, SeveralAssets()):
-        kept.clear()
+        variables.clear()
         async with Watch(store) as first:
             await looked(sim)
-            await until(lambda: kept)
+            await until(lambda: variables)
         (task_id,) = sim.seed(count=1)
         sim.advance(60)
         async with Watch(store) as second:
             await until(lambda second=second: second.events)
 
-        assert list(kept) == [first.trigger.memory_key]
+        assert list(variables) == [first.trigger.memory_key]
         assert second.told == [task_id]
+
+
+@needs_airflow_3
+async def test_a_variable_that_could_not_be_asked_for_is_not_taken_for_none(supervisor):
+    """`Variable.get` of Airflow 3.1 and later takes it so: what ended before a restart would be lost."""
+    trigger = KlingClipsTrigger()
+
+    assert await compat.load_of_watcher(trigger, "a") is None
+    await compat.save_of_watcher(trigger, "a", {"floor": 1.5})
+    assert await compat.load_of_watcher(trigger, "a") == {"floor": 1.5}
+    supervisor.is_broken = True
+    with pytest.raises(Exception, match="API_SERVER_ERROR"):
+        await compat.load_of_watcher(trigger, "a")
+
+
+@needs_airflow_3
+async def test_after_an_upgrade_to_airflow_3_3_it_goes_on_from_the_variable(sim, store, variables):
+    async with Watch(None):
+        await looked(sim)
+        await until(lambda: variables)
+    (task_id,) = sim.seed(count=1)
+    sim.advance(60)
+    async with Watch(store) as second:
+        await until(lambda: second.events)
+        await until(lambda: store.notes)
+
+    assert second.told == [task_id]
+
+
+@needs_airflow_3
+async def test_a_trigger_that_is_cancelled_lets_airflow_answer_what_it_asked(supervisor):
+    """In Airflow 3.0 and 3.1 the answers cross if nobody reads one, which ends the triggerer."""
+    trigger = KlingClipsTrigger()
+    for call in (compat.load_of_watcher(trigger, "a"), compat.save_of_watcher(trigger, "a", {})):
+        supervisor.asked = supervisor.answered = 0
+        asking = asyncio.create_task(call)
+        await until(lambda: supervisor.asked)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await until(lambda: supervisor.answered)
+
+    assert supervisor.kept == {"a": "{}"}
 
 
 # ---------------------------------------------------------------------------------------------- bad input
@@ -497,7 +612,25 @@ async def test_a_memory_that_cannot_be_read_is_waited_for_and_never_taken_for_no
 
     assert first.events == []
     assert second.told == [task_id]
-    assert "what was told before cannot be read" in caplog.text
+    assert f"what was told before, in {first.trigger.memory_key}, cannot be read" in caplog.text
+
+
+@needs_airflow_3
+async def test_a_memory_that_somebody_has_spoilt_is_named_and_taken_up_when_it_is_mended(sim, store, caplog):
+    async with Watch(store) as first:
+        await looked(sim)
+        await until(lambda: store.saved)
+    good = dict(store.notes)
+    key = first.trigger.memory_key
+    store.notes[key] = json.dumps(json.loads(good[key]) | {"settled": {"a": None}})
+    (task_id,) = sim.seed(count=1)
+    sim.advance(60)
+    async with Watch(store) as second:
+        await until(lambda: f"in {key}, cannot be read" in caplog.text)
+        store.notes = good
+        await until(lambda: second.events)
+
+    assert second.told == [task_id]
 
 
 @needs_airflow_3

@@ -8,6 +8,7 @@ import re
 import warnings
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException
@@ -53,6 +54,16 @@ def test_a_whole_dag_of_a_page_is_one_where_it_is_read(block, tmp_path, no_conne
 
     assert vars(module)[name]().task_ids
     assert block.rstrip().endswith(f"{name}()")
+
+
+def test_an_event_of_another_kind_does_not_keep_the_clips_of_a_run_from_being_landed():
+    """Anybody can make one by a button in the UI; it has no payload, or not ours."""
+    module = load(ROOT / "example_dags" / "example_kling_on_ready_clip.py")
+    extras = [{"payload": {"task_id": "a"}}, {}, None, {"payload": "x"}, {"payload": {"task_id": "a"}}]
+    events = {module.READY_CLIPS.uri: [SimpleNamespace(extra=extra) for extra in extras]}
+
+    assert module.new_clips.function(triggering_asset_events=events) == ["a"]
+    assert module.new_clips.function() == []
 
 
 def test_there_are_examples():

@@ -169,15 +169,45 @@ def test_what_ended_longer_ago_than_the_lookback_is_not_caught_up():
 
     after = restart(before, now=NOW + 3 * DAY, lookback=DAY)
 
-    assert after.cut_off == pytest.approx(2 * DAY)
-    assert news(after, clip("b", ended=NOW + 2.5 * DAY), clip("a", ended=NOW + DAY)) == ["b"]
+    assert news(after, clip("b", ended=NOW + 2.5 * DAY), clip("a", ended=NOW + DAY), clip("old")) == ["b"]
+    assert after.too_old == 1
 
 
-def test_a_restart_within_the_lookback_cuts_nothing_off():
+def test_clips_that_were_told_are_not_too_old_however_long_ago():
+    before = start()
+    news(before, clip("old"))
+    rows = clip("a", ended=NOW + 1800), clip("old")
+    news(before, *rows)
+    after = restart(before, now=NOW + 3 * DAY, lookback=600)
+
+    assert news(after, *rows) == []
+    assert after.too_old == 0
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "",
+        [],
+        {},
+        {"floor": 1.0},
+        {"floor": None, "settled": {}, "open": {}},
+        {"floor": float("nan"), "settled": {}, "open": {}},
+        {"floor": 1.0, "settled": {"a": None}, "open": {}},
+        {"floor": 1.0, "settled": {}, "open": {"a": "yesterday"}},
+        {"floor": 1.0, "settled": ["a"], "open": {}},
+    ],
+)
+def test_a_record_that_is_none_is_refused_before_anything_is_told_by_it(record):
+    with pytest.raises(ValueError, match="not a record of what was told"):
+        start(record)
+
+
+def test_a_record_of_a_later_version_may_hold_more():
     before = start()
     news(before, clip("old"))
 
-    assert restart(before, now=NOW + HOUR).cut_off == 0
+    assert start(before.record() | {"more": 1}).floor == before.floor
 
 
 def test_the_record_keeps_about_an_hour_of_clips():

@@ -11,7 +11,7 @@ here has no id yet: it needs the list, back to a moment in time, and is in no hu
 
 from __future__ import annotations
 
-from math import inf
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
@@ -44,6 +44,7 @@ class EndedClips:
     :param lookback: seconds; what ended longer ago while nobody looked is not told.
     :param first_lookback: seconds; what has ended before the very first start is told if it is not older. With 0 all
         that has ended by the first look counts as told.
+    :raises ValueError: this is no record: somebody has changed it by hand.
     """
 
     def __init__(
@@ -54,13 +55,12 @@ class EndedClips:
         """Unix seconds by the vendor's clock: what ended earlier is old. ``None`` until the first look."""
         self._settled: dict[str, float] = {}  # when they ended
         self._open: dict[str, float] = {}  # when they were created
-        self.cut_off = 0.0
-        """Seconds before the floor that were not looked at, because they are longer ago than ``lookback``."""
+        self.too_old = 0
+        """Clips seen by the first look that are not told, because they ended longer ago than ``lookback``."""
+        self._floor_before: float | None = None
         if record is not None:
-            self.floor = max(float(record["floor"]), now - lookback)
-            self.cut_off = self.floor - float(record["floor"])
-            self._settled = dict(record["settled"])
-            self._open = dict(record["open"])
+            self._floor_before, self._settled, self._open = _read(record)
+            self.floor = max(self._floor_before, now - lookback)
         elif first_lookback > 0:
             self.floor = now - first_lookback
 
@@ -84,6 +84,7 @@ class EndedClips:
         rows = {task.task_id: task for task in tasks}
         if self.floor is None:
             self._begin(rows.values())
+        self._count_too_old(rows.values())
         self._open = {task_id: begin for task_id, begin in self._open.items() if task_id in rows}
         ended = []
         for task in rows.values():
@@ -114,11 +115,36 @@ class EndedClips:
         floor = self.floor or 0.0
         return ended_at(task) >= floor and (task.created_at or floor) >= floor - LONGEST_RENDER_SECONDS
 
+    def _count_too_old(self, tasks: Iterable[VideoTask]) -> None:
+        """Once, by what was told before: that the record is old does not tell that there were clips since."""
+        since, self._floor_before = self._floor_before, None
+        if since is not None:
+            known = self._settled.keys() | self._open.keys()
+            self.too_old = sum(
+                task.state.is_final and since <= ended_at(task) < (self.floor or 0.0)
+                for task in tasks
+                if task.task_id not in known
+            )
+
     def _begin(self, tasks: Iterable[VideoTask]) -> None:
         """Count all that has ended by now as told."""
         self._settled = {task.task_id: ended_at(task) for task in tasks if task.state.is_final}
         # An empty list may be one that lags: all that is old would come later.
         self.floor = max(self._settled.values(), default=self._began_at - LAG_SECONDS)
+
+
+def _read(record: Mapping[str, Any]) -> tuple[float, dict[str, float], dict[str, float]]:
+    """Return the floor, what is settled and what is open."""
+    try:
+        floor = float(record["floor"])
+        settled, still_open = (
+            {str(task_id): float(at) for task_id, at in record[name].items()} for name in ("settled", "open")
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"this is not a record of what was told ({error!r})") from error
+    if not all(map(isfinite, (floor, *settled.values(), *still_open.values()))):
+        raise ValueError("this is not a record of what was told (a time is not a number)")
+    return floor, settled, still_open
 
 
 def ended_at(task: VideoTask) -> float:

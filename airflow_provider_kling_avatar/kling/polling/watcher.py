@@ -15,7 +15,6 @@ import contextvars
 import logging
 import random
 import time
-from collections import deque
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -52,6 +51,8 @@ FAILURES_OF_LIST_ALONE = 3
 """After so many refusals in a row it is found out whether only the list is refused."""
 PATIENCE_SECONDS = 30.0
 """At a deadline, thousands may ask for a last look at the same time."""
+MOST_AWAITED = 10_000
+"""So many tasks that were waited for are remembered."""
 TURN = 25
 """So many waiters are woken before others on the loop have their turn: there may be thousands."""
 NOBODY_CAN_ASK = (AuthenticationError, ConfigurationError, ConnectionFailedError, RateLimitedError)
@@ -69,7 +70,8 @@ class Account:
         self.config = config
         self.turns = asyncio.Semaphore(backoff.MOST_IN_FLIGHT)
         self.refused_at = -inf  # seconds of the loop's clock when the vendor last refused the key
-        self.awaited: deque[str] = deque(maxlen=10_000)  # the tasks that were last waited for here
+        self.awaited: dict[str, None] = {}
+        """The tasks that are waited for here, and the last ones whose end was heard; the oldest first."""
         self._guests = 0
         self._pollers: dict[EndpointName, TaskPoller] = {}
         self._client: AsyncKlingClient | None = None
@@ -91,6 +93,13 @@ class Account:
             if self._client is None:
                 self._client = await AsyncKlingClient(self.config).__aenter__()
             return self._client
+
+    def await_task(self, task_id: str) -> None:
+        """Note that somebody waits for a task."""
+        self.awaited.pop(task_id, None)
+        self.awaited[task_id] = None
+        if len(self.awaited) > MOST_AWAITED:
+            del self.awaited[next(iter(self.awaited))]
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncKlingClient]:
@@ -169,7 +178,7 @@ class TaskPoller:
         waiter = Waiter(task_id, interval, time.time() if since is None else since, is_known)
         waiters = self._waiters.setdefault(task_id, [])
         waiters.append(waiter)
-        self._account.awaited.append(task_id)
+        self._account.await_task(task_id)
         if not self._list_answers_for(waiter):
             self._plan(waiter)
         self._hurry(min(waiter.list_interval, waiter.first_interval))
@@ -179,6 +188,10 @@ class TaskPoller:
             waiters.remove(waiter)
             if not waiters:
                 del self._waiters[task_id]
+                if not (
+                    waiter.has_ended or task_id in self._ended
+                ):  # given up: who looks for what ends may have it
+                    self._account.awaited.pop(task_id, None)
             await self._account.release()
 
     @contextlib.asynccontextmanager
