@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from contextlib import suppress
 from typing import Any
 
 
@@ -157,6 +158,31 @@ class AirflowApi:
                 time.sleep(1)
             else:
                 return
+
+    def create_backfill(self, dag_id: str, from_date: str, to_date: str) -> None:
+        """
+        Start a backfill. One that SQLite, locked, has left without its runs is cancelled, and begun anew.
+
+        :param from_date: of the first run, ISO 8601.
+        :param to_date: of the last one.
+        """
+        body = {"dag_id": dag_id, "from_date": from_date, "to_date": to_date, "max_active_runs": 1}
+        for left in range(9, -1, -1):
+            try:
+                self.request("POST", "/backfills", body)
+            except ApiError as error:
+                if not left or not (error.may_pass or error.status == 409):
+                    raise
+                time.sleep(1)
+                self._cancel_backfills(dag_id)
+            else:
+                return
+
+    def _cancel_backfills(self, dag_id: str) -> None:
+        for backfill in self.request("GET", f"/backfills?dag_id={quote(dag_id)}")["backfills"]:
+            if backfill["completed_at"] is None:
+                with suppress(ApiError):  # it will be met again
+                    self.request("PUT", f"/backfills/{backfill['id']}/cancel")
 
     def pause(self, dag_id: str) -> None:
         """Have nothing start a Dag any more but a person."""

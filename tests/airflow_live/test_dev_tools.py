@@ -15,6 +15,7 @@ import matrix
 import pytest
 import totals
 import under_test
+from airflow_api import AirflowApi, ApiError
 from processes import pids_of_session
 from versions import SUPPORTED, Supported, supported
 
@@ -137,3 +138,29 @@ def test_what_a_dead_starter_left_behind_is_ended(tmp_path):
     while pids_of_session(int(died.stdout)):
         assert time.monotonic() < deadline, "the warden did not end it"
         time.sleep(0.1)
+
+
+def test_a_backfill_that_was_left_without_its_runs_is_cancelled_and_begun_anew(monkeypatch):
+    """As SQLite leaves one that is locked between a backfill and its first run: asked again, there is one already."""
+    api = AirflowApi("http://127.0.0.1:1", 3)
+    backfills = []
+
+    def request(method, path, body=None):
+        if method == "PUT":
+            backfills[-1]["completed_at"] = "now"
+        elif method == "GET":
+            return {"backfills": backfills}
+        elif any(backfill["completed_at"] is None for backfill in backfills):
+            raise ApiError("there is one", 409)
+        else:
+            backfills.append({"id": len(backfills), "completed_at": None, "dates": body["from_date"]})
+            if len(backfills) == 1:
+                raise ApiError("database is locked", 500)
+        return None
+
+    monkeypatch.setattr(api, "request", request)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+
+    api.create_backfill("clips", "2025-01-01", "2025-01-02")
+
+    assert [backfill["completed_at"] for backfill in backfills] == ["now", None]

@@ -306,8 +306,7 @@ def ways(airflow, simulator, more_runs):
         body = {"dag_run_id": "as-the-ui", "logical_date": "2026-11-28T10:00:00Z", "conf": {}}
         airflow.api.create(f"/dags/{dag_id}/dagRuns", body)
         airflow.cli("dags", "trigger", dag_id, "--run-id", "by-cli")
-        dates = {"from_date": "2025-01-01T00:00:00Z", "to_date": "2025-01-01T00:00:00Z"}
-        airflow.api.create("/backfills", {"dag_id": dag_id, "max_active_runs": 1, **dates})
+        airflow.api.create_backfill(dag_id, "2025-01-01T00:00:00Z", "2025-01-01T00:00:00Z")
     [asset] = airflow.api.request("GET", "/assets?uri_pattern=kling-avatar%3A%2F%2Fways")["assets"]
     airflow.api.create("/assets/events", {"asset_id": asset["id"], "extra": {}})
     states = {}
