@@ -14,7 +14,7 @@ const SERVER = new URL("../", import.meta.url); // .../kling-avatar/
 const AIRFLOW = new URL("../", SERVER);
 const PAGE = 24; // clips
 const REFRESH = 5_000; // milliseconds, while a shown clip is under way
-const REFRESH_AFTER_ERROR = 30_000;
+const REFRESH_IDLE = 30_000; // otherwise: a clip may have been ordered since, an error may have passed
 
 /** State -> what to call it, its colour, and how it is said since when: "Queued for 2 min". */
 const STATES = {
@@ -140,12 +140,12 @@ async function fetchJson(address, signal) {
 }
 
 /**
- * Loads an address, and again every 5 seconds while `underWay(data)` holds and the page can be seen.
+ * Loads an address, and again after `pause(data)` milliseconds, unless that is null, while the page can be seen.
  * What was loaded last stays until the next answer is there, so nothing flickers and no video stops.
  *
  * `days` limits it to what began in as many days before each load.
  */
-function useLoaded(address, underWay, days = "") {
+function useLoaded(address, pause, days = "") {
   const asked = `${address} ${days}`;
   const [loaded, setLoaded] = useState({ data: null, error: null, now: 0, asked: "" });
   const [turn, setTurn] = useState(0);
@@ -160,11 +160,11 @@ function useLoaded(address, underWay, days = "") {
         const answer = await fetchJson(address + since, abort.signal);
         if (abort.signal.aborted) return;
         setLoaded({ ...answer, error: null, asked });
-        if (underWay(answer.data)) wait = REFRESH;
+        wait = pause(answer.data);
       } catch (error) {
         if (abort.signal.aborted) return;
         setLoaded((old) => ({ ...old, data: old.asked === asked ? old.data : null, error, asked }));
-        if (error.status !== 401 && error.status !== 403) wait = REFRESH_AFTER_ERROR;
+        if (error.status !== 401 && error.status !== 403) wait = REFRESH_IDLE;
       }
       if (wait !== null) timer = setTimeout(loadIfSeen, wait);
     };
@@ -387,8 +387,8 @@ function Gallery({ dagId }) {
   const [dag, state, days] = [dagId ?? filter("dag"), known("state", STATE_FILTERS), known("days", TIME_FILTERS)];
   const offset = Math.max(0, Number.parseInt(filter("offset"), 10) || 0);
   const address = withQuery("api/clips", { dag_id: dag, state, limit: PAGE, offset });
-  const underWay = (answer) => answer.clips.some((clip) => clip.under_way);
-  const { data, error, now, reload, changing } = useLoaded(address, underWay, days);
+  const pause = (answer) => (answer.clips.some((clip) => clip.under_way) ? REFRESH : REFRESH_IDLE);
+  const { data, error, now, reload, changing } = useLoaded(address, pause, days);
   const choose = (name) => (value) => setFilters({ [name]: value, offset: "" });
   const clear = () => setFilters({ dag: "", state: "", days: "", offset: "" });
   const dags = [...new Set([...(data?.dags ?? []), ...(dag ? [dag] : [])])].sort().map((key) => [key, key]);
@@ -442,7 +442,7 @@ function Empty({ filtered, dagId, clear }) {
 function ClipTab({ dagId, runId, taskId, mapIndex }) {
   const params = { run_id: runId, task_id: taskId, map_index: mapIndex ?? "-1" };
   const address = withQuery(`api/dags/${id(dagId)}/clip`, params);
-  const { data: clip, error, now, reload } = useLoaded(address, (answer) => answer.under_way);
+  const { data: clip, error, now, reload } = useLoaded(address, (answer) => (answer.under_way ? REFRESH : null));
   if (error?.status === 404) {
     const text = `${error.message || "Nothing is known of one."} It appears here when a Kling task has ordered one.`;
     return h(Notice, { title: "This task has no clip (yet)", text }, h(Button, { onClick: reload }, "Refresh"));
@@ -487,7 +487,7 @@ function Manifest({ clip, now }) {
 function DagTab({ dagId }) {
   const [filter, setFilters] = useFilters();
   const days = COST_DAYS.some(([key]) => key === filter("cost_days")) ? filter("cost_days") : "30";
-  const { data, error, reload } = useLoaded(withQuery(`api/dags/${id(dagId)}/costs`, { days }), () => false);
+  const { data, error, reload } = useLoaded(withQuery(`api/dags/${id(dagId)}/costs`, { days }), () => null);
   const day = (row) => new Date(`${row.day}T12:00:00`).toLocaleDateString(undefined, { dateStyle: "medium" });
   const run = (row) => h(PageLink, { to: runPage({ dag_id: dagId, run_id: row.run_id }) }, row.run_id);
   const choose = (value) => setFilters({ cost_days: value });
