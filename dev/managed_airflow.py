@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 FINISHED = frozenset({"success", "failed"})
+SQLITE_IS_LOCKED = "database is locked"
 PATIENCE = 600.0
 """Seconds to wait for what comes within some on an idle machine: a busy one is no failure."""
 
@@ -179,13 +180,18 @@ class ManagedAirflow:
         """
         Look whether every component runs that was not told to end.
 
+        One that ended because SQLite was locked is started again, as whoever supervises it would: two components that
+        write at once are enough for that, and Airflow's scheduler does not outlive it.
+
         :raises ManagedAirflowError: one ended by itself; the message holds the end of its log.
         """
         for name, component in self.components.items():
-            if not component.running and not component.ended_by_us:
-                raise ManagedAirflowError(
-                    f"the {name} ended with status {component.returncode}\n{self.log_tails(name)}"
-                )
+            if component.running or component.ended_by_us:
+                continue
+            told = f"the {name} ended with status {component.returncode}\n{self.log_tails(name)}"
+            if SQLITE_IS_LOCKED not in told:
+                raise ManagedAirflowError(told)
+            component.start()
 
     def log_tails(self, *names: str, lines: int = 40) -> str:
         """Return the end of the named logs, of all components if none is named."""

@@ -31,3 +31,22 @@ def test_grandchildren_that_ignore_signals_are_ended_too(tmp_path):
     stop_all([process], grace=0.2)
 
     assert process.survivors() == []
+
+
+def test_what_a_locked_sqlite_has_ended_is_started_again_and_nothing_else(tmp_path):
+    airflow = LocalAirflow(tmp_path, home=tmp_path)
+    script = (
+        "if [ -e again ]; then echo another reason; else touch again; echo database is locked; fi; exit 1"
+    )
+    log = tmp_path / "scheduler.log"
+    scheduler = ManagedProcess("scheduler", ["sh", "-c", f"cd {tmp_path}; {script}"], log=log)
+    airflow.components = {"scheduler": scheduler}
+    scheduler.start()
+    scheduler.wait(60)
+
+    airflow.check_alive()
+    scheduler.wait(60)
+    log.write_text("another reason")
+
+    with pytest.raises(LocalAirflowError, match="the scheduler ended with status 1"):
+        airflow.check_alive()
