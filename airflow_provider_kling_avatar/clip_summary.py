@@ -140,7 +140,8 @@ def tell_failed(context: Context, error: BaseException) -> None:
         reason = f"{reason[: LONGEST_REASON - 1]}…"
     task_id = None
     with suppress(Exception):  # not even a failure to ask may take the place of the error
-        task_id = _vendors_id(context)
+        sent = own_xcom(context, "task_id")  # a task that only waits or fetches knows nothing of the money
+        task_id = sent if sent == _vendors_id(context) else None
     tell(context, "failed", reason=reason, paid=said_of_payment(error, task_id))
 
 
