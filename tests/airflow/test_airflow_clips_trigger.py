@@ -438,7 +438,9 @@ async def test_a_restart_after_quiet_days_does_not_say_that_nobody_looked(sim, s
         await looked(sim, 3)
 
     assert "nobody looked" not in caplog.text
-    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    # Airflow 3.0 has a warning of its own for a connection whose type has an underscore.
+    ours = [record for record in caplog.records if not record.name.startswith("airflow.")]
+    assert [record for record in ours if record.levelno >= logging.WARNING] == []
 
 
 @needs_airflow_3
