@@ -22,7 +22,12 @@ from airflow_provider_kling_avatar.compat import (
     load_of_watcher,
     save_of_watcher,
 )
-from airflow_provider_kling_avatar.kling.errors import AuthenticationError, ConfigurationError, KlingError
+from airflow_provider_kling_avatar.kling.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    KlingError,
+    RateLimitedError,
+)
 from airflow_provider_kling_avatar.kling.polling.backoff import LONGEST_QUIET_SECONDS, pause_after
 from airflow_provider_kling_avatar.kling.polling.ended_clips import (
     EndedClips,
@@ -38,7 +43,6 @@ from airflow_provider_kling_avatar.triggers.accounts import account_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from airflow_provider_kling_avatar.kling.client import AsyncKlingClient
     from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
     from airflow_provider_kling_avatar.kling.polling.watcher import Account
 
@@ -229,20 +233,24 @@ class KlingClipsTrigger(BaseEventTrigger):
             await asyncio.sleep(pause)
 
     async def _read(self, account: Account, clips: EndedClips) -> list[VideoTask]:
+        """Return the clips that are news, with their videos or the reasons for which they failed."""
         async with account.session() as client:
             rows = await read_list(client, self.endpoint, clips.read_back_to(time.time()))
-            whole = [await self._whole(client, task) for task in clips.news(rows)]
-        return [task for task in whole if task is not None]
-
-    async def _whole(self, client: AsyncKlingClient, task: VideoTask) -> VideoTask | None:
-        """Return a clip with its video, or the reason for which it failed; ``None`` if it is not all there yet."""
-        if is_thin(task):  # the list is shorter than the clip itself, or quicker
-            try:
-                task = await client.get_task(task.task_id, self.endpoint)
-            except KlingError as error:
-                self.log.warning("clip %s has ended, but cannot be asked for: %s", task.task_id, error)
-                return None
-        return task if task.state.is_final and not is_without_result(task) else None
+            whole = []
+            for task in clips.news(rows):
+                try:
+                    # The list may be shorter than the clip itself, or quicker.
+                    known = await client.get_task(task.task_id, self.endpoint) if is_thin(task) else task
+                except KlingError as error:
+                    self.log.warning("clip %s has ended, but cannot be asked for: %s", task.task_id, error)
+                    if isinstance(error, RateLimitedError):
+                        break  # the others stay open for the next look
+                    continue
+                if known.state.is_final and not is_without_result(known):
+                    whole.append(known)
+                else:
+                    self.log.info("clip %s has ended, but its video is not there yet", task.task_id)
+        return whole
 
     # ------------------------------------------------------------ the memory
 

@@ -352,6 +352,23 @@ async def test_a_success_without_a_video_is_told_when_the_video_is_there(sim, st
     assert watch.told == [whole]
 
 
+@needs_airflow_3
+async def test_a_vendor_that_is_asked_too_often_is_asked_for_no_other_clip_in_that_look(sim, store, caplog):
+    async with Watch(store) as watch:
+        await looked(sim)
+        sim.seed(count=20, outcome="no_url")
+        (whole,) = sim.seed(count=1)
+        sim.fault(kind="error_code", code=1302, call="query", times=10_000)
+        sim.advance(60)
+        await until(lambda: asked(sim, "query"))
+        await looked(sim, 5)
+
+    looks = len(asked(sim, "list"))
+    assert len(asked(sim, "query")) <= looks
+    assert watch.told in ([], [whole])
+    assert "has ended, but cannot be asked for" in caplog.text
+
+
 # ---------------------------------------------------------------------------------------------- restarts
 
 
