@@ -176,14 +176,6 @@ class CostLimits:
         if amount is not None and self.max_cost_per_run is not None:
             self._tell_share(Share(self.place, amount, "granted"))
 
-    def release(self) -> None:
-        """Give back what was claimed: the vendor has certainly refused the clip."""
-        if self.max_cost_per_run is None:
-            return
-        share = self._own_share()
-        if share and share.stage == "granted":
-            self._tell_share(Share(share.place, share.amount, "withdrawn"))
-
     def estimate(self, spoken_seconds: float | None) -> Estimate | None:
         """Return what the clip will cost, ``None`` if its price or its length is not known."""
         model = self.request.model_name if isinstance(self.request, ImageToVideoRequest) else None
@@ -277,7 +269,7 @@ class CostLimits:
         limit = self.max_cost_per_run
         if limit is None:
             return
-        held = self._own_share()
+        held = _own_share(self.context)
         if held and held.stage == "granted" and held.amount >= expected.at_most:
             return  # this try has claimed it before it began to wait for a slot
         total = claim(
@@ -290,11 +282,8 @@ class CostLimits:
             expected.currency,
         )
 
-    def _own_share(self) -> Share | None:
-        return Share.from_json(own_xcom(self.context, SHARE_XCOM_KEY))
-
     def _tell_share(self, share: Share) -> None:
-        self.context["ti"].xcom_push(key=SHARE_XCOM_KEY, value=share.as_json())
+        _tell_share(self.context, share)
 
     def _shares_of_all_rows(self) -> list[Share]:
         shares = (Share.from_json(value) for value in xcoms_of_all_rows(self.context, SHARE_XCOM_KEY))
@@ -314,3 +303,18 @@ def told_estimate(context: Context) -> dict[str, Any] | None:
 def cost_of(task: VideoTask, config: KlingConfig) -> Cost | None:
     """Return what a task did cost (``amount``, ``currency``), as far as the vendor says; see `money.actual_cost`."""
     return actual_cost(task, config.prices)
+
+
+def release_share(context: Context) -> None:
+    """Give back what a row has claimed of its run's budget, if it has: the vendor has certainly refused the clip."""
+    share = _own_share(context)
+    if share and share.stage == "granted":
+        _tell_share(context, Share(share.place, share.amount, "withdrawn"))
+
+
+def _own_share(context: Context) -> Share | None:
+    return Share.from_json(own_xcom(context, SHARE_XCOM_KEY))
+
+
+def _tell_share(context: Context, share: Share) -> None:
+    context["ti"].xcom_push(key=SHARE_XCOM_KEY, value=share.as_json())

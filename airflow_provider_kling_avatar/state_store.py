@@ -50,12 +50,23 @@ class AirflowStateStore:
         self._key = key
 
     def load(self) -> dict[str, Any]:
-        """Return the record, or an empty dict."""
+        """
+        Return the record, or an empty dict if there is none.
+
+        :raises StateUnavailableError: the store cannot be reached, or something else is there.
+        """
         try:
             record = self._store.get(self._key)
         except Exception as error:
             raise _unavailable("read", "Airflow's task state store", error) from error
-        return record if isinstance(record, dict) else {}
+        if record is None:
+            return {}
+        if not isinstance(record, dict):
+            raise StateUnavailableError(
+                f"what Airflow's task state store has under {self._key} is no record of this package: {_KEPT_THERE}. "
+                "Look in the vendor's console for the clip of this task, then delete the entry"
+            )
+        return record
 
     def save(self, record: dict[str, Any]) -> None:
         """Replace the record."""

@@ -162,8 +162,9 @@ class KlingClient:
                 if missing_is_certain(error):
                     return None
                 doubtful = error
+        is_proof = doubtful is None or self.config.dialect.unique_external_id
         try:
-            return self._find_in_list(external_task_id, endpoint)
+            return self._find_in_list(external_task_id, endpoint, empty_is_proof=is_proof)
         except UnsupportedError as error:
             raise doubtful or error from None
 
@@ -189,10 +190,14 @@ class KlingClient:
             return next((task for task in self._listed(endpoint) if task.task_id == task_id), None)
         return None
 
-    def _find_in_list(self, external_task_id: str, endpoint: EndpointName) -> VideoTask | None:
+    def _find_in_list(
+        self, external_task_id: str, endpoint: EndpointName, *, empty_is_proof: bool
+    ) -> VideoTask | None:
         """
         Search the list of tasks for our name.
 
+        :param empty_is_proof: a list without any task says that this one is not there. Not where that was in doubt and
+            sending a name again may pay again: a gateway may answer so for a list that it does not have.
         :raises UnsupportedError: there is no list, or it does not tell: it shows no names, or is longer than it is
             searched.
         :raises UnreadableAnswerError: it does not tell yet.
@@ -210,6 +215,8 @@ class KlingClient:
             )
         if others and not any(task.external_task_id for task in others):
             raise UnsupportedError("the list of tasks shows no names")
+        if not others and not empty_is_proof:
+            raise UnsupportedError("the list of tasks is empty, which may mean that there is no list")
         return None
 
     def _listed(self, endpoint: EndpointName) -> Iterator[VideoTask]:

@@ -17,7 +17,7 @@ from airflow_provider_kling_avatar.compat import is_asked_anew, own_xcom, round_
 from airflow_provider_kling_avatar.completion import push, push_link
 from airflow_provider_kling_avatar.exceptions import airflow_errors
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook, open_storage
-from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, KlingError
+from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, KlingError, NoFreeSlotError
 from airflow_provider_kling_avatar.kling.submission.identity import TaskIdentity
 from airflow_provider_kling_avatar.kling.submission.speech import given_speech
 from airflow_provider_kling_avatar.kling.submission.state import (
@@ -294,6 +294,8 @@ class KlingSubmitOperator(KlingOperator):
         :raises KlingError: nothing was sent, or nobody can say whether the vendor took it.
         :raises TaskDeferred: the account is full.
         """
+        from airflow_provider_kling_avatar.cost_limits import release_share
+
         prepared, cost_limits = self._prepare(context, hook)
         while True:
             submitter = self._submitter(context, hook, prepared, queueing, cost_limits)
@@ -302,7 +304,7 @@ class KlingSubmitOperator(KlingOperator):
             except KlingError as error:
                 if not (submitter.was_refused and is_not_now(error)):
                     if submitter.was_refused:
-                        cost_limits.release()
+                        release_share(context)
                     raise
                 self._keep_speech(context, prepared, submitter.spoken)
                 push_link(context, hook, None)
@@ -362,11 +364,17 @@ class KlingSubmitOperator(KlingOperator):
         :raises NoFreeSlotError: ``slot_timeout`` has passed.
         :raises TaskDeferred: waiting goes on in the triggerer.
         """
+        from airflow_provider_kling_avatar.cost_limits import release_share
+
         if queueing is None:  # a clip of this try may have been taken and failed for want of a slot before
             queueing = self._queued_before(context) or Queueing.begin(
                 seconds("slot_timeout", self.slot_timeout)
             )
-        queueing.check(error)
+        try:
+            queueing.check(error)
+        except NoFreeSlotError:
+            release_share(context)
+            raise
         if hint := queueing.hint(error):
             self.log.warning("%s", hint)
         self._tell(context, hook, "waiting_for_slot")

@@ -405,7 +405,9 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
         if finished is None:
             if self.deferrable:
                 self.wait_for_clip(context, task_id, self.endpoint, limits)
-            finished = wait_for_task(lambda: hook.get_task(task_id, self.endpoint), limits, self.log)
+            finished = wait_for_task(
+                lambda: hook.get_task(task_id, self.endpoint), limits, self.log, is_new=submission.is_new
+            )
         return task_id, finished, task
 
     def _ended(

@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferr
 
 from airflow_provider_kling_avatar.cost_limits import cost_of, told_estimate
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
-from airflow_provider_kling_avatar.kling.errors import CostLimitError, InvalidRequestError
+from airflow_provider_kling_avatar.kling.errors import CostLimitError, InvalidRequestError, NoFreeSlotError
 from airflow_provider_kling_avatar.kling.pricing import Cost
 from airflow_provider_kling_avatar.operators.kling_avatar import (
     KlingAvatarSubmitOperator,
@@ -193,6 +193,19 @@ def test_a_row_keeps_its_share_while_it_waits_for_a_slot(
     with pytest.raises(TaskDeferred):
         submit(max_cost_per_run="0.14").execute(context)
     assert context["ti"].xcoms["kling_share_of_run"] == {"place": -1, "amount": "0.14", "stage": "granted"}
+
+
+def test_a_row_that_has_waited_long_enough_for_a_slot_leaves_its_share_to_the_others(
+    submit, context, make_context, start_vendor, connect
+):
+    full = start_vendor(slots=1, queue_seconds=1000, render_seconds=1000)
+    connect(host=full.url)
+    submit().execute(make_context(task_id="another"))
+
+    with pytest.raises(NoFreeSlotError):
+        submit(max_cost_per_run="0.14", slot_timeout=0.001, deferrable=False).execute(context)
+
+    assert context["ti"].xcoms["kling_share_of_run"]["stage"] == "withdrawn"
 
 
 def test_the_vendors_deduction_is_the_actual_cost(submit, context, sim):

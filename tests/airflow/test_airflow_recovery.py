@@ -166,7 +166,9 @@ def test_a_clip_that_was_paid_while_the_worker_died_is_found_after_the_wait(subm
 
 @pytest.mark.parametrize("kind", ["submit", "avatar"])
 def test_on_a_worker_it_sleeps_and_sends_again(kind, request, sim, context, naps, monkeypatch):
-    monkeypatch.setattr("airflow_provider_kling_avatar.operators.kling_avatar.wait_for_task", lambda *_: None)
+    monkeypatch.setattr(
+        "airflow_provider_kling_avatar.operators.kling_avatar.wait_for_task", lambda *_, **__: None
+    )
     monkeypatch.setattr(
         "airflow_provider_kling_avatar.operators.kling_avatar.collect", lambda *_, **__: {"made": True}
     )

@@ -13,9 +13,27 @@ import pytest
 from airflow_provider_kling_avatar.kling import errors
 from airflow_provider_kling_avatar.kling.submission.identity import TaskIdentity
 from airflow_provider_kling_avatar.operators.kling_avatar import KlingAvatarSubmitOperator
-from airflow_provider_kling_avatar.state_store import FileStateStore
+from airflow_provider_kling_avatar.state_store import AirflowStateStore, FileStateStore
 
 WORK = TaskIdentity("news", "clip", "manual__1", -1, "kling_avatar_default")
+
+
+@pytest.mark.parametrize("kept", ["spoilt", ["spoilt"], 0, False])
+def test_what_is_no_record_in_airflows_store_is_never_taken_for_none(kept):
+    class Store:
+        def get(self, _):
+            return kept
+
+    with pytest.raises(errors.StateUnavailableError, match=r"state store.*is no record of this package"):
+        AirflowStateStore(Store()).load()
+
+
+def test_nothing_in_airflows_store_is_an_empty_record():
+    class Store:
+        def get(self, _):
+            return None
+
+    assert AirflowStateStore(Store()).load() == {}
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from airflow_provider_kling_avatar.kling.models import TaskState
 from airflow_provider_kling_avatar.kling.polling.decide import Finished, Verdict, error_for
 from airflow_provider_kling_avatar.kling.responses.answer import Answer
 from airflow_provider_kling_avatar.kling.responses.tasks import read_speech, read_task
+from airflow_provider_kling_avatar.kling.submission.recovery import CANNOT_BE_ASKED
 
 NAME = "news-clip-0a1b-0"
 BODY = {"image": "https://pictures.test/face.png", "audio_id": "1", "mode": "std"}
@@ -97,6 +98,17 @@ def test_where_the_answer_is_doubtful_the_list_is_asked_before_anything_stops(ve
     vendor.answers(reply, listing(row("other", "t-0"), row(NAME, "t-9")))
     assert client_of(vendor.url).find_task(NAME).task_id == "t-9"
     vendor.answers(reply, listing(row("other")), listing())
+    assert client_of(vendor.url).find_task(NAME) is None
+
+
+@pytest.mark.parametrize("reply", DOUBTFUL.values(), ids=DOUBTFUL)
+def test_a_list_that_shows_nothing_at_all_does_not_make_a_doubtful_answer_certain(vendor, client_of, reply):
+    """A gateway may answer so for a list that it does not have. Where a name is taken once, it does no harm."""
+    vendor.answers(reply, listing())
+    with pytest.raises(e.KlingError) as caught:
+        client_of(vendor.url, "relay").find_task(NAME)
+    assert isinstance(caught.value, CANNOT_BE_ASKED)
+    vendor.answers(reply, listing())
     assert client_of(vendor.url).find_task(NAME) is None
 
 

@@ -87,8 +87,8 @@ class World:
 def wait():
     """A worker's loop in a world with a clock of its own."""
 
-    def run(world, limits=LIMITS):
-        return wait_for_task(world.look, limits, world, clock=lambda: world.now, sleep=world.sleep)
+    def run(world, limits=LIMITS, **more):
+        return wait_for_task(world.look, limits, world, clock=lambda: world.now, sleep=world.sleep, **more)
 
     return run
 
@@ -104,6 +104,17 @@ def test_waiting_goes_on_at_the_interval_until_the_clip_is_done(wait):
     assert wait(world).verdict is Verdict.SUCCEEDED
     assert len(world.naps) == 4
     assert all(9 <= nap <= 11 for nap in world.naps)
+
+
+@pytest.mark.parametrize(("deadline", "first_look"), [(1000.0, 10.0), (4.0, 4.0)])
+def test_a_clip_that_was_sent_just_now_is_first_asked_for_after_an_interval(wait, deadline, first_look):
+    world = World(DONE)
+
+    assert wait(world, msgspec.structs.replace(LIMITS, deadline=deadline), is_new=True) == Finished(
+        Verdict.SUCCEEDED
+    )
+
+    assert world.looks == [first_look]
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ def test_a_name_that_is_taken_but_shown_late_is_asked_for_again_by_the_next_try(
         here.sim.fault(
             kind="error_code", code=1203, status=404, method="GET", path=done.external_task_id, times=0
         )
-    here.client._find_in_list = lambda *_: None
+    here.client._find_in_list = lambda *_, **__: None
     here.client.list_tasks = lambda *_, **__: []
     with pytest.raises(e.UnknownSubmissionError) as caught:
         here.try_it(first=True)

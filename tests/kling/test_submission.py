@@ -7,12 +7,13 @@ import dataclasses
 import pytest
 from desk import WORK, Desk
 from fake_vendor import Reply
+from msgspec.structs import replace
 
 from airflow_provider_kling_avatar.kling import errors as e
 from airflow_provider_kling_avatar.kling.models import AvatarRequest, ImageToVideoRequest, TaskState
 from airflow_provider_kling_avatar.kling.submission.recovery import MAX_NUMBERS
 from airflow_provider_kling_avatar.kling.submission.request import prepare
-from airflow_provider_kling_avatar.kling.submission.state import leave_mark
+from airflow_provider_kling_avatar.kling.submission.state import leave_mark, load, note
 from airflow_provider_kling_avatar.kling.submission.submit import submit_once
 from airflow_provider_kling_avatar.simulator.server import SimulatorServer
 from airflow_provider_kling_avatar.simulator.settings import SimulatorSettings
@@ -411,6 +412,42 @@ def test_a_remembered_clip_that_answers_a_bare_404_is_never_paid_again_unasked(d
     with pytest.raises(e.UnknownSubmissionError):
         here.try_it()
     assert vendor.methods().count("POST") == 1
+
+
+@pytest.mark.parametrize("api", ["kling", "generations"])
+def test_a_try_that_was_taken_for_dead_and_is_then_refused_does_not_hide_the_clip_of_the_next(desk, api):
+    here = desk(api, store=True)
+    here.try_it(first=True)
+    bought = load(here.store)
+
+    note(here.store, replace(bought, task_id=None, refused=True), "that the vendor refused the clip")
+
+    assert load(here.store) == bought
+    assert here.try_it().task.task_id == bought.task_id
+    assert len(here.paid()) == 1
+
+
+@pytest.mark.parametrize("api", ["kling", "generations"])
+def test_a_clip_that_another_try_orders_while_this_one_gets_ready_stops_this_one(desk, api):
+    here = desk(api, store=True)
+    leave_mark(here.a_try(first=True))
+
+    class Slow:
+        """Looks at the costs for so long that another try of the same task overtakes this one."""
+
+        def before_speech(self):
+            """Allow it."""
+
+        def before_clip(self, _):
+            here.try_it()
+
+    with pytest.raises(
+        e.UnknownSubmissionError, match="another try of this task has ordered a clip meanwhile"
+    ):
+        here.try_it(approval=Slow())
+
+    assert len(here.paid()) == 1
+    assert here.store.load()["task_id"]
 
 
 def test_the_users_own_name_is_used_as_it_is_and_numbered_only_after_a_failure(desk):

@@ -28,6 +28,7 @@ def wait_for_task(
     limits: PollLimits,
     log: Log,
     *,
+    is_new: bool = False,
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Finished:
@@ -37,8 +38,11 @@ def wait_for_task(
     :param look: asks for the task once.
     :param limits: how long and how often to ask.
     :param log: gets the log lines.
+    :param is_new: the task was sent just now: it is first asked for after an interval.
     """
     tracker = PollTracker(limits)
+    if is_new:
+        sleep(max(0.0, min(limits.poll_interval, limits.deadline - clock())))
     while True:
         seen: VideoTask | KlingError
         try:

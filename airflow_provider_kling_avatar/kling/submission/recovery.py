@@ -79,9 +79,11 @@ class Submit:
 
     :param record: of the submission to be made, with its number and its name; and with the voice that an earlier try
         had the same text spoken by.
+    :param known: what the store had when this was decided.
     """
 
     record: Record
+    known: Record
 
 
 class Change(Enum):
@@ -118,6 +120,7 @@ class Recovery:
         """Of the submission to go on with: of these inputs, or of others that this try keeps to."""
         self.before: dict[str, int] = {}
         """Other inputs that were submitted -> the number of their last submission."""
+        self._stored = Record()
         self._change: Change | None = None
         """In what the submission to go on with differs from what this try would submit."""
         self._is_known = False  # an earlier try has left at least its mark
@@ -160,7 +163,7 @@ class Recovery:
 
     def _submit(self, number: int, name: str | None = None) -> Submit:
         """Return that this number is to be paid for, under its own name unless told another one."""
-        return Submit(self._new_record(number, name or self.name(number)))
+        return Submit(self._new_record(number, name or self.name(number)), self._stored)
 
     def _new_record(self, number: int, name: str | None) -> Record:
         return Record(
@@ -188,7 +191,7 @@ class Recovery:
                     "Airflow 3.3 or newer, or a state_path"
                 )
             return
-        record = load(self.this_try.store)
+        self._stored = record = load(self.this_try.store)
         self._is_known = record.version > 0
         self.before = dict(record.before)
         if record.is_mark or not self._is_known:

@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import msgspec
 
-from airflow_provider_kling_avatar.kling.errors import InvalidRequestError, StateUnavailableError
+from airflow_provider_kling_avatar.kling.errors import (
+    InvalidRequestError,
+    StateUnavailableError,
+    UnknownSubmissionError,
+)
 from airflow_provider_kling_avatar.kling.submission.identity import Fingerprint
 
 if TYPE_CHECKING:
@@ -229,6 +233,24 @@ def save(store: StateStore | None, record: Record) -> None:
         store.save(msgspec.to_builtins(msgspec.structs.replace(record, version=VERSION)))
 
 
+def write_intent(store: StateStore | None, record: Record, known: Record) -> None:
+    """
+    Write down what is about to be paid for: a try that cannot do that pays nothing.
+
+    :param record: of the clip.
+    :param known: what was in the store when it was decided to pay.
+    :raises StateUnavailableError: the store cannot be reached.
+    :raises UnknownSubmissionError: another try of the same work has ordered a clip since then.
+    """
+    now = load(store)
+    if now != known and now.inputs and not now.refused:
+        raise UnknownSubmissionError(
+            f"another try of this task has ordered a clip meanwhile ({now.told}): this one was perhaps taken for dead. "
+            "It sends nothing; the next try goes on with that clip"
+        )
+    save(store, record)
+
+
 def note(store: StateStore | None, record: Record, fact: str) -> None:
     """
     Write down what the vendor has said. It is paid for by then: failing for want of a note would only hide it.
@@ -237,8 +259,12 @@ def note(store: StateStore | None, record: Record, fact: str) -> None:
     """
     try:
         noted = load(store)
-        # Unless another try, which took this one's place, has noted it and more.
-        if noted.task_id is None or (noted.task_id, noted.round) != (record.task_id, record.round):
+        # Another try, which took this one's place, may have noted it, and more.
+        is_known = noted.task_id is not None and (
+            (noted.task_id, noted.round) == (record.task_id, record.round)
+            or (record.task_id is None and (noted.inputs, noted.number) == (record.inputs, record.number))
+        )
+        if not is_known:
             save(store, record)
     except StateUnavailableError as error:
         log.warning("could not note down %s: %s", fact, error)

@@ -36,7 +36,7 @@ from airflow_provider_kling_avatar.kling.submission.speech import (
     length_problem,
     speak,
 )
-from airflow_provider_kling_avatar.kling.submission.state import note, save
+from airflow_provider_kling_avatar.kling.submission.state import note, write_intent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -170,7 +170,7 @@ class Submitter:
         if self.approval:
             self.approval.before_clip(self.spoken.duration if self.spoken else None)
         record = replace(record, paid_for=self.paid_for())
-        save(self.this_try.store, record)  # the intent: a try that cannot write it down pays nothing
+        write_intent(self.this_try.store, record, step.known)
         task, is_new = self._pay(record)
         self._note(replace(record, task_id=task.task_id), f"that the clip is task {task.task_id}")
         return Submission(task, record.name or task.external_task_id, is_new=is_new, paid_for=record.paid_for)
