@@ -42,7 +42,7 @@ def wait_for_task(
     """
     tracker = PollTracker(limits)
     if is_new:
-        sleep(max(0.0, min(limits.poll_interval, limits.deadline - clock())))
+        sleep(max(0.0, min(limits.interval, limits.deadline - clock())))
     while True:
         seen: VideoTask | KlingError
         try:
