@@ -15,12 +15,15 @@ from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeAlias, overload
 
+import msgspec
 from airflow.providers.common.compat.sdk import DecoratedOperator, determine_kwargs, task_decorator_factory
+from msgspec.structs import replace
 
 from airflow_provider_kling_avatar.base_task import check_names
 from airflow_provider_kling_avatar.compat import own_xcom, round_of
 from airflow_provider_kling_avatar.completion import push
 from airflow_provider_kling_avatar.kling.errors import InvalidRequestError
+from airflow_provider_kling_avatar.kling.submission.state import Versioned, load, save
 from airflow_provider_kling_avatar.masking import mask, unmask
 from airflow_provider_kling_avatar.operators.kling_avatar import AVATAR_FIELDS, KlingAvatarOperator
 from airflow_provider_kling_avatar.state_store import state_store_of
@@ -44,6 +47,21 @@ ANSWER_STATE_KEY = "kling_answer"
 """Under which the answer is remembered for later tries."""
 MOST_CHARACTERS = 16_000
 """Of an answer, as JSON, that is kept."""
+
+
+class AnswerRecord(Versioned, frozen=True, omit_defaults=True, kw_only=True):
+    """
+    What a function has answered, for later tries.
+
+    :param arguments: a hash of the function's arguments: others are another question.
+    :param answer: the request's fields.
+    :param delivered_in: the round of tries in which their clip was delivered.
+    """
+
+    arguments: str = ""
+    answer: dict[str, Any] = msgspec.field(default_factory=dict)
+    delivered_in: int | None = None
+
 
 Answer: TypeAlias = Mapping[str, Any] | str
 """What a function returns: the request's fields, or a text to be spoken."""
@@ -113,9 +131,9 @@ class KlingAvatarDecoratedOperator(KlingAvatarOperator, DecoratedOperator):
         super().note_delivery(context)
         try:
             store = self._answers(context)
-            record = store.load() if store else {}
-            if store and record:
-                store.save({**record, "delivered_in": round_of(context, self.retries or 0)})
+            record = load(store, AnswerRecord)
+            if record.version:
+                save(store, replace(record, delivered_in=round_of(context, self.retries or 0)))
         except Exception as error:  # noqa: BLE001  # the clip is there: nothing may fail the task now
             self.log.warning("could not note down that the answer was used: %s", type(error).__name__)
 
@@ -129,10 +147,10 @@ class KlingAvatarDecoratedOperator(KlingAvatarOperator, DecoratedOperator):
         if kept is not None:
             return kept
         store, arguments = self._answers(context), self._fingerprint()
-        record = store.load() if store else {}
-        if record.get("arguments") == arguments and self._is_wanted(context, record):
+        record = load(store, AnswerRecord)
+        if record.arguments == arguments and self._is_wanted(context, record):
             self.log.info("the function was asked by an earlier try: going on with its answer")
-            answer: dict[str, Any] = record["answer"]
+            answer = record.answer
             push(context, **{ANSWER_XCOM_KEY: answer})
             return answer
         answer = self._ask(context)
@@ -146,13 +164,12 @@ class KlingAvatarDecoratedOperator(KlingAvatarOperator, DecoratedOperator):
             push(context, **{SHOWN_XCOM_KEY: shown})
             return answer
         push(context, **{ANSWER_XCOM_KEY: answer})
-        if store:
-            store.save({"arguments": arguments, "answer": answer})
+        save(store, AnswerRecord(arguments=arguments, answer=answer))
         return answer
 
-    def _is_wanted(self, context: Context, record: Mapping[str, Any]) -> bool:
+    def _is_wanted(self, context: Context, record: AnswerRecord) -> bool:
         now = round_of(context, self.retries or 0)
-        return self.on_rerun != "regenerate" or record.get("delivered_in", now) == now
+        return self.on_rerun != "regenerate" or record.delivered_in in (None, now)
 
     def _ask(self, context: Context) -> dict[str, Any]:
         """

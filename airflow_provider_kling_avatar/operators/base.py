@@ -68,13 +68,15 @@ if TYPE_CHECKING:
 
 SPEECH_XCOM_KEY = "kling_speech"
 """
-Where a try leaves the voice of its text while it waits for a slot, so that it is not spoken again: ``inputs`` beside
-what `KlingTextToSpeechOperator` leaves under ``speech``.
+Where a try leaves the voice of its text while it waits for a slot, so that it is not spoken again:
+``input_fingerprint`` beside what `KlingTextToSpeechOperator` leaves under ``speech``.
 """
 
 
 QUEUEING_XCOM_KEY = "kling_queueing"
-"""Where a try leaves how long it has been waiting for a slot: its number, since when, until when (Unix seconds)."""
+"""
+Where a try leaves how long it has been waiting for a slot: ``try_number``, ``since`` and ``deadline`` (Unix seconds).
+"""
 
 SUBMIT_REQUEST_XCOM_KEY = "kling_submit_request_id"
 """Where a try leaves the vendor's id of the answer to its submission, for the manifest."""
@@ -378,7 +380,12 @@ class KlingSubmitOperator(KlingOperator):
         if hint := queueing.hint(error):
             self.log.warning("%s", hint)
         self._tell(context, hook, "waiting_for_slot")
-        push(context, **{QUEUEING_XCOM_KEY: [context["ti"].try_number, queueing.since, queueing.deadline]})
+        queued = {
+            "try_number": context["ti"].try_number,
+            "since": queueing.since,
+            "deadline": queueing.deadline,
+        }
+        push(context, **{QUEUEING_XCOM_KEY: queued})
         if self.deferrable:
             deferral = slot_trigger(hook, self.endpoint, error, queueing, interval(self.poll_interval))
             self.log.info(
@@ -469,17 +476,21 @@ class KlingSubmitOperator(KlingOperator):
     def _keep_speech(self, context: Context, prepared: Prepared, spoken: Spoken | None) -> None:
         """Leave the voice for this try: it may wait for a slot, before its clip is taken or after that failed."""
         if spoken:
-            push(context, **{SPEECH_XCOM_KEY: {"inputs": str(prepared.fingerprint), **spoken.as_given()}})
+            push(
+                context,
+                **{SPEECH_XCOM_KEY: {"input_fingerprint": str(prepared.fingerprint), **spoken.as_given()}},
+            )
 
     def _spoken(self, context: Context, prepared: Prepared) -> Spoken | None:
         """Return the voice that this try got before it began to wait for a slot."""
         left = own_xcom(context, SPEECH_XCOM_KEY)
-        return given_speech(left) if left and left["inputs"] == str(prepared.fingerprint) else None
+        return given_speech(left) if left and left["input_fingerprint"] == str(prepared.fingerprint) else None
 
     def _queued_before(self, context: Context) -> Queueing | None:
         """Return how long this try has waited for a slot already."""
         left = own_xcom(context, QUEUEING_XCOM_KEY)
-        return Queueing(left[1], left[2]) if left and left[0] == context["ti"].try_number else None
+        is_of_this_try = left is not None and left["try_number"] == context["ti"].try_number
+        return Queueing(left["since"], left["deadline"]) if is_of_this_try else None
 
     def _this_try(self, context: Context, *, refused: bool = False) -> Try:
         policies = Policies(self.on_unknown_submission, self.on_changed_input, self.on_rerun)

@@ -136,7 +136,7 @@ def test_where_a_name_is_taken_once_new_inputs_go_out_under_the_noted_name(desk,
     with pytest.raises(e.UnknownSubmissionError):
         first.try_it(first=True)
     first.sim.clear_faults()
-    noted = load(first.store).name
+    noted = load(first.store).external_task_id
     kept = again(first, prompt="nod").try_it()
     assert kept.external_task_id == noted
     assert kept.is_new is (fault == "drop_before")
@@ -152,7 +152,7 @@ def test_what_went_out_under_the_noted_name_is_asked_for_by_that_name(desk, agai
     with pytest.raises(e.UnknownSubmissionError):
         first.try_it(first=True)
     first.sim.clear_faults()
-    noted = load(first.store).name
+    noted = load(first.store).external_task_id
     second, submit = again(first, prompt="nod"), first.client.submit
 
     def die(*arguments):
@@ -226,7 +226,7 @@ def test_a_clip_of_unknown_end_is_found_though_the_users_name_for_it_differs_by_
         first.try_it(first=True)
     first.sim.clear_faults()
     first.sim.advance(60)  # some answers leave the name out until the task has ended
-    noted = load(first.store).name
+    noted = load(first.store).external_task_id
     found = again(first, external_task_id=names[1]).try_it()
     assert (found.external_task_id, found.is_new) == (noted, False)
     assert len(first.paid()) == 1
@@ -314,7 +314,9 @@ def test_a_mark_cannot_be_left_in_a_store_that_is_down(desk):
     assert here.methods() == []
 
 
-@pytest.mark.parametrize("record", [{"version": 2}, {"inputs": "x"}, {"version": 1, "number": "one"}])
+@pytest.mark.parametrize(
+    "record", [{"version": 2}, {"input_fingerprint": "x"}, {"version": 1, "number": "one"}]
+)
 def test_a_record_that_cannot_be_understood_stops_the_try(desk, record):
     here = desk(store=True)
     here.store.save(record)
@@ -539,8 +541,8 @@ def test_a_name_that_another_endpoint_has_taken_is_told_as_such(vendor, client_o
 
 RECORD = {
     "version": 1,
-    "inputs": "0a1b2c",
-    "name": "news-clip-25e98a6d4b0cc5-0a1b2c3d-0",
+    "input_fingerprint": "0a1b2c",
+    "external_task_id": "news-clip-25e98a6d4b0cc5-0a1b2c3d-0",
     "task_id": "t-1",
     "account": {
         "connection": "kling_default",
@@ -557,7 +559,11 @@ def test_the_record_of_this_version_is_read_by_every_later_one():
     store = Notebook()
     store.save(RECORD | {"an entry of a later version": 1})
     record = load(store)
-    assert (record.task_id, record.name, record.account.api) == ("t-1", RECORD["name"], "kling")
+    assert (record.task_id, record.external_task_id, record.account.api) == (
+        "t-1",
+        RECORD["external_task_id"],
+        "kling",
+    )
     save(store, record)
     assert store.load() == RECORD
 
@@ -578,9 +584,9 @@ def test_all_that_a_record_may_hold_has_a_frozen_name():
     assert Record.__struct_fields__ == (
         "version",
         "round",
-        "inputs",
+        "input_fingerprint",
         "number",
-        "name",
+        "external_task_id",
         "task_id",
         "refused",
         "before",

@@ -27,7 +27,7 @@ def step(here, **facts):
 def submits(step):
     """Return the number and the name under which a try has to submit."""
     assert isinstance(step, Submit)
-    return step.record.number, step.record.name
+    return step.record.number, step.record.external_task_id
 
 
 def name_of(here, number):
@@ -55,7 +55,7 @@ def test_it_attaches_while_the_clip_is_made_collects_when_it_is_there_and_submit
     done = here.try_it(first=True)
     attach = step(here)
     assert isinstance(attach, Reuse)
-    assert (attach.task.task_id, attach.record.name) == (done.task.task_id, done.external_task_id)
+    assert (attach.task.task_id, attach.record.external_task_id) == (done.task.task_id, done.external_task_id)
     here.sim.advance(60)
     collect = step(here)
     assert isinstance(collect, Reuse)
@@ -111,7 +111,7 @@ def test_a_clip_that_is_paid_is_not_lost_because_its_id_could_not_be_noted(desk,
     written = here.store.save
 
     def fails_after_the_first(record):
-        if here.store.load().get("inputs"):
+        if here.store.load().get("input_fingerprint"):
             raise e.StateUnavailableError("the store went down")
         written(record)
 

@@ -112,7 +112,7 @@ class Recovery:
         self.policies = this_try.policies
         self.account = Account.of(client.config, this_try.work)
         self.fingerprint = prepared.fingerprint
-        self.inputs = str(prepared.fingerprint)
+        self.input_fingerprint = str(prepared.fingerprint)
         self.is_named = dialect.takes(prepared.endpoint, "external_task_id")
         self.own_name = prepared.own_name(dialect)
         self.takes_a_name_once = self.is_named and dialect.unique_external_id
@@ -133,12 +133,12 @@ class Recovery:
         """
         self._load()
         noted = self.record
-        if not noted.inputs:
+        if not noted.input_fingerprint:
             is_first = self.this_try.first and not self.before
             return self._first_step() if is_first else self._search(self._first_number())
         clip = self._noted_clip()
         if clip and clip.state is not TaskState.FAILED:
-            return self._go_on_with(clip, noted.name, noted.number)
+            return self._go_on_with(clip, noted.external_task_id, noted.number)
         if self._change:
             if not clip:
                 return self._send_in_its_place()
@@ -157,8 +157,12 @@ class Recovery:
             # Not merely "-1": the user's own name for something else may well be that.
             return self.own_name if number == 0 else f"{self.own_name}-again-{number}"
         noted = self.record
-        if noted.name and not noted.task_id and (noted.inputs, noted.number) == (self.inputs, number):
-            return noted.name  # sent in the place of other inputs, see `_send_in_its_place`
+        if (
+            noted.external_task_id
+            and not noted.task_id
+            and (noted.input_fingerprint, noted.number) == (self.input_fingerprint, number)
+        ):
+            return noted.external_task_id  # sent in the place of other inputs, see `_send_in_its_place`
         return self.this_try.work.name(self.fingerprint, number)
 
     def _submit(self, number: int, name: str | None = None) -> Submit:
@@ -168,12 +172,12 @@ class Recovery:
     def _new_record(self, number: int, name: str | None) -> Record:
         return Record(
             round=self.this_try.round,
-            inputs=self.inputs,
+            input_fingerprint=self.input_fingerprint,
             number=number,
-            name=name,
+            external_task_id=name,
             before=self.before,
             account=self.account,
-            **self.record.voice(self.inputs, self.account),
+            **self.record.voice(self.input_fingerprint, self.account),
         )
 
     # ------------------------------------------------------------- the record
@@ -213,7 +217,7 @@ class Recovery:
     def _change_since(self, record: Record) -> Change | None:
         if record.account and record.account.is_elsewhere(self.account):
             return Change.ACCOUNT
-        if record.inputs == self.inputs:
+        if record.input_fingerprint == self.input_fingerprint:
             return None
         same_media = record.fingerprint.media == self.fingerprint.media
         return Change.WORDS if same_media else Change.MEDIA
@@ -245,7 +249,7 @@ class Recovery:
             why,
         )
         if self._change is not Change.ACCOUNT:
-            self.before[record.inputs] = record.number
+            self.before[record.input_fingerprint] = record.number
             self.before = dict(list(self.before.items())[-MAX_BEFORE:])
         self.record, self._change = Record(), None
 
@@ -285,14 +289,14 @@ class Recovery:
 
         Our own names differ with the inputs. A user's name does not, so that other inputs need another number.
         """
-        known = self.before.get(self.inputs)
+        known = self.before.get(self.input_fingerprint)
         if known is not None or not self.own_name:
             return known or 0
         return max(self.before.values(), default=-1) + 1
 
     def _number_after(self, number: int) -> int:
         """Return the next number, past those that the same name has for other inputs."""
-        others = {last for inputs, last in self.before.items() if inputs != self.inputs}
+        others = {last for inputs, last in self.before.items() if inputs != self.input_fingerprint}
         number += 1
         while self.own_name and number in others:
             number += 1
@@ -302,11 +306,11 @@ class Recovery:
         """Tell whether it is certain, without asking, that no clip of this work is alive."""
         if failed or self.record.refused:
             return True
-        if self.record.inputs:
+        if self.record.input_fingerprint:
             return False
         if self.this_try.refused or self.this_try.first:
-            return self.inputs not in self.before
-        return self._is_known and self.inputs not in self.before
+            return self.input_fingerprint not in self.before
+        return self._is_known and self.input_fingerprint not in self.before
 
     # ------------------------------------------------------------- the noted clip
 
@@ -321,8 +325,12 @@ class Recovery:
             raise self._changed(record, "only that account can tell what became of it")
         if record.task_id:
             noted = self._clip_of(record.task_id)
-        elif record.name and not record.refused and (self._change or record.name != self.name(record.number)):
-            noted = self._find(record.name, nothing_open=False)
+        elif (
+            record.external_task_id
+            and not record.refused
+            and (self._change or record.external_task_id != self.name(record.number))
+        ):
+            noted = self._find(record.external_task_id, nothing_open=False)
         elif self._change:
             self._refuse_unless_allowed()
             noted = None
@@ -370,7 +378,7 @@ class Recovery:
 
     def _send_in_its_place(self) -> Submit:
         """Return how to send the new inputs in the place of noted ones that certainly led to nothing."""
-        is_safe = self.record.name and self.takes_a_name_once and not self._is_other_key()
+        is_safe = self.record.external_task_id and self.takes_a_name_once and not self._is_other_key()
         if not is_safe:
             self._refuse_unless_allowed(
                 doubt="shows none to this key, but one that is still on its way, or on another account, would be paid "
@@ -379,16 +387,16 @@ class Recovery:
         log.info(
             "the noted submission (%s) led to nothing: sending the new inputs in its place", self.record.told
         )
-        if self.record.name:  # what it finds from now on was not made from the old inputs
-            self.before[self.record.inputs] = self.record.number + 1
-        return self._submit(self.record.number, self.record.name)
+        if self.record.external_task_id:  # what it finds from now on was not made from the old inputs
+            self.before[self.record.input_fingerprint] = self.record.number + 1
+        return self._submit(self.record.number, self.record.external_task_id)
 
     def _is_other_key(self) -> bool:
         return bool(self.record.account and self.record.account.key != self.account.key)
 
     def _may_live_elsewhere(self) -> bool:
         """Tell whether a submission of unknown end was sent with another key: this account cannot tell of that one."""
-        is_open = self.record.inputs and not self.record.task_id and not self.record.refused
+        is_open = self.record.input_fingerprint and not self.record.task_id and not self.record.refused
         return bool(is_open) and self._is_other_key()
 
     # ------------------------------------------------------------- the vendor's word
@@ -485,7 +493,7 @@ class Recovery:
             f", although {self._change.value} changed since (on_changed_input)" if self._change else "",
         )
         noted = self.record
-        if noted.inputs and (noted.name, noted.number) == (name, number):
+        if noted.input_fingerprint and (noted.external_task_id, noted.number) == (name, number):
             record = replace(noted, task_id=task.task_id, round=self.this_try.round, refused=False)
         else:
             record = replace(self._new_record(number, name), task_id=task.task_id)
@@ -502,7 +510,7 @@ class Recovery:
         """
         if self.policies.on_rerun == "reuse":
             return False
-        if self.record.inputs:
+        if self.record.input_fingerprint:
             return self.record.delivered_in not in (None, self.this_try.round)
         return task.state is TaskState.SUCCEEDED and self.this_try.asked_anew and not self.this_try.first
 

@@ -158,7 +158,9 @@ def speak_once(client: KlingClient, body: dict[str, Any], this_try: Try) -> Spok
     """
     noted = load(this_try.store)
     inputs, account = str(fingerprint(body)), Account.of(client.config, this_try.work)
-    record = Record(round=this_try.round, inputs=inputs, account=account, **noted.voice(inputs, account))
+    record = Record(
+        round=this_try.round, input_fingerprint=inputs, account=account, **noted.voice(inputs, account)
+    )
     was_delivered = noted.delivered_in not in (None, this_try.round)
     if record.audio_id and was_delivered and this_try.policies.on_rerun == "regenerate":
         log.info("audio %s was delivered; speaking the text anew, as on_rerun says", record.audio_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, get_args, overload
 
 import msgspec
 
@@ -138,15 +138,29 @@ class Account(msgspec.Struct, frozen=True):
         return (self.connection, self.api, self.address) != (other.connection, other.api, other.address)
 
 
-class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Versioned(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """
-    What is known of the submissions of one piece of work. Without `inputs` it is the mark of a first try: it began.
+    What a later try has to know, as a store keeps it: entries are only ever added, with a default.
 
-    :param version: of this shape.
+    :param version: of its shape; 0 where nothing is known.
+    """
+
+    version: int = 0
+
+
+R = TypeVar("R", bound=Versioned)
+
+
+class Record(Versioned, frozen=True, omit_defaults=True, kw_only=True):
+    """
+    What is known of the submissions of one piece of work.
+
+    Without `input_fingerprint` it is the mark of a first try: it began.
+
     :param round: the round of tries that wrote it; see `Try`.
-    :param inputs: of the last submission, as `Fingerprint` writes itself.
+    :param input_fingerprint: of the last submission, as `Fingerprint` writes itself.
     :param number: of the last submission.
-    :param name: the vendor knows it by, where the API keeps one.
+    :param external_task_id: the name that the vendor knows it by, where the API keeps one.
     :param task_id: the vendor's; not there while nobody knows whether the submission was taken.
     :param refused: the vendor has certainly refused it.
     :param before: other inputs that were submitted -> the number of their last submission.
@@ -158,11 +172,10 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     :param duration: seconds of the speech.
     """
 
-    version: int = 0
     round: int = 0
-    inputs: str = ""
+    input_fingerprint: str = ""
     number: int = 0
-    name: str | None = None
+    external_task_id: str | None = None
     task_id: str | None = None
     refused: bool = False
     before: dict[str, int] = {}
@@ -176,34 +189,47 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     @property
     def is_mark(self) -> bool:
         """Whether a first try began and has submitted nothing."""
-        return self.version > 0 and not self.inputs
+        return self.version > 0 and not self.input_fingerprint
 
     @property
     def fingerprint(self) -> Fingerprint:
         """What was submitted."""
-        return Fingerprint.from_text(self.inputs)
+        return Fingerprint.from_text(self.input_fingerprint)
 
     @property
     def told(self) -> str:
         """The submission, for a message."""
-        return f"task {self.task_id}" if self.task_id else f"a task without a known id, named {self.name}"
+        return (
+            f"task {self.task_id}"
+            if self.task_id
+            else f"a task without a known id, named {self.external_task_id}"
+        )
 
     def voice(self, inputs: str, account: Account) -> dict[str, Any]:
         """Return the entries of the speech in it, if it is of these inputs and this account, which alone has it."""
-        if (self.inputs, self.account) != (inputs, account):
+        if (self.input_fingerprint, self.account) != (inputs, account):
             return {}
         return {"audio_id": self.audio_id, "spoken_at": self.spoken_at, "duration": self.duration}
 
 
-def load(store: StateStore | None) -> Record:
+@overload
+def load(store: StateStore | None) -> Record: ...
+
+
+@overload
+def load(store: StateStore | None, kind: type[R]) -> R: ...
+
+
+def load(store: StateStore | None, kind: type[Any] = Record) -> Any:
     """
     Return what is known; an empty record, with version 0, if nothing is.
 
+    :param kind: of record: of submissions, unless told another one, which has a version too.
     :raises StateUnavailableError: the store cannot be read, or what is there is no record of this package.
     """
     written = store.load() if store else {}
     if not written:
-        return Record()
+        return kind()
     # Before the rest of it is read, whose shape is not known here if it is newer.
     if isinstance(version := written.get("version"), int) and version > VERSION:
         raise StateUnavailableError(
@@ -211,7 +237,7 @@ def load(store: StateStore | None) -> Record:
             "it. This try sends nothing; go on with the newer package"
         )
     try:
-        record = msgspec.convert(written, Record)
+        record = msgspec.convert(written, kind)
         if record.version <= 0:
             raise msgspec.ValidationError("it has no version")  # noqa: TRY301
     except msgspec.ValidationError as error:
@@ -223,7 +249,7 @@ def load(store: StateStore | None) -> Record:
     return record
 
 
-def save(store: StateStore | None, record: Record) -> None:
+def save(store: StateStore | None, record: Versioned) -> None:
     """
     Write a record down before returning.
 
@@ -243,7 +269,7 @@ def write_intent(store: StateStore | None, record: Record, known: Record) -> Non
     :raises UnknownSubmissionError: another try of the same work has ordered a clip since then.
     """
     now = load(store)
-    if now != known and now.inputs and not now.refused:
+    if now != known and now.input_fingerprint and not now.refused:
         raise UnknownSubmissionError(
             f"another try of this task has ordered a clip meanwhile ({now.told}): this one was perhaps taken for dead. "
             "It sends nothing; the next try goes on with that clip"
@@ -262,7 +288,10 @@ def note(store: StateStore | None, record: Record, fact: str) -> None:
         # Another try, which took this one's place, may have noted it, and more.
         is_known = noted.task_id is not None and (
             (noted.task_id, noted.round) == (record.task_id, record.round)
-            or (record.task_id is None and (noted.inputs, noted.number) == (record.inputs, record.number))
+            or (
+                record.task_id is None
+                and (noted.input_fingerprint, noted.number) == (record.input_fingerprint, record.number)
+            )
         )
         if not is_known:
             save(store, record)
@@ -288,7 +317,7 @@ def note_delivery(this_try: Try) -> None:
     """
     try:
         record = load(this_try.store)
-        if record.inputs:
+        if record.input_fingerprint:
             save(this_try.store, msgspec.structs.replace(record, delivered_in=this_try.round))
     except StateUnavailableError as error:
         log.warning("could not note down that it was delivered: %s", error)

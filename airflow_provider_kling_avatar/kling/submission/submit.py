@@ -163,7 +163,7 @@ class Submitter:
             task, record = step.task, step.record
             if not step.is_noted:
                 self._note(record, f"that the clip is task {task.task_id}")
-            return Submission(task, record.name, is_new=False, paid_for=record.paid_for)
+            return Submission(task, record.external_task_id, is_new=False, paid_for=record.paid_for)
 
         check_age(self.prepared.spoken_at)
         record = self._with_voice(step.record)
@@ -173,7 +173,9 @@ class Submitter:
         write_intent(self.this_try.store, record, step.known)
         task, is_new = self._pay(record)
         self._note(replace(record, task_id=task.task_id), f"that the clip is task {task.task_id}")
-        return Submission(task, record.name or task.external_task_id, is_new=is_new, paid_for=record.paid_for)
+        return Submission(
+            task, record.external_task_id or task.external_task_id, is_new=is_new, paid_for=record.paid_for
+        )
 
     def _with_voice(self, record: Record) -> Record:
         """
@@ -205,10 +207,10 @@ class Submitter:
     def _pay(self, record: Record) -> tuple[VideoTask, bool]:
         """Send the clip of a record; return the task and whether this try paid for it."""
         body = self.prepared.body_with(
-            self.client.config.dialect, external_task_id=record.name, audio_id=record.audio_id
+            self.client.config.dialect, external_task_id=record.external_task_id, audio_id=record.audio_id
         )
         try:
-            return self._send(body, record.name)
+            return self._send(body, record.external_task_id)
         except KlingError as error:
             self.was_refused = error.accepted is Accepted.NO and not self._may_be_taken
             if self.was_refused:
