@@ -88,9 +88,12 @@ def test_a_submission_leaves_these_names(submit, context):
 
 def test_a_wait_for_a_slot_leaves_these_names(submit, context, full_vendor):
     with pytest.raises(TaskDeferred):
-        submit(audio=None, text="Good evening.", voice_id="oversea_male1", voice_language="en").execute(
-            context
-        )
+        submit(
+            audio=None,
+            text="Good evening, and welcome to the news of today.",
+            voice_id="oversea_male1",
+            voice_language="en",
+        ).execute(context)
     left = context["ti"].xcoms
 
     assert set(left["kling_queueing"]) == {"try_number", "since", "deadline"}
