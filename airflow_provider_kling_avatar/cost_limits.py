@@ -301,7 +301,7 @@ def told_estimate(context: Context) -> dict[str, Any] | None:
 
 
 def cost_of(task: VideoTask, config: KlingConfig) -> Cost | None:
-    """Return what a task did cost (``amount``, ``currency``), as far as the vendor says; see `money.actual_cost`."""
+    """Return what a task did cost (``amount``, ``currency``), as far as the vendor says; see `pricing.actual_cost`."""
     return actual_cost(task, config.prices)
 
 

@@ -311,8 +311,6 @@ class TaskState(Enum):
         # Attributes, because naming a member, or looking it up in a set, is slow where thousands wait.
         self.is_queued = word == "queued"
         """Whether the vendor has the task but has not begun with it."""
-        self.is_under_way = word in {"queued", "running"}
-        """Whether the vendor plainly says that it works on the task, or will."""
         self.is_final = word in {"succeeded", "failed"}
         """Whether the task will not change any more."""
 

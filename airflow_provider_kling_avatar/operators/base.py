@@ -116,7 +116,7 @@ class KlingOperator(KlingTask):
         """
         Render as usual, then wrap payloads: what templates render to is stored and shown by Airflow.
 
-        A text is never taken for a file here: which field may name one is decided in `scripts`.
+        A text is never taken for a file here: which field may name one is decided in `text_files`.
         """
         if isinstance(content, str) and content.endswith(EXTENSIONS):
             env = jinja_env or self.get_template_env()

@@ -149,11 +149,6 @@ class SlotQueue:
         """Count those who wait longer."""
         return bisect_left(self._waiting, ticket.since, key=_since)
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nobody waits."""
-        return not self._waiting
-
     def _learn_from_refusal(self, back: SlotTicket, busy: int | None, *, slowed_down: bool) -> None:
         """Believe the vendor: there was no free slot when this one tried. Its reservation ends."""
         if back.blind:
@@ -185,7 +180,7 @@ class SlotQueue:
         grown = self.capacity is not None and self.in_flight > self.capacity
         if grown:
             self.capacity = self.in_flight
-        if grown or any(ticket.blind for ticket in arrived):  # perhaps there is slot_queue for one more
+        if grown or any(ticket.blind for ticket in arrived):  # perhaps there is a slot for one more
             self._pause, self._tried_at = 0.0, -inf
 
     def saw_nothing(self, trouble: str) -> None:
@@ -216,7 +211,7 @@ class SlotQueue:
         if self._sighted and self._on_the_way:  # first see what becomes of them
             return
         if now >= self._tried_at + self._pause_now() * self._spread and self._send_first(now, blind=True):
-            if not self._refused:  # the last try did not come back: there was slot_queue
+            if not self._refused:  # the last try did not come back: there was a slot
                 self._pause = 0.0
             self._tried_at, self._spread, self._refused = now, self._draw(), False
 

@@ -22,7 +22,7 @@ class Meaning(NamedTuple):
 
 
 KLING_REFUSES_A_VALUE = 1201
-"""Also what Kling says of a task that it does not have, in words that name it: see `answer.is_not_there`."""
+"""Also what Kling says of a task that it does not have, in words that name it: see `errors.about_task`."""
 KLING_HAS_NO_SUCH_THING = 1203
 """https://kling.ai/document-api/api/get-started/error-codes"""
 
