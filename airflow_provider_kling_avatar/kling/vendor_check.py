@@ -119,6 +119,7 @@ class VendorCheck:
     def __init__(self, config: KlingConfig) -> None:
         self.config = config
         self._client = _Witness(config)
+        self._can_be_asked = False
 
     def run(self, task_id: str | None = None) -> list[Finding]:
         """
@@ -148,15 +149,15 @@ class VendorCheck:
         self, question: Callable[..., T], *args: Any, **options: Any
     ) -> tuple[T | KlingError, Answer | None]:
         """Return what this package makes of an answer, and the first answer itself, if one came."""
-        is_first = not self._client.answers
         self._client.answers.clear()
         seen: T | KlingError
         try:
             seen = question(*args, **options)
         except KlingError as error:
             seen = bare(error)
-        if is_first and isinstance(seen, CANNOT_ASK):
+        if not self._can_be_asked and isinstance(seen, CANNOT_ASK):
             raise seen
+        self._can_be_asked = True
         return seen, self._client.answers[0][0] if self._client.answers else None
 
     # ------------------------------------------------------------------ probes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -150,18 +151,25 @@ NOT_FOUND = (400, {"code": 1201, "message": "Task not found by id/external id: {
 
 
 class Gateway:
-    """A real HTTP server: answers queries as it is told, and its list out of rows."""
+    """A real HTTP server: answers queries as it is told, its list out of rows, and after `answers` nothing."""
 
     def __init__(self):
         self.query = NOT_FOUND
         self.rows = []
         self.takes_page_size = self.takes_page_number = True
         self.headers = {"Date": formatdate(usegmt=True)}
+        self.asked = 0
+        self.answers = float("inf")
         gateway = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 parts = urlsplit(self.path)
+                gateway.asked += 1
+                if gateway.asked > gateway.answers:
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                    self.close_connection = True
+                    return
                 status, body = gateway.answer(parts.path, parse_qs(parts.query))
                 text = body if isinstance(body, str) else json.dumps(body)
                 key = self.headers["Authorization"].removeprefix("Bearer ")
@@ -358,3 +366,11 @@ def test_a_vendor_that_has_trouble_is_told_as_it_is(gateway, examine):
         MATTERS,
         'HTTP 503, code 5001, "busy", read as UnavailableError',
     )
+
+
+def test_a_gateway_that_stops_answering_is_reported_as_far_as_it_went_and_after(gateway, examine):
+    gateway.answers = 2
+    found = examine()
+    assert found["a missing id, image_to_video"].verdict == OK
+    for probe in ("a missing name, avatar", "list, avatar", "list, image_to_video"):
+        assert "broke before the answer" in found[probe].seen
