@@ -18,7 +18,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from airflow_provider_kling_avatar import __version__
-from airflow_provider_kling_avatar.kling.errors import AuthenticationError, ConfigurationError, KlingError
+from airflow_provider_kling_avatar.kling.errors import ConfigurationError, KlingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -76,15 +76,9 @@ def check(conn_id: str, task_id: str | None) -> list[Finding]:
 
     :raises KlingError: it could not be asked.
     """
-    from airflow_provider_kling_avatar.kling.client import KlingClient
     from airflow_provider_kling_avatar.kling.vendor_check import VendorCheck
 
-    config = _config_of(conn_id)
-    try:
-        return VendorCheck(config).run(task_id)
-    except AuthenticationError:
-        with KlingClient(config, attempts=1) as client:  # which tells another region's key from a wrong one
-            raise ConfigurationError(client.test_connection()[1]) from None
+    return VendorCheck(_config_of(conn_id)).run(task_id)
 
 
 def _config_of(conn_id: str) -> KlingConfig:

@@ -49,14 +49,10 @@ NO_SUCH_NAME = "kling-avatar-check-of-a-name-that-nobody-has"
 COSTS_PATH = "/account/costs"
 """https://klingai.com/document-api/api/assets/account-usage: resource packs, not more often than once in a second."""
 COSTS_SECONDS = 90 * 86400
-CANNOT_ASK = (
-    AuthenticationError,
-    ConfigurationError,
-    ConnectionFailedError,
-    ConnectionLostError,
-    PermissionDeniedError,
-)
+CANNOT_ASK = (ConfigurationError, ConnectionFailedError, ConnectionLostError)
 """If the first question ends so, the others will as well."""
+REFUSED = (AuthenticationError, PermissionDeniedError)
+"""If the first question ends so, another one tells whether it is the key or this question that is refused."""
 ENDPOINTS: tuple[EndpointName, ...] = ("avatar", "image_to_video")
 MOST_FIELDS = 60
 
@@ -148,17 +144,32 @@ class VendorCheck:
     def _ask(
         self, question: Callable[..., T], *args: Any, **options: Any
     ) -> tuple[T | KlingError, Answer | None]:
-        """Return what this package makes of an answer, and the first answer itself, if one came."""
+        """
+        Return what this package makes of an answer, and the first answer itself, if one came.
+
+        :raises KlingError: no question at all can be asked.
+        """
         self._client.answers.clear()
         seen: T | KlingError
         try:
             seen = question(*args, **options)
         except KlingError as error:
             seen = bare(error)
-        if not self._can_be_asked and isinstance(seen, CANNOT_ASK):
-            raise seen
-        self._can_be_asked = True
+        if not self._can_be_asked:
+            self._raise_if_in_vain(seen)
+            self._can_be_asked = True
         return seen, self._client.answers[0][0] if self._client.answers else None
+
+    def _raise_if_in_vain(self, seen: object) -> None:
+        """
+        Raise what all further questions would end in as well.
+
+        :param seen: what came of the first.
+        """
+        if isinstance(seen, CANNOT_ASK):
+            raise seen
+        if isinstance(seen, REFUSED) and (problem := self._client.find_problem()):
+            raise problem
 
     # ------------------------------------------------------------------ probes
 

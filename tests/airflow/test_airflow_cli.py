@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_kling_avatar.cli import main
+from airflow_provider_kling_avatar.kling.dialects import DIALECTS
+from airflow_provider_kling_avatar.simulator.settings import Account
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,6 +40,17 @@ def test_a_difference_that_matters_ends_with_1(connect, sim, capsys):
     out = capsys.readouterr().out
     assert "| differs, matters: a missing id is believed: no while waiting, no by a later try |" in out
     assert out.splitlines()[-1].startswith("Differences that matter: ")
+
+
+def test_a_key_of_the_other_region_is_told_where_it_belongs(connect, sim, start_vendor, monkeypatch, capsys):
+    other = start_vendor(accounts=(Account(name="abroad", api_key="sk-abroad"),))
+    dialect = dataclasses.replace(DIALECTS["kling"], regions=(sim.url, other.url))
+    monkeypatch.setitem(DIALECTS, "kling", dialect)
+    connect(password="sk-abroad")
+
+    assert main(["check"]) == 2
+    sentence = f"wrong region: the key is good on {other.url}; put that into the connection's host"
+    assert capsys.readouterr().err == f"kling-avatar: {sentence}\n"
 
 
 def test_it_prints_json_too(connect, capsys):

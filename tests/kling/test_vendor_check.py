@@ -142,7 +142,7 @@ def test_a_key_that_is_refused_and_a_host_that_is_not_there_end_the_check(sim, c
         check(config_of(sim.url, password="sk-another-key"))
     with pytest.raises(e.ConnectionFailedError, match="check the connection's host"):
         check(config_of(f"http://127.0.0.1:{closed_port()}"))
-    assert len(sim.requests) == 1
+    assert len(sim.requests) == 2  # the second tells a key that is refused from a question that is
 
 
 # ---------------------------------------------------------------------------------------------- other gateways
@@ -374,3 +374,16 @@ def test_a_gateway_that_stops_answering_is_reported_as_far_as_it_went_and_after(
     assert found["a missing id, image_to_video"].verdict == OK
     for probe in ("a missing name, avatar", "list, avatar", "list, image_to_video"):
         assert "broke before the answer" in found[probe].seen
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"), [(401, 1002, "Authentication"), (403, 1103, "PermissionDenied")]
+)
+def test_an_id_that_is_refused_as_a_wrong_key_is_while_the_list_takes_the_key_is_a_row(
+    status, code, kind, gateway, examine
+):
+    gateway.query = (status, {"code": code, "message": "no"})
+    found = examine()
+    assert found["a missing id, avatar"].verdict == MATTERS
+    assert found["a missing id, avatar"].seen == f'HTTP {status}, code {code}, "no", read as {kind}Error'
+    assert found["list, avatar"].verdict == OK
