@@ -36,7 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _airflow_silent():
             findings = check(options.conn_id, options.task_id)
     except KlingError as error:
-        sys.stderr.write(f"kling-avatar: {error}\n")
+        from airflow_provider_kling_avatar.kling.vendor_check import words_of
+
+        sys.stderr.write(f"kling-avatar: {words_of(error)}\n")
         return NOT_ASKED
     sys.stdout.write(_as_json(findings) if options.json else _as_table(findings))
     return DIFFERS if _differences(findings) else AS_EXPECTED
@@ -61,8 +63,9 @@ def _parser() -> argparse.ArgumentParser:
         "check",
         help="compare what your API answers with what this package expects; costs nothing",
         description="Asks the API behind a connection with calls that cost nothing, and prints what it answers beside "
-        "what this package expects, without a secret. Exit status: 0 as expected, 1 something differs that matters, "
-        "2 it could not be asked.",
+        "what this package expects, without keys, links and ids. The vendor's own words and names are in it: read it "
+        "once before you paste it. Exit status: 0 as expected, 1 something differs that matters, 2 it could not be "
+        "asked.",
     )
     command.add_argument("--conn-id", default="kling_avatar_default", help="the connection (%(default)s)")
     command.add_argument("--task-id", help="also look at this task of yours; its id is not printed")

@@ -2,8 +2,8 @@
 Asks an API for what this package relies on, and tells what it answers: calls that cost nothing, each sent once.
 
 It is for APIs that only their customers can reach. Every answer goes through the package's own readers, so that the
-report says how the package would behave. Of an answer it shows codes, words, field names and counts: nothing that
-opens an account or names one, no task's id, link or prompt.
+report says how the package would behave. Of an answer it shows codes, words, field names and counts: no key, no task's
+id, link or prompt, and nothing that looks like an id of the account. The words and names are the vendor's own.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     ConnectionLostError,
     KlingError,
     PermissionDeniedError,
+    WrongRouteError,
     bare,
 )
 from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
@@ -217,9 +218,13 @@ class VendorCheck:
             return Finding(probe, expected, _shown(answer), DIFFERS if by_name and by_list else OK, means)
         means = "a name that nobody has is taken for that of a task"
         if isinstance(seen, KlingError):
+            is_elsewhere = isinstance(
+                seen, WrongRouteError
+            )  # which names the place: a path may hold anything
+            reason = "" if is_elsewhere else f": {_masked(seen.message)}"
             means = (
                 "a missing name is believed: no. After a lost answer a later try stops, unless on_unknown_submission "
-                f"allows more ({type(seen).__name__}: {_masked(seen.message)})"
+                f"allows more ({type(seen).__name__}{reason})"
             )
         return Finding(probe, expected, _shown(answer, seen), MATTERS, means)
 
@@ -345,13 +350,15 @@ def _shown(answer: Answer | None, seen: object = None) -> str:
         return _masked(seen)
     parts = [f"HTTP {answer.status}"]
     if target := answer.headers.get("location"):
-        parts.append(f"to {_masked(public_url(target))}")
+        site = _SITE.match(target)
+        parts.append(f"to {_masked(site[0])}" if site else "to another path")
     if isinstance(answer.json, dict):
         error = error_in(answer)
         parts.append(_fields([answer.json], 0) if error.code is None else f"code {_masked(error.code)}")
         parts += [f'"{_masked(error.said)}"'] if error.said else []
     else:
-        parts.append(f"{len(answer.body)} bytes of {_masked(answer.headers.get('content-type', 'no type'))}")
+        kind = answer.headers.get("content-type", "no type").partition(";")[0]
+        parts.append(f"{len(answer.body)} bytes of {_masked(kind)}")
     if isinstance(seen, VideoTask):
         parts.append(f"read as a task that is {seen.state.value}")
     elif isinstance(seen, KlingError):
@@ -361,18 +368,35 @@ def _shown(answer: Answer | None, seen: object = None) -> str:
 
 _IDS = (
     re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+"),
+    re.compile(r"\w+(?:[*•]{2,}|\.{3,}|…)\w+|\w+[*•]{2,}|[*•]{2,}\w+"),
     re.compile(r"(?i)\b(?:user|account|uid|token|org\w*|group)(?:[\s_-]*id)?[\s:=#'\"\[(]*[\w.-]*\d[\w.-]*"),
     re.compile(r"(?=[\w-]*\d)[\w-]{12,}|\d{5,}"),
 )
-"""What may be somebody's: an address of mail, what follows such a word, and what is long and has digits in it."""
+"""
+What may be somebody's: an address of mail, a key with its middle left out, what follows such a word, and what is long
+and has digits in it.
+"""
+_SITE = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^\s/?#@,;)\"'<>]+)[^\s,;)\"'<>]*")
+_NO_TAGS = str.maketrans("<>", "[]")
+"""Where a report is pasted as Markdown, what looks like a tag is not shown."""
+
+
+def words_of(error: KlingError) -> str:
+    """Return what an error says, with what may be somebody's left out of the vendor's words in it."""
+    return str(error).replace(error.said, _masked(error.said)) if error.said else str(error)
 
 
 def _masked(text: object) -> str:
-    """Return words of the vendor's without secrets and ids."""
-    shown = redact(text)
+    """Return words of the vendor's without secrets and ids; of a URL only scheme and host."""
+    parts = _SITE.split(redact(text))
+    parts[::2] = map(_without_ids, parts[::2])  # between them are the hosts, whose ports are no ids
+    return "".join(parts).translate(_NO_TAGS)
+
+
+def _without_ids(text: str) -> str:
     for pattern in _IDS:
-        shown = pattern.sub("<id>", shown)
-    return shown
+        text = pattern.sub("[id]", text)
+    return text
 
 
 def _fields(records: list[Json], depth: int = 3) -> str:

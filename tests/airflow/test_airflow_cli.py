@@ -84,6 +84,18 @@ def test_what_cannot_be_asked_is_one_sentence_and_status_2(connection, sentence,
     assert "hunter22" not in err
 
 
+@pytest.mark.parametrize(("code", "status"), [(1002, 401), (1103, 403)])
+def test_what_a_refusal_says_of_an_account_is_not_printed(code, status, connect, sim, capsys):
+    words = "no: user 815 (someone@example.com), key abcd****ijkl, sk-simulator, org-acme-7"
+    sim.fault(kind="error_code", code=code, status=status, message=words, method="GET", times=0)
+
+    assert main(["check"]) == 2
+
+    err = capsys.readouterr().err
+    assert "the vendor says: no: [id] ([id]), key [id], ***, [id] [code" in err
+    assert err.count("\n") == 1
+
+
 def test_a_wrong_option_ends_with_argparses_own_words():
     with pytest.raises(SystemExit) as ended:
         main(["check", "--nonsense"])

@@ -290,12 +290,31 @@ def test_an_unknown_id_that_is_answered_with_a_task_matters(gateway, examine):
     assert found["a missing name, avatar"].means == "a name that nobody has is taken for that of a task"
 
 
-def test_a_redirect_is_told_without_its_query(gateway, examine):
+@pytest.mark.parametrize(
+    ("location", "told"),
+    [
+        ("https://login.test/t/SIGSECRET/x?key=KEY", "https://login.test"),
+        ("https://someone:KEY@login.test:44344/t/SIGSECRET;x=1", "https://***"),
+        ("http://127.0.0.1:44344/t/SIGSECRET/x", "http://127.0.0.1:44344"),
+        ("/t/SIGSECRET/x", "another path"),
+        ("//login.test/t/SIGSECRET", "another path"),
+        ("http://[bad/t/SIGSECRET", "http://[bad"),
+    ],
+)
+def test_of_a_redirect_only_scheme_and_host_are_told(location, told, gateway, config_of):
     gateway.query = (302, "")
-    gateway.headers["Location"] = f"https://login.test/start?key={KEY}"
-    finding = examine()["a missing id, avatar"]
-    assert finding.verdict == MATTERS
-    assert "HTTP 302, to https://login.test/start, " in finding.seen
+    gateway.headers["Location"] = location.replace("KEY", KEY)
+    found, text = check(config_of(gateway.url, "relay"))
+    assert found["a missing id, avatar"].verdict == MATTERS
+    assert f"HTTP 302, to {told}, " in found["a missing id, avatar"].seen
+    assert KEY not in text
+    assert "/t/" not in text
+
+
+def test_of_a_content_type_the_parameters_are_left_out(gateway, examine):
+    gateway.query = (404, "nothing")
+    gateway.headers["Content-Type"] = "text/plain; user=alice"
+    assert "7 bytes of text/plain, read" in examine()["a missing id, avatar"].seen
 
 
 def test_a_key_and_an_account_that_are_echoed_are_not_shown(gateway, examine):
@@ -305,8 +324,27 @@ def test_a_key_and_an_account_that_are_echoed_are_not_shown(gateway, examine):
     )
     finding = examine()["a missing id, avatar"]
     assert finding.seen == (
-        'HTTP 400, code 1201, "no *** of <id> (<id>), request <id>", read as InvalidRequestError'
+        'HTTP 400, code 1201, "no *** of [id] ([id]), request [id]", read as InvalidRequestError'
     )
+
+
+def test_nothing_that_is_shown_looks_like_a_tag_and_of_addresses_the_host_with_its_port_stays(
+    gateway, examine
+):
+    gateway.query = (
+        400,
+        {"code": 1201, "message": f"<b>no</b> 12345 at http://h.test:33551/t/12, {'A' * 300}"},
+    )
+    finding = examine()["a missing id, avatar"]
+    assert '"[b]no[/b] [id] at http://h.test:33551, [base64]"' in finding.seen
+
+
+@pytest.mark.parametrize(
+    "key", ["abcd****ijkl", "abcd****", "**ijkl", "abcd...ijkl", "abcd…ijkl", "abcd••ijkl"]
+)
+def test_a_key_with_its_middle_left_out_is_not_shown(key, gateway, examine):
+    gateway.query = (400, {"code": 1201, "message": f"the key {key} has no such task"})
+    assert '"the key [id] has no such task"' in examine()["a missing id, avatar"].seen
 
 
 def test_a_list_that_ignores_page_size_differs_but_does_not_matter(gateway, examine):
