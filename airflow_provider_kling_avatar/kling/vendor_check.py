@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 from airflow_provider_kling_avatar.kling.auth import BACKDATE_SECONDS, SignedKey
 from airflow_provider_kling_avatar.kling.calls import MAX_PAGE_SIZE, Call
@@ -117,6 +118,7 @@ class VendorCheck:
         self.config = config
         self._client = _Witness(config)
         self._can_be_asked = False
+        self._own_id = _NOTHING
 
     def run(self, task_id: str | None = None) -> list[Finding]:
         """
@@ -125,6 +127,9 @@ class VendorCheck:
         :param task_id: a task of the user's own, to be looked at too.
         :raises KlingError: the API cannot be asked at all.
         """
+        if task_id:
+            forms = {re.escape(form) for form in (task_id, quote(task_id, safe=""))}
+            self._own_id = re.compile(rf"(?i)(?<!\w)(?:{'|'.join(forms)})(?!\w)")
         with self._client:
             return list(self._findings(task_id))
 
@@ -186,10 +191,10 @@ class VendorCheck:
         answer, came_at = self._client.answers[0] if self._client.answers else (None, 0.0)
         try:
             date = parsedate_to_datetime(answer.headers.get("date", "") if answer else "")
-        except ValueError:
+            ahead = date.timestamp() - came_at
+        except (TypeError, ValueError, OverflowError):  # the last: an offset that no clock has
             means = "a token that was refused cannot be signed by the vendor's clock"
             return Finding(probe, expected, "no Date", ABSENT, means)
-        ahead = date.timestamp() - came_at
         if abs(ahead) <= BACKDATE_SECONDS:
             return Finding(probe, expected, f"within {BACKDATE_SECONDS} s")
         means = "a token from an access key is signed anew by the vendor's clock"
@@ -200,10 +205,12 @@ class VendorCheck:
         seen, answer = self._ask(self._client.get_task, NO_SUCH_ID, endpoint)
         if isinstance(seen, VideoTask):
             means = "an id that nobody has is taken for a task"
-            return Finding(probe, expected, _shown(answer, seen), MATTERS, means)
+            return Finding(probe, expected, self._shown(answer, seen), MATTERS, means)
         waiting, later = is_not_there(seen), route_is_right(seen)
         means = f"a missing id is believed: {_yes(waiting)} while waiting, {_yes(later)} by a later try"
-        return Finding(probe, expected, _shown(answer, seen), OK if waiting and later else MATTERS, means)
+        return Finding(
+            probe, expected, self._shown(answer, seen), OK if waiting and later else MATTERS, means
+        )
 
     def _missing_name(self, endpoint: EndpointName) -> Finding:
         probe, by_name = f"a missing name, {endpoint}", self._client.may_ask_by_name(NO_SUCH_NAME)
@@ -215,18 +222,18 @@ class VendorCheck:
         by_list = not by_name or len(self._client.answers) > 1
         if seen is None:
             means = f"a missing name is believed: yes{', since the list does not show it' if by_list else ''}"
-            return Finding(probe, expected, _shown(answer), DIFFERS if by_name and by_list else OK, means)
+            return Finding(
+                probe, expected, self._shown(answer), DIFFERS if by_name and by_list else OK, means
+            )
         means = "a name that nobody has is taken for that of a task"
         if isinstance(seen, KlingError):
-            is_elsewhere = isinstance(
-                seen, WrongRouteError
-            )  # which names the place: a path may hold anything
-            reason = "" if is_elsewhere else f": {_masked(seen.message)}"
+            is_elsewhere = isinstance(seen, WrongRouteError)  # its message may hold the path of a redirect
+            reason = "" if is_elsewhere else f": {self._masked(seen.message)}"
             means = (
                 "a missing name is believed: no. After a lost answer a later try stops, unless on_unknown_submission "
                 f"allows more ({type(seen).__name__}{reason})"
             )
-        return Finding(probe, expected, _shown(answer, seen), MATTERS, means)
+        return Finding(probe, expected, self._shown(answer, seen), MATTERS, means)
 
     def _list(self, endpoint: EndpointName) -> Iterator[Finding]:
         probe, expected = f"list, {endpoint}", "rows that are tasks"
@@ -236,11 +243,11 @@ class VendorCheck:
         tasks, answer = self._ask(self._client.list_tasks, endpoint, page_size=MAX_PAGE_SIZE)
         if isinstance(tasks, KlingError) or answer is None:
             means = "tasks are asked for one by one; set list_path to false to spare the question"
-            yield Finding(probe, expected, _shown(answer, tasks), MATTERS, means)
+            yield Finding(probe, expected, self._shown(answer, tasks), MATTERS, means)
             return
         rows = rows_of(read_json(answer)) or []
         unread = len(rows) - len(tasks)
-        shown = f"HTTP {answer.status}, {len(rows)} rows of {_fields(dicts(rows)) or 'nothing'}"
+        shown = f"HTTP {answer.status}, {len(rows)} rows of {self._fields(dicts(rows)) or 'nothing'}"
         yield Finding(
             probe,
             expected,
@@ -250,7 +257,7 @@ class VendorCheck:
         )
         yield _order(f"order of the list, {endpoint}", tasks)
         yield self._pages(endpoint, len(tasks))
-        yield _states(f"tasks in the list, {endpoint}", tasks)
+        yield self._states(f"tasks in the list, {endpoint}", tasks)
 
     def _pages(self, endpoint: EndpointName, count: int) -> Finding:
         probe, expected = (
@@ -264,7 +271,7 @@ class VendorCheck:
             second, answer = self._ask(self._client.list_tasks, endpoint, page=2, page_size=2)
         if isinstance(first, KlingError) or isinstance(second, KlingError):
             means = "only one page of the list can be read"
-            return Finding(probe, expected, _shown(answer, first or second), MATTERS, means)
+            return Finding(probe, expected, self._shown(answer, first or second), MATTERS, means)
         shown = f"{len(first)} rows, then {len(second)}"
         if [task.task_id for task in first] == [task.task_id for task in second]:
             means = "pageNum is ignored: whether a clip is missing cannot be told by the list"
@@ -280,12 +287,14 @@ class VendorCheck:
         seen, answer = self._ask(self._client.resource_packs)
         packs = dicts(at(seen, "data", "resource_pack_subscribe_infos")) if isinstance(seen, dict) else []
         if not packs:
-            return Finding(probe, expected, _shown(answer, seen), DIFFERS)
-        states = Counter(_masked(pack.get("status")) for pack in packs)
+            return Finding(probe, expected, self._shown(answer, seen), DIFFERS)
+        states = Counter(self._masked(pack.get("status")) for pack in packs)
         slots = {
             size for pack in packs for size in re.findall(r"\d+Con\b", str(pack.get("resource_pack_name")))
         }
-        shown = f"{_counted(states)}; slots by name: {', '.join(sorted(slots)) or 'none'}; {_fields(packs)}"
+        shown = (
+            f"{_counted(states)}; slots by name: {', '.join(sorted(slots)) or 'none'}; {self._fields(packs)}"
+        )
         return Finding(probe, expected, shown)
 
     def _own_task(self, task_id: str, endpoints: list[EndpointName]) -> Finding:
@@ -293,13 +302,77 @@ class VendorCheck:
         for endpoint in endpoints:
             seen, answer = self._ask(self._client.get_task, task_id, endpoint)
             if isinstance(seen, VideoTask):
-                shown = f"{endpoint}: {_told([seen])}; {_fields(answer.layers[-1:] if answer else [])}"
+                shown = (
+                    f"{endpoint}: {self._told([seen])}; {self._fields(answer.layers[-1:] if answer else [])}"
+                )
                 is_odd = seen.state is TaskState.UNKNOWN or (
                     seen.state is TaskState.SUCCEEDED and not seen.video
                 )
                 means = "it is waited for until the deadline" if is_odd else ""
                 return Finding(probe, expected, shown, MATTERS if is_odd else OK, means)
-        return Finding(probe, expected, _shown(answer, seen), MATTERS, "it cannot be asked for")
+        return Finding(probe, expected, self._shown(answer, seen), MATTERS, "it cannot be asked for")
+
+    def _states(self, probe: str, tasks: list[VideoTask]) -> Finding:
+        expected = "known states; a link and a duration if succeeded"
+        if not tasks:
+            return Finding(probe, expected, "no tasks", ABSENT)
+        unknown = {task.status for task in tasks if task.state is TaskState.UNKNOWN}
+        if unknown:
+            means = f"waited for until the deadline: {self._masked(', '.join(sorted(unknown)))}"
+            return Finding(probe, expected, self._told(tasks), MATTERS, means)
+        done = [task.video for task in tasks if task.state is TaskState.SUCCEEDED]
+        if all(video and video.duration is not None for video in done):
+            return Finding(probe, expected, self._told(tasks))
+        return Finding(probe, expected, self._told(tasks), DIFFERS, "such a task is asked for by itself")
+
+    # ------------------------------------------------------------------ what may be shown
+
+    def _told(self, tasks: list[VideoTask]) -> str:
+        """Say how tasks stand and what they tell, as this package reads it, in numbers."""
+        states = Counter(f"{self._masked(task.status) or 'no state'} ({task.state.value})" for task in tasks)
+        done = [task for task in tasks if task.state is TaskState.SUCCEEDED]
+        lengths = [task for task in done if task.video and task.video.duration is not None]
+        return (
+            f"{_counted(states)}; with a name: {sum(bool(task.external_task_id) for task in tasks)}; "
+            f"succeeded with link {sum(bool(task.video) for task in done)}, duration {len(lengths)}, "
+            f"units {sum(task.units is not None for task in done)} of {len(done)}"
+        )
+
+    def _shown(self, answer: Answer | None, seen: object = None) -> str:
+        """Say what came, and what this package reads from it."""
+        if answer is None:
+            return self._masked(seen)
+        parts = [f"HTTP {answer.status}"]
+        if target := answer.headers.get("location"):
+            site = _SITE.match(target)
+            parts.append(f"to {self._masked(site[0])}" if site else "to another path")
+        if isinstance(answer.json, dict):
+            error = error_in(answer)
+            parts.append(
+                self._fields([answer.json], 0) if error.code is None else f"code {self._masked(error.code)}"
+            )
+            parts += [f'"{self._masked(error.said)}"'] if error.said else []
+        else:
+            kind = answer.headers.get("content-type", "no type").partition(";")[0]
+            parts.append(f"{len(answer.body)} bytes of {self._masked(kind)}")
+        if isinstance(seen, VideoTask):
+            parts.append(f"read as a task that is {seen.state.value}")
+        elif isinstance(seen, KlingError):
+            parts.append(f"read as {type(seen).__name__}")
+        return ", ".join(parts)
+
+    def _fields(self, records: list[Json], depth: int = 3) -> str:
+        """Name the fields of some objects, also those inside, with the types of their values."""
+        kinds: dict[str, set[str]] = {}
+        for record in records:
+            _collect(record, "", kinds, depth)
+        return ", ".join(
+            f"{self._masked(name)} {'/'.join(sorted(kinds[name]))}" for name in list(kinds)[:MOST_FIELDS]
+        )
+
+    def _masked(self, text: object) -> str:
+        """Return words of the vendor's as `_masked` does, also without the id that is the user's own."""
+        return _masked(self._own_id.sub("[id]", str(text)))
 
 
 # ---------------------------------------------------------------------- readings of a list
@@ -315,55 +388,7 @@ def _order(probe: str, tasks: list[VideoTask]) -> Finding:
     return Finding(probe, "newest first", shown, MATTERS, "new tasks may be looked for in vain")
 
 
-def _states(probe: str, tasks: list[VideoTask]) -> Finding:
-    expected = "known states; a link and a duration if succeeded"
-    if not tasks:
-        return Finding(probe, expected, "no tasks", ABSENT)
-    unknown = {task.status for task in tasks if task.state is TaskState.UNKNOWN}
-    if unknown:
-        means = f"waited for until the deadline: {_masked(', '.join(sorted(unknown)))}"
-        return Finding(probe, expected, _told(tasks), MATTERS, means)
-    done = [task.video for task in tasks if task.state is TaskState.SUCCEEDED]
-    if all(video and video.duration is not None for video in done):
-        return Finding(probe, expected, _told(tasks))
-    return Finding(probe, expected, _told(tasks), DIFFERS, "such a task is asked for by itself")
-
-
-def _told(tasks: list[VideoTask]) -> str:
-    """Say how tasks stand and what they tell, as this package reads it, in numbers."""
-    states = Counter(f"{_masked(task.status) or 'no state'} ({task.state.value})" for task in tasks)
-    done = [task for task in tasks if task.state is TaskState.SUCCEEDED]
-    lengths = [task for task in done if task.video and task.video.duration is not None]
-    return (
-        f"{_counted(states)}; with a name: {sum(bool(task.external_task_id) for task in tasks)}; "
-        f"succeeded with link {sum(bool(task.video) for task in done)}, duration {len(lengths)}, "
-        f"units {sum(task.units is not None for task in done)} of {len(done)}"
-    )
-
-
 # ---------------------------------------------------------------------- what may be shown
-
-
-def _shown(answer: Answer | None, seen: object = None) -> str:
-    """Say what came, and what this package reads from it."""
-    if answer is None:
-        return _masked(seen)
-    parts = [f"HTTP {answer.status}"]
-    if target := answer.headers.get("location"):
-        site = _SITE.match(target)
-        parts.append(f"to {_masked(site[0])}" if site else "to another path")
-    if isinstance(answer.json, dict):
-        error = error_in(answer)
-        parts.append(_fields([answer.json], 0) if error.code is None else f"code {_masked(error.code)}")
-        parts += [f'"{_masked(error.said)}"'] if error.said else []
-    else:
-        kind = answer.headers.get("content-type", "no type").partition(";")[0]
-        parts.append(f"{len(answer.body)} bytes of {_masked(kind)}")
-    if isinstance(seen, VideoTask):
-        parts.append(f"read as a task that is {seen.state.value}")
-    elif isinstance(seen, KlingError):
-        parts.append(f"read as {type(seen).__name__}")
-    return ", ".join(parts)
 
 
 _IDS = (
@@ -377,6 +402,8 @@ What may be somebody's: an address of mail, a key with its middle left out, what
 and has digits in it.
 """
 _SITE = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^\s/?#@,;)\"'<>]+)[^\s,;)\"'<>]*")
+_NOTHING = re.compile(r"(?!)")
+"""Found nowhere."""
 _NO_TAGS = str.maketrans("<>", "[]")
 """Where a report is pasted as Markdown, what looks like a tag is not shown."""
 
@@ -397,14 +424,6 @@ def _without_ids(text: str) -> str:
     for pattern in _IDS:
         text = pattern.sub("[id]", text)
     return text
-
-
-def _fields(records: list[Json], depth: int = 3) -> str:
-    """Name the fields of some objects, also those inside, with the types of their values."""
-    kinds: dict[str, set[str]] = {}
-    for record in records:
-        _collect(record, "", kinds, depth)
-    return ", ".join(f"{_masked(name)} {'/'.join(sorted(kinds[name]))}" for name in list(kinds)[:MOST_FIELDS])
 
 
 def _collect(record: Json, within: str, kinds: dict[str, set[str]], depth: int) -> None:

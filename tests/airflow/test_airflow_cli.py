@@ -14,6 +14,7 @@ import pytest
 
 from airflow_provider_kling_avatar.cli import main
 from airflow_provider_kling_avatar.kling.dialects import DIALECTS
+from airflow_provider_kling_avatar.kling.vendor_check import VendorCheck
 from airflow_provider_kling_avatar.simulator.settings import Account
 
 ROOT = Path(__file__).parents[2]
@@ -93,6 +94,22 @@ def test_what_a_refusal_says_of_an_account_is_not_printed(code, status, connect,
 
     err = capsys.readouterr().err
     assert "the vendor says: no: [id] ([id]), key [id], ***, [id] [code" in err
+    assert err.count("\n") == 1
+
+
+def test_a_fault_of_the_checks_own_ends_with_2_and_its_name_without_its_text(connect, monkeypatch, capsys):
+    def fail(*_):
+        raise OverflowError("hunter22")
+
+    monkeypatch.setattr(VendorCheck, "run", fail)
+
+    assert main(["check"]) == 2
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("kling-avatar: the check itself failed (OverflowError in ")
+    assert "report" in err
+    assert "hunter22" not in err
     assert err.count("\n") == 1
 
 

@@ -7,7 +7,7 @@ import socket
 import threading
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from conftest import KEY
@@ -425,3 +425,44 @@ def test_an_id_that_is_refused_as_a_wrong_key_is_while_the_list_takes_the_key_is
     assert found["a missing id, avatar"].verdict == MATTERS
     assert found["a missing id, avatar"].seen == f'HTTP {status}, code {code}, "no", read as {kind}Error'
     assert found["list, avatar"].verdict == OK
+
+
+@pytest.mark.parametrize(
+    "own",
+    ["my-news-clip", "clip-7", "news/2026 clip", "news.of.user-7.20261129050222", "<clip>", "someone's"],
+)
+def test_the_name_of_a_task_of_ones_own_is_shown_in_no_cell(own, gateway, config_of):
+    quoted = quote(own, safe="")
+    gateway.query = (
+        404,
+        {"code": 1201, "message": f"Task not found by id/external id: {own}, {quoted.lower()}", own: 1},
+    )
+    found, text = check(config_of(gateway.url, "relay"), own)
+    assert "Task not found by id/external id: [id], [id]" in found["own task"].seen
+    assert own not in text
+    assert quoted.lower() not in text.lower()
+
+    gateway.query = (200, {"code": 0, "data": {"task_id": own, "task_status": own, f"of {own}": 1}})
+    found, text = check(config_of(gateway.url, "relay"), own)
+    assert found["own task"].seen.startswith("avatar: 1 [id] (unknown); ")
+    assert "of [id] number" in found["own task"].seen
+    assert own not in text
+
+    gateway.asked, gateway.answers = 0, 2
+    found, text = check(config_of(gateway.url, "relay"), own)
+    assert "broke before the answer" in found["own task"].seen
+    assert own not in text
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Sun, 29 Nov 2020 05:00:00 +9999999999999",
+        "Sun, 99 Nov 2020 05:00:00 GMT",
+        "29",
+        "soon",
+    ],
+)
+def test_a_date_that_cannot_be_read_is_none(date, gateway, examine):
+    gateway.headers["Date"] = date
+    assert (examine()["clock"].verdict, examine()["clock"].seen) == (ABSENT, "no Date")
