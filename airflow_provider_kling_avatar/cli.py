@@ -10,7 +10,6 @@ import argparse
 import io
 import json
 import logging
-import os
 import sys
 import traceback
 import warnings
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow_provider_kling_avatar import __version__
-from airflow_provider_kling_avatar.kling.errors import ConfigurationError, KlingError
+from airflow_provider_kling_avatar.kling.errors import KlingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -104,22 +103,16 @@ def _config_of(conn_id: str) -> KlingConfig:
     """
     Return the account behind a connection.
 
-    :raises ConfigurationError: there is no such connection, or it is wrong.
+    :raises KlingError: there is no such connection, or it is wrong.
     """
-    from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
+    from airflow_provider_kling_avatar.hooks.kling_avatar import ConnectionUnreadableError, KlingAvatarHook
 
     try:
         return KlingAvatarHook(conn_id).config
     except KlingError:
         raise
     except Exception as error:  # noqa: BLE001 - each Airflow has its own class, and so has each place to look in
-        problem = type(error).__name__
-    variable = f"AIRFLOW_CONN_{conn_id.upper()}"
-    remedy = "correct" if variable in os.environ else "set"
-    raise ConfigurationError(
-        f"Airflow gives no connection {conn_id!r} ({problem}): {remedy} {variable}, or run this command where it finds "
-        "the same database or secrets backend as your tasks"
-    )
+        raise ConnectionUnreadableError.of(conn_id, error) from None
 
 
 def _differences(findings: list[Finding]) -> int:

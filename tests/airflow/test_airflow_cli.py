@@ -119,7 +119,7 @@ def test_a_wrong_option_ends_with_argparses_own_words():
     assert ended.value.code == 2
 
 
-def test_without_a_database_it_takes_a_connection_from_the_environment_and_says_which_is_missing(
+def test_without_a_database_it_takes_a_connection_from_the_environment_and_says_which_is_missing_or_torn(
     sim, tmp_path
 ):
     connection = {"conn_type": "kling_avatar", "host": sim.url, "password": "sk-simulator"}
@@ -127,6 +127,7 @@ def test_without_a_database_it_takes_a_connection_from_the_environment_and_says_
         "AIRFLOW_HOME": str(tmp_path),
         "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
         "AIRFLOW_CONN_MINE": json.dumps(connection),
+        "AIRFLOW_CONN_TORN": json.dumps(connection)[:-1],
         "PYTHONPATH": str(ROOT),
     }
     command = [sys.executable, "-m", "airflow_provider_kling_avatar.cli", "check", "--conn-id"]
@@ -136,10 +137,13 @@ def test_without_a_database_it_takes_a_connection_from_the_environment_and_says_
             [*command, conn_id], env=environment, capture_output=True, text=True, check=False
         )
 
-    good, missing = run("mine"), run("nobody")
+    good, missing, torn = run("mine"), run("nobody"), run("torn")
     assert good.returncode == 0, good.stderr
     assert good.stdout.endswith("Differences that matter: none\n")
     assert missing.returncode == 2
     assert "connection 'nobody' cannot be used here" in missing.stderr.splitlines()[-1]
     assert "AIRFLOW_CONN_NOBODY" in missing.stderr.splitlines()[-1]
-    assert "Traceback" not in missing.stderr
+    assert torn.returncode == 2
+    assert "AIRFLOW_CONN_TORN is set but cannot be read" in torn.stderr.splitlines()[-1]
+    assert "sk-simulator" not in torn.stderr
+    assert "Traceback" not in missing.stderr + torn.stderr
