@@ -31,7 +31,7 @@ AS_EXPECTED, DIFFERS, NOT_ASKED = 0, 1, 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status: 0 as expected, 1 something differs that matters, 2 not asked."""
+    """Run the command and return its exit status: 0 as expected, 1 a difference matters, 2 not asked or answered."""
     options = _parser().parse_args(argv)
     try:
         with _airflow_silent():
@@ -45,7 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"kling-avatar: {_fault(error)}\n")
         return NOT_ASKED
     sys.stdout.write(_as_json(findings) if options.json else _as_table(findings))
-    return DIFFERS if _differences(findings) else AS_EXPECTED
+    differences, unanswered = _weighed(findings)
+    if differences:
+        return DIFFERS
+    return NOT_ASKED if unanswered else AS_EXPECTED
 
 
 def _fault(error: Exception) -> str:
@@ -78,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Asks the API behind a connection with calls that cost nothing, and prints what it answers beside "
         "what this package expects, without keys, links and ids. The vendor's own words and names are in it: read it "
         "once before you paste it. Exit status: 0 as expected, 1 something differs that matters, 2 it could not be "
-        "asked.",
+        "asked, or not all was answered.",
     )
     command.add_argument("--conn-id", default="kling_avatar_default", help="the connection (%(default)s)")
     command.add_argument(
@@ -115,10 +118,12 @@ def _config_of(conn_id: str) -> KlingConfig:
         raise ConnectionUnreadableError.of(conn_id, error) from None
 
 
-def _differences(findings: list[Finding]) -> int:
-    from airflow_provider_kling_avatar.kling.vendor_check import MATTERS
+def _weighed(findings: list[Finding]) -> tuple[int, int]:
+    """Count what differs and matters, and what was not answered."""
+    from airflow_provider_kling_avatar.kling.vendor_check import MATTERS, UNANSWERED
 
-    return sum(finding.verdict == MATTERS for finding in findings)
+    verdicts = [finding.verdict for finding in findings]
+    return verdicts.count(MATTERS), verdicts.count(UNANSWERED)
 
 
 def _as_json(findings: list[Finding]) -> str:
@@ -132,7 +137,10 @@ def _as_table(findings: list[Finding]) -> str:
         verdict = f"{finding.verdict}: {finding.means}" if finding.means else finding.verdict
         rows.append((finding.probe, finding.expected, finding.seen, verdict))
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    ending = f"Differences that matter: {_differences(findings) or 'none'}"
+    differences, unanswered = _weighed(findings)
+    ending = f"Differences that matter: {differences or 'none'}"
+    if unanswered:
+        ending += f"; not answered: {unanswered}"
     return "\n".join([f"airflow-provider-kling-avatar {__version__}", "", *lines, "", ending, ""])
 
 

@@ -25,7 +25,10 @@ from airflow_provider_kling_avatar.kling.errors import (
     ConnectionFailedError,
     ConnectionLostError,
     KlingError,
+    NotFoundError,
     PermissionDeniedError,
+    RateLimitedError,
+    UnavailableError,
     WrongRouteError,
     bare,
 )
@@ -58,8 +61,12 @@ REFUSED = (AuthenticationError, PermissionDeniedError)
 ENDPOINTS: tuple[EndpointName, ...] = ("avatar", "image_to_video")
 MOST_FIELDS = 60
 
-OK, DIFFERS, MATTERS, ABSENT = "ok", "differs, does not matter", "differs, matters", "not there"
-"""How an answer and what this package expects go together; the last also where there was nothing to look at."""
+OK, DIFFERS, MATTERS = "ok", "differs, does not matter", "differs, matters"
+"""How an answer and what this package expects go together."""
+ABSENT, UNANSWERED = "not there", "not answered"
+"""There is no such thing, or too little to look at; there was trouble that may pass."""
+MAY_PASS = (ConnectionFailedError, ConnectionLostError, RateLimitedError, UnavailableError)
+"""What says nothing of how an API answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,7 @@ class Finding:
     :param probe: what was asked.
     :param expected: what this package expects.
     :param seen: what came.
-    :param verdict: `OK`, `DIFFERS`, `MATTERS` or `ABSENT`.
+    :param verdict: `OK`, `DIFFERS`, `MATTERS`, `ABSENT` or `UNANSWERED`.
     :param means: what follows from it for this package.
     """
 
@@ -118,6 +125,7 @@ class VendorCheck:
         self.config = config
         self._client = _Witness(config)
         self._can_be_asked = False
+        self._came_from_api: set[bool] = set()
         self._own_id = _NOTHING
 
     def run(self, task_id: str | None = None) -> list[Finding]:
@@ -131,12 +139,12 @@ class VendorCheck:
             forms = {re.escape(form) for form in (task_id, quote(task_id, safe=""))}
             self._own_id = re.compile(rf"(?i)(?<!\w)(?:{'|'.join(forms)})(?!\w)")
         with self._client:
-            return list(self._findings(task_id))
+            findings = list(self._findings(task_id))
+        return [self._connection(), *findings]
 
     def _findings(self, task_id: str | None) -> Iterator[Finding]:
         endpoints = [name for name in ENDPOINTS if name in self.config.dialect.endpoints]
         first = self._missing_id(endpoints[0])  # nothing else is worth asking if this cannot be
-        yield self._connection()
         yield self._clock()
         yield first
         yield from map(self._missing_id, endpoints[1:])
@@ -164,6 +172,9 @@ class VendorCheck:
         if not self._can_be_asked:
             self._raise_if_in_vain(seen)
             self._can_be_asked = True
+        if not isinstance(seen, MAY_PASS):
+            is_elsewhere = isinstance(seen, WrongRouteError | NotFoundError) and not route_is_right(seen)
+            self._came_from_api.add(not is_elsewhere)
         return seen, self._client.answers[0][0] if self._client.answers else None
 
     def _raise_if_in_vain(self, seen: object) -> None:
@@ -177,13 +188,34 @@ class VendorCheck:
         if isinstance(seen, REFUSED) and (problem := self._client.find_problem()):
             raise problem
 
+    def _otherwise(
+        self,
+        probe: str,
+        expected: str,
+        answer: Answer | None,
+        seen: object,
+        means: str,
+        verdict: str = MATTERS,
+    ) -> Finding:
+        """Return a finding about an answer that is not as expected, or, after trouble that may pass, may be so."""
+        if isinstance(seen, MAY_PASS):
+            verdict, means = UNANSWERED, f"ask again later; if it stays so, {means}"
+        return Finding(probe, expected, self._shown(answer, seen), verdict, means)
+
     # ------------------------------------------------------------------ probes
 
     def _connection(self) -> Finding:
         config, dialect = self.config, self.config.dialect
         key = "access key and secret key" if isinstance(config.credentials, SignedKey) else "API key"
         where = f"api {dialect.name}, host {public_url(config.base_url)}, prefix {dialect.prefix or 'none'}"
-        return Finding("connection", "it is answered", f"{where}, {key}")
+        finding = Finding("connection", "it is answered", f"{where}, {key}")
+        if self._came_from_api != {False}:
+            return finding
+        means = (
+            "wrong route: nothing is answered as by this api; check the connection's host, api, path_prefix and "
+            "query_path"
+        )
+        return replace(finding, verdict=MATTERS, means=means)
 
     def _clock(self) -> Finding:
         """Compare the clocks, which only matter to tokens; and these are signed anew by the vendor's clock."""
@@ -208,9 +240,9 @@ class VendorCheck:
             return Finding(probe, expected, self._shown(answer, seen), MATTERS, means)
         waiting, later = is_not_there(seen), route_is_right(seen)
         means = f"a missing id is believed: {_yes(waiting)} while waiting, {_yes(later)} by a later try"
-        return Finding(
-            probe, expected, self._shown(answer, seen), OK if waiting and later else MATTERS, means
-        )
+        if waiting and later:
+            return Finding(probe, expected, self._shown(answer, seen), OK, means)
+        return self._otherwise(probe, expected, answer, seen, means)
 
     def _missing_name(self, endpoint: EndpointName) -> Finding:
         probe, by_name = f"a missing name, {endpoint}", self._client.may_ask_by_name(NO_SUCH_NAME)
@@ -233,7 +265,7 @@ class VendorCheck:
                 "a missing name is believed: no. After a lost answer a later try stops, unless on_unknown_submission "
                 f"allows more ({type(seen).__name__}{reason})"
             )
-        return Finding(probe, expected, self._shown(answer, seen), MATTERS, means)
+        return self._otherwise(probe, expected, answer, seen, means)
 
     def _list(self, endpoint: EndpointName) -> Iterator[Finding]:
         probe, expected = f"list, {endpoint}", "rows that are tasks"
@@ -242,8 +274,10 @@ class VendorCheck:
             return
         tasks, answer = self._ask(self._client.list_tasks, endpoint, page_size=MAX_PAGE_SIZE)
         if isinstance(tasks, KlingError) or answer is None:
-            means = "tasks are asked for one by one; set list_path to false to spare the question"
-            yield Finding(probe, expected, self._shown(answer, tasks), MATTERS, means)
+            means = "tasks are asked for one by one"
+            if isinstance(tasks, WrongRouteError | NotFoundError) and True in self._came_from_api:
+                means += "; set list_path to false to spare the question"
+            yield self._otherwise(probe, expected, answer, tasks, means)
             return
         rows = rows_of(read_json(answer)) or []
         unread = len(rows) - len(tasks)
@@ -271,7 +305,8 @@ class VendorCheck:
             second, answer = self._ask(self._client.list_tasks, endpoint, page=2, page_size=2)
         if isinstance(first, KlingError) or isinstance(second, KlingError):
             means = "only one page of the list can be read"
-            return Finding(probe, expected, self._shown(answer, first or second), MATTERS, means)
+            problem = first if isinstance(first, KlingError) else second
+            return self._otherwise(probe, expected, answer, problem, means)
         shown = f"{len(first)} rows, then {len(second)}"
         if [task.task_id for task in first] == [task.task_id for task in second]:
             means = "pageNum is ignored: whether a clip is missing cannot be told by the list"
@@ -287,7 +322,8 @@ class VendorCheck:
         seen, answer = self._ask(self._client.resource_packs)
         packs = dicts(at(seen, "data", "resource_pack_subscribe_infos")) if isinstance(seen, dict) else []
         if not packs:
-            return Finding(probe, expected, self._shown(answer, seen), DIFFERS)
+            means = "what is left of the account is not told"
+            return self._otherwise(probe, expected, answer, seen, means, DIFFERS)
         states = Counter(self._masked(pack.get("status")) for pack in packs)
         slots = {
             size for pack in packs for size in re.findall(r"\d+Con\b", str(pack.get("resource_pack_name")))
@@ -310,7 +346,7 @@ class VendorCheck:
                 )
                 means = "it is waited for until the deadline" if is_odd else ""
                 return Finding(probe, expected, shown, MATTERS if is_odd else OK, means)
-        return Finding(probe, expected, self._shown(answer, seen), MATTERS, "it cannot be asked for")
+        return self._otherwise(probe, expected, answer, seen, "it cannot be asked for")
 
     def _states(self, probe: str, tasks: list[VideoTask]) -> Finding:
         expected = "known states; a link and a duration if succeeded"

@@ -43,6 +43,17 @@ def test_a_difference_that_matters_ends_with_1(connect, sim, capsys):
     assert out.splitlines()[-1].startswith("Differences that matter: ")
 
 
+def test_a_vendor_that_is_busy_ends_with_2_as_one_that_cannot_be_asked(connect, sim, capsys):
+    sim.fault(kind="error_code", code=1302, status=429, method="GET", times=0)
+    assert main(["check"]) == 2
+    assert capsys.readouterr().out.splitlines()[-1] == "Differences that matter: none; not answered: 7"
+
+    sim.reset()
+    sim.fault(kind="error_code", code=1302, status=429, method="GET", times=1)
+    assert main(["check"]) == 2
+    assert capsys.readouterr().out.splitlines()[-1] == "Differences that matter: none; not answered: 1"
+
+
 def test_a_key_of_the_other_region_is_told_where_it_belongs(connect, sim, start_vendor, monkeypatch, capsys):
     other = start_vendor(accounts=(Account(name="abroad", api_key="sk-abroad"),))
     dialect = dataclasses.replace(DIALECTS["kling"], regions=(sim.url, other.url))

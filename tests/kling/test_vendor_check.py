@@ -14,7 +14,14 @@ from conftest import KEY
 from network_kit import closed_port
 
 from airflow_provider_kling_avatar.kling import errors as e
-from airflow_provider_kling_avatar.kling.vendor_check import ABSENT, DIFFERS, MATTERS, OK, VendorCheck
+from airflow_provider_kling_avatar.kling.vendor_check import (
+    ABSENT,
+    DIFFERS,
+    MATTERS,
+    OK,
+    UNANSWERED,
+    VendorCheck,
+)
 from airflow_provider_kling_avatar.simulator.settings import DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY
 
 APIS = ["kling", "kling-broadcast", "cometapi", "generations", "relay"]
@@ -381,13 +388,65 @@ def test_states_that_are_not_known_matter(gateway, examine):
     assert (finding.verdict, finding.means) == (MATTERS, "waited for until the deadline: thinking")
 
 
-def test_a_list_that_is_not_there_matters_until_the_connection_says_so(gateway, examine, monkeypatch):
-    monkeypatch.setattr(
-        gateway, "answer", lambda path, _: (404, "<html>") if path.endswith("o") else NOT_FOUND
-    )
-    assert examine()["list, avatar"].verdict == MATTERS
+SPARE_THE_LIST = "tasks are asked for one by one; set list_path to false to spare the question"
+
+
+def is_list(path):
+    return path.endswith("o")
+
+
+@pytest.mark.parametrize(
+    "answer", [(404, "<html>"), (200, "<html>"), (302, ""), (404, {"message": "Not Found"})]
+)
+def test_a_list_that_is_not_there_matters_until_the_connection_says_so(answer, gateway, examine, monkeypatch):
+    monkeypatch.setattr(gateway, "answer", lambda path, _: answer if is_list(path) else NOT_FOUND)
+    found = examine()
+    assert (found["list, avatar"].verdict, found["list, avatar"].means) == (MATTERS, SPARE_THE_LIST)
+    assert found["connection"].verdict == OK
     found = examine(list_path=False)
     assert verdicts(found) <= {OK, ABSENT}
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict", "means"),
+    [
+        (
+            (503, {"code": 5001}),
+            UNANSWERED,
+            "ask again later; if it stays so, tasks are asked for one by one",
+        ),
+        (
+            (429, {"code": 1302}),
+            UNANSWERED,
+            "ask again later; if it stays so, tasks are asked for one by one",
+        ),
+        ((502, "<html>"), UNANSWERED, "ask again later; if it stays so, tasks are asked for one by one"),
+        ((401, {"code": 1002}), MATTERS, "tasks are asked for one by one"),
+        ((200, {"code": 0}), MATTERS, "tasks are asked for one by one"),
+    ],
+)
+def test_a_list_that_is_there_but_not_now_is_not_advised_to_be_spared(
+    answer, verdict, means, gateway, examine, monkeypatch
+):
+    monkeypatch.setattr(gateway, "answer", lambda path, _: answer if is_list(path) else NOT_FOUND)
+    finding = examine()["list, avatar"]
+    assert (finding.verdict, finding.means) == (verdict, means)
+
+
+@pytest.mark.parametrize(
+    "answer", [(200, "<html>"), (404, "<html>"), (302, ""), (404, {"message": "Not Found"})]
+)
+def test_where_nothing_is_answered_as_by_this_api_the_connection_is_said_to_be_wrong(
+    answer, gateway, examine, monkeypatch
+):
+    monkeypatch.setattr(gateway, "answer", lambda *_: answer)
+    found = examine()
+    assert next(iter(found)) == "connection"
+    assert found["connection"].verdict == MATTERS
+    assert found["connection"].means == (
+        "wrong route: nothing is answered as by this api; check the connection's host, api, path_prefix and query_path"
+    )
+    assert found["list, avatar"].means == "tasks are asked for one by one"
 
 
 def test_the_clocks_are_compared(gateway, examine):
@@ -399,11 +458,16 @@ def test_the_clocks_are_compared(gateway, examine):
 
 def test_a_vendor_that_has_trouble_is_told_as_it_is(gateway, examine):
     gateway.query = (503, {"code": 5001, "message": "busy"})
-    finding = examine()["a missing id, avatar"]
+    found = examine()
+    finding = found["a missing id, avatar"]
     assert (finding.verdict, finding.seen) == (
-        MATTERS,
+        UNANSWERED,
         'HTTP 503, code 5001, "busy", read as UnavailableError',
     )
+    assert finding.means == (
+        "ask again later; if it stays so, a missing id is believed: no while waiting, no by a later try"
+    )
+    assert found["connection"].verdict == OK
 
 
 def test_a_gateway_that_stops_answering_is_reported_as_far_as_it_went_and_after(gateway, examine):
@@ -411,6 +475,7 @@ def test_a_gateway_that_stops_answering_is_reported_as_far_as_it_went_and_after(
     found = examine()
     assert found["a missing id, image_to_video"].verdict == OK
     for probe in ("a missing name, avatar", "list, avatar", "list, image_to_video"):
+        assert found[probe].verdict == UNANSWERED
         assert "broke before the answer" in found[probe].seen
 
 
