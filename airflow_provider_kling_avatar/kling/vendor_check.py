@@ -119,10 +119,12 @@ class VendorCheck:
     Ask one account's API.
 
     :param config: the account.
+    :param told: called before each question with what is asked; an answer may take as long as `config.read_timeout`.
     """
 
-    def __init__(self, config: KlingConfig) -> None:
+    def __init__(self, config: KlingConfig, told: Callable[[str], object] = lambda _: None) -> None:
         self.config = config
+        self._tell = told
         self._client = _Witness(config)
         self._can_be_asked = False
         self._came_from_api: set[bool] = set()
@@ -156,13 +158,14 @@ class VendorCheck:
             yield self._own_task(task_id, endpoints)
 
     def _ask(
-        self, question: Callable[..., T], *args: Any, **options: Any
+        self, probe: str, question: Callable[..., T], *args: Any, **options: Any
     ) -> tuple[T | KlingError, Answer | None]:
         """
         Return what this package makes of an answer, and the first answer itself, if one came.
 
         :raises KlingError: no question at all can be asked.
         """
+        self._tell(probe)
         self._client.answers.clear()
         seen: T | KlingError
         try:
@@ -219,22 +222,26 @@ class VendorCheck:
 
     def _clock(self) -> Finding:
         """Compare the clocks, which only matter to tokens; and these are signed anew by the vendor's clock."""
+        is_signed = isinstance(self.config.credentials, SignedKey)
+        no_matter = "an API key depends on no clock"
         probe, expected = "clock", f"Date within {BACKDATE_SECONDS} s of this machine's clock"
         answer, came_at = self._client.answers[0] if self._client.answers else (None, 0.0)
         try:
             date = parsedate_to_datetime(answer.headers.get("date", "") if answer else "")
             ahead = date.timestamp() - came_at
         except (TypeError, ValueError, OverflowError):  # the last: an offset that no clock has
-            means = "a token that was refused cannot be signed by the vendor's clock"
+            means = (
+                "a token that was refused cannot be signed by the vendor's clock" if is_signed else no_matter
+            )
             return Finding(probe, expected, "no Date", ABSENT, means)
         if abs(ahead) <= BACKDATE_SECONDS:
             return Finding(probe, expected, f"within {BACKDATE_SECONDS} s")
-        means = "a token from an access key is signed anew by the vendor's clock"
+        means = "a token from an access key is signed anew by the vendor's clock" if is_signed else no_matter
         return Finding(probe, expected, f"the vendor's clock is {ahead:+.0f} s off", DIFFERS, means)
 
     def _missing_id(self, endpoint: EndpointName) -> Finding:
         probe, expected = f"a missing id, {endpoint}", "code 1201 in Kling's words, 1203, or a gateway's word"
-        seen, answer = self._ask(self._client.get_task, NO_SUCH_ID, endpoint)
+        seen, answer = self._ask(probe, self._client.get_task, NO_SUCH_ID, endpoint)
         if isinstance(seen, VideoTask):
             means = "an id that nobody has is taken for a task"
             return Finding(probe, expected, self._shown(answer, seen), MATTERS, means)
@@ -250,7 +257,7 @@ class VendorCheck:
             means = "nobody can be asked what became of a lost answer: on_unknown_submission decides"
             return Finding(probe, "this api has no names and no list", "not asked", ABSENT, means)
         expected = "code 1201 in Kling's words, or 1203" if by_name else "a list that does not show it"
-        seen, answer = self._ask(self._client.find_task, NO_SUCH_NAME, endpoint)
+        seen, answer = self._ask(probe, self._client.find_task, NO_SUCH_NAME, endpoint)
         by_list = not by_name or len(self._client.answers) > 1
         if seen is None:
             means = f"a missing name is believed: yes{', since the list does not show it' if by_list else ''}"
@@ -272,7 +279,7 @@ class VendorCheck:
         if not self.config.dialect.endpoints[endpoint].list_path:
             yield Finding(probe, "none", "not asked", ABSENT, "tasks are asked for one by one")
             return
-        tasks, answer = self._ask(self._client.list_tasks, endpoint, page_size=MAX_PAGE_SIZE)
+        tasks, answer = self._ask(probe, self._client.list_tasks, endpoint, page_size=MAX_PAGE_SIZE)
         if isinstance(tasks, KlingError) or answer is None:
             means = "tasks are asked for one by one"
             if isinstance(tasks, WrongRouteError | NotFoundError) and True in self._came_from_api:
@@ -300,9 +307,9 @@ class VendorCheck:
         )
         if count <= 2:
             return Finding(probe, expected, f"{count} tasks: too few", ABSENT)
-        first, answer = self._ask(self._client.list_tasks, endpoint, page_size=2)
+        first, answer = self._ask(probe, self._client.list_tasks, endpoint, page_size=2)
         if not isinstance(first, KlingError):
-            second, answer = self._ask(self._client.list_tasks, endpoint, page=2, page_size=2)
+            second, answer = self._ask(probe, self._client.list_tasks, endpoint, page=2, page_size=2)
         if isinstance(first, KlingError) or isinstance(second, KlingError):
             means = "only one page of the list can be read"
             problem = first if isinstance(first, KlingError) else second
@@ -319,7 +326,7 @@ class VendorCheck:
         probe, expected = "resource packs", "packs with a state"
         if not self.config.dialect.regions:
             return Finding(probe, "none", "not asked: only Kling itself has them", ABSENT)
-        seen, answer = self._ask(self._client.resource_packs)
+        seen, answer = self._ask(probe, self._client.resource_packs)
         packs = dicts(at(seen, "data", "resource_pack_subscribe_infos")) if isinstance(seen, dict) else []
         if not packs:
             means = "what is left of the account is not told"
@@ -336,7 +343,7 @@ class VendorCheck:
     def _own_task(self, task_id: str, endpoints: list[EndpointName]) -> Finding:
         probe, expected = "own task", "a known state; with a link if it succeeded"
         for endpoint in endpoints:
-            seen, answer = self._ask(self._client.get_task, task_id, endpoint)
+            seen, answer = self._ask(probe, self._client.get_task, task_id, endpoint)
             if isinstance(seen, VideoTask):
                 shown = (
                     f"{endpoint}: {self._told([seen])}; {self._fields(answer.layers[-1:] if answer else [])}"

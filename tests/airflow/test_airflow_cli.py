@@ -43,6 +43,21 @@ def test_a_difference_that_matters_ends_with_1(connect, sim, capsys):
     assert out.splitlines()[-1].startswith("Differences that matter: ")
 
 
+def test_who_watches_sees_what_is_being_asked_beside_the_report(connect, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main(["check", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["findings"]
+    assert err.splitlines()[:2] == [
+        "kling-avatar: asking for a missing id, avatar",
+        "kling-avatar: asking for a missing id, image_to_video",
+    ]
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
+    assert main(["check"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_a_vendor_that_is_busy_ends_with_2_as_one_that_cannot_be_asked(connect, sim, capsys):
     sim.fault(kind="error_code", code=1302, status=429, method="GET", times=0)
     assert main(["check"]) == 2

@@ -449,11 +449,27 @@ def test_where_nothing_is_answered_as_by_this_api_the_connection_is_said_to_be_w
     assert found["list, avatar"].means == "tasks are asked for one by one"
 
 
-def test_the_clocks_are_compared(gateway, examine):
+@pytest.mark.parametrize(
+    ("key", "off", "missing"),
+    [
+        (
+            {"api": "kling", "login": "the-access-key", "password": "the-secret-key-of-thirty-two-bytes"},
+            "a token from an access key is signed anew by the vendor's clock",
+            "a token that was refused cannot be signed by the vendor's clock",
+        ),
+        ({}, "an API key depends on no clock", "an API key depends on no clock"),
+    ],
+    ids=["access key", "API key"],
+)
+def test_the_clocks_are_compared_and_what_follows_is_told_of_the_key_that_there_is(
+    key, off, missing, gateway, examine
+):
     gateway.headers["Date"] = "Sun, 29 Nov 2020 05:00:00 GMT"
-    assert examine()["clock"].verdict == DIFFERS
+    clock = examine(**key)["clock"]
+    assert (clock.verdict, clock.means) == (DIFFERS, off)
     del gateway.headers["Date"]
-    assert examine()["clock"].verdict == ABSENT
+    clock = examine(**key)["clock"]
+    assert (clock.verdict, clock.means) == (ABSENT, missing)
 
 
 def test_a_vendor_that_has_trouble_is_told_as_it_is(gateway, examine):
@@ -468,6 +484,25 @@ def test_a_vendor_that_has_trouble_is_told_as_it_is(gateway, examine):
         "ask again later; if it stays so, a missing id is believed: no while waiting, no by a later try"
     )
     assert found["connection"].verdict == OK
+
+
+def test_each_question_is_told_before_it_is_asked(gateway, config_of):
+    asked, config = [], config_of(gateway.url, "relay")
+    VendorCheck(config, told=lambda probe: asked.append((probe, gateway.asked))).run("82")
+    assert asked == [
+        ("a missing id, avatar", 0),
+        ("a missing id, image_to_video", 1),
+        ("a missing name, avatar", 2),
+        ("a missing name, image_to_video", 3),
+        ("list, avatar", 4),
+        ("pages of the list, avatar", 5),
+        ("pages of the list, avatar", 6),
+        ("list, image_to_video", 7),
+        ("pages of the list, image_to_video", 8),
+        ("pages of the list, image_to_video", 9),
+        ("own task", 10),
+        ("own task", 11),
+    ]
 
 
 def test_a_gateway_that_stops_answering_is_reported_as_far_as_it_went_and_after(gateway, examine):
