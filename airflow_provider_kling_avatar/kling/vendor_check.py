@@ -35,7 +35,7 @@ from airflow_provider_kling_avatar.kling.errors import (
 from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
 from airflow_provider_kling_avatar.kling.polling.decide import is_not_there
 from airflow_provider_kling_avatar.kling.redact import public_url, redact
-from airflow_provider_kling_avatar.kling.responses.answer import at, dicts
+from airflow_provider_kling_avatar.kling.responses.answer import as_number, at, dicts
 from airflow_provider_kling_avatar.kling.responses.errors import error_in, read_json, route_is_right
 from airflow_provider_kling_avatar.kling.responses.tasks import rows_of
 
@@ -335,10 +335,13 @@ class VendorCheck:
         slots = {
             size for pack in packs for size in re.findall(r"\d+Con\b", str(pack.get("resource_pack_name")))
         }
+        left = sum((as_number(pack.get("remaining_quantity")) or 0) > 0 for pack in packs)
         shown = (
-            f"{_counted(states)}; slots by name: {', '.join(sorted(slots)) or 'none'}; {self._fields(packs)}"
+            f"{_counted(states)}; with something left: {left} of {len(packs)}; "
+            f"slots by name: {', '.join(sorted(slots)) or 'none'}; {self._fields(packs)}"
         )
-        return Finding(probe, expected, shown)
+        means = "a balance in money is not asked for: Kling tells it only in answer to a POST"
+        return Finding(probe, expected, shown, means=means)
 
     def _own_task(self, task_id: str, endpoints: list[EndpointName]) -> Finding:
         probe, expected = "own task", "a known state; with a link if it succeeded"

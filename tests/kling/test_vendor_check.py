@@ -130,9 +130,31 @@ def test_a_task_of_ones_own_is_looked_at_without_showing_it(sim, config_of):
 
 def test_resource_packs_are_told_by_state_where_kling_itself_is_asked(sim, config_of):
     found, text = check(config_at(sim, config_of, "kling"))
-    assert found["resource packs"].seen.startswith("1 online; slots by name: none; resource_pack_name text")
+    packs = found["resource packs"]
+    assert packs.seen.startswith(
+        "1 online; with something left: 1 of 1; slots by name: none; resource_pack_name text"
+    )
+    assert packs.means == "a balance in money is not asked for: Kling tells it only in answer to a POST"
     assert "pack-default" not in text
     assert check(config_at(sim, config_of, "cometapi"))[0]["resource packs"].verdict == ABSENT
+
+
+def test_of_resource_packs_it_is_told_how_many_have_something_left_and_no_amount(
+    gateway, config_of, monkeypatch
+):
+    amounts = ["0.0", 0, "811.25", 922, None]
+    packs = [
+        {"resource_pack_name": "Video 5Con", "status": "online", "remaining_quantity": amount}
+        for amount in amounts
+    ]
+    costs = 200, {"code": 0, "data": {"code": 0, "resource_pack_subscribe_infos": packs}}
+    monkeypatch.setattr(gateway, "answer", lambda path, _: costs if path == "/account/costs" else NOT_FOUND)
+    found, text = check(config_of(gateway.url))
+    assert found["resource packs"].seen.startswith(
+        "5 online; with something left: 2 of 5; slots by name: 5Con; "
+    )
+    assert "811" not in text
+    assert "922" not in text
 
 
 def test_signed_keys_are_named_by_their_kind_alone(sim, config_of):
