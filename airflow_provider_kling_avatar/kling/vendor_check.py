@@ -266,8 +266,9 @@ class VendorCheck:
             )
         means = "a name that nobody has is taken for that of a task"
         if isinstance(seen, KlingError):
-            is_elsewhere = isinstance(seen, WrongRouteError)  # its message may hold the path of a redirect
-            reason = "" if is_elsewhere else f": {self._masked(seen.message)}"
+            # The message of the first may hold the path of a redirect; those of the others say no more than was seen.
+            is_told = isinstance(seen, (WrongRouteError, *MAY_PASS))
+            reason = "" if is_told else f": {self._masked(seen.message)}"
             means = (
                 "a missing name is believed: no. After a lost answer a later try stops, unless on_unknown_submission "
                 f"allows more ({type(seen).__name__}{reason})"

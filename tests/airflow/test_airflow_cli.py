@@ -139,6 +139,17 @@ def test_a_fault_of_the_checks_own_ends_with_2_and_its_name_without_its_text(con
     assert err.count("\n") == 1
 
 
+def test_help_and_forms_say_that_a_report_is_read_before_it_is_pasted(capsys):
+    with pytest.raises(SystemExit):
+        main(["check", "--help"])
+    forms = [(ROOT / f".github/ISSUE_TEMPLATE/{form}.yml").read_text("utf-8") for form in ("bug", "vendor")]
+    for text in (*forms, capsys.readouterr().out):
+        words = " ".join(text.split())
+        assert "read it once before you paste it" in words
+        assert "no secret" not in words
+        assert "without a secret" not in words
+
+
 def test_a_wrong_option_ends_with_argparses_own_words():
     with pytest.raises(SystemExit) as ended:
         main(["check", "--nonsense"])
