@@ -140,12 +140,16 @@ class VendorCheck:
         if task_id:
             forms = {re.escape(form) for form in (task_id, quote(task_id, safe=""))}
             self._own_id = re.compile(rf"(?i)(?<!\w)(?:{'|'.join(forms)})(?!\w)")
-        with self._client:
-            findings = list(self._findings(task_id))
-        return [self._connection(), *findings]
-
-    def _findings(self, task_id: str | None) -> Iterator[Finding]:
         endpoints = [name for name in ENDPOINTS if name in self.config.dialect.endpoints]
+        with self._client:
+            findings = list(self._of_tasks(endpoints))
+            # By now it can be said; the account is asked elsewhere, past any prefix.
+            findings = [self._connection(), *findings, self._account()]
+            if task_id:
+                findings.append(self._own_task(task_id, endpoints))
+        return findings
+
+    def _of_tasks(self, endpoints: list[EndpointName]) -> Iterator[Finding]:
         first = self._missing_id(endpoints[0])  # nothing else is worth asking if this cannot be
         yield self._clock()
         yield first
@@ -153,9 +157,6 @@ class VendorCheck:
         yield from map(self._missing_name, endpoints)
         for endpoint in endpoints:
             yield from self._list(endpoint)
-        yield self._account()
-        if task_id:
-            yield self._own_task(task_id, endpoints)
 
     def _ask(
         self, probe: str, question: Callable[..., T], *args: Any, **options: Any

@@ -494,6 +494,15 @@ def test_the_clocks_are_compared_and_what_follows_is_told_of_the_key_that_there_
     assert (clock.verdict, clock.means) == (ABSENT, missing)
 
 
+def test_a_wrong_prefix_is_told_though_the_account_is_answered_beside_it(gateway, config_of, monkeypatch):
+    monkeypatch.setattr(
+        gateway,
+        "answer",
+        lambda path, _: (200, {"code": 0}) if path == "/account/costs" else (404, "<html>"),
+    )
+    assert check(config_of(gateway.url, path_prefix="/no"))[0]["connection"].verdict == MATTERS
+
+
 def test_a_vendor_that_has_trouble_is_told_as_it_is(gateway, examine):
     gateway.query = (503, {"code": 5001, "message": "busy"})
     found = examine()
