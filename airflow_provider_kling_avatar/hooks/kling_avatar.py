@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import os
 import re
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 
@@ -56,11 +57,15 @@ class ConnectionUnreadableError(KlingError):
         :param kling_conn_id: the connection.
         :param problem: what was met; its text may hold the connection, so only its name is told.
         """
-        return cls(
-            f"connection {kling_conn_id!r} cannot be used here ({type(problem).__name__}): give all processes of "
-            f"Airflow the same one, for instance as the environment variable AIRFLOW_CONN_{kling_conn_id.upper()}. "
-            "One that is there, but wrong, may count as missing"
-        )
+        variable = f"AIRFLOW_CONN_{kling_conn_id.upper()}"
+        if variable in os.environ:  # Airflow goes on to look elsewhere, and says of it that it is missing
+            remedy = f"{variable} is set but cannot be read: check its quotes and its JSON or URI"
+        else:
+            remedy = (
+                "give all processes of Airflow the same one, for instance as the environment variable "
+                f"{variable}. One that is there, but wrong, may count as missing"
+            )
+        return cls(f"connection {kling_conn_id!r} cannot be used here ({type(problem).__name__}): {remedy}")
 
 
 class KlingAvatarHook(BaseHook):

@@ -24,6 +24,7 @@ from airflow_provider_kling_avatar import __version__
 from airflow_provider_kling_avatar.kling.calls import MAX_ANSWER_BYTES, MAX_PAGE_SIZE, Call, Calls
 from airflow_provider_kling_avatar.kling.errors import (
     AuthenticationError,
+    ConfigurationError,
     InvalidRequestError,
     KlingError,
     NotFoundError,
@@ -275,17 +276,25 @@ class KlingClient:
                     return host
         return None
 
-    def test_connection(self) -> tuple[bool, str]:
-        """Test the connection for a person, with calls that cost nothing: (works, what is wrong and what to do)."""
+    def find_problem(self) -> KlingError | None:
+        """Return what is wrong with the connection, if anything is, by calls that cost nothing."""
         try:
             self.ping()
         except AuthenticationError as error:
             host = self.region_of_key()
             if host:
-                return False, f"wrong region: the key is good on {host}; put that into the connection's host"
-            return False, f"wrong key: {error}"
+                return ConfigurationError(
+                    f"wrong region: the key is good on {host}; put that into the connection's host"
+                )
+            return bare(error).about("wrong key")
         except KlingError as error:
-            return False, str(error)
+            return bare(error)
+        return None
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Test the connection for a person, with calls that cost nothing: (works, what is wrong and what to do)."""
+        if problem := self.find_problem():
+            return False, str(problem)
         return True, f"{self.config.dialect.title} at {self.config.base_url} takes this key"
 
     # --------------------------------------------------------------- sending

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -12,6 +13,9 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_kling_avatar.cli import main
+from airflow_provider_kling_avatar.kling.dialects import DIALECTS
+from airflow_provider_kling_avatar.kling.vendor_check import VendorCheck
+from airflow_provider_kling_avatar.simulator.settings import Account
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,6 +41,43 @@ def test_a_difference_that_matters_ends_with_1(connect, sim, capsys):
     out = capsys.readouterr().out
     assert "| differs, matters: a missing id is believed: no while waiting, no by a later try |" in out
     assert out.splitlines()[-1].startswith("Differences that matter: ")
+
+
+def test_who_watches_sees_what_is_being_asked_beside_the_report(connect, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main(["check", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["findings"]
+    assert err.splitlines()[:2] == [
+        "kling-avatar: asking for a missing id, avatar",
+        "kling-avatar: asking for a missing id, image_to_video",
+    ]
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
+    assert main(["check"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_vendor_that_is_busy_ends_with_2_as_one_that_cannot_be_asked(connect, sim, capsys):
+    sim.fault(kind="error_code", code=1302, status=429, method="GET", times=0)
+    assert main(["check"]) == 2
+    assert capsys.readouterr().out.splitlines()[-1] == "Differences that matter: none; not answered: 7"
+
+    sim.reset()
+    sim.fault(kind="error_code", code=1302, status=429, method="GET", times=1)
+    assert main(["check"]) == 2
+    assert capsys.readouterr().out.splitlines()[-1] == "Differences that matter: none; not answered: 1"
+
+
+def test_a_key_of_the_other_region_is_told_where_it_belongs(connect, sim, start_vendor, monkeypatch, capsys):
+    other = start_vendor(accounts=(Account(name="abroad", api_key="sk-abroad"),))
+    dialect = dataclasses.replace(DIALECTS["kling"], regions=(sim.url, other.url))
+    monkeypatch.setitem(DIALECTS, "kling", dialect)
+    connect(password="sk-abroad")
+
+    assert main(["check"]) == 2
+    sentence = f"wrong region: the key is good on {other.url}; put that into the connection's host"
+    assert capsys.readouterr().err == f"kling-avatar: {sentence}\n"
 
 
 def test_it_prints_json_too(connect, capsys):
@@ -70,13 +111,52 @@ def test_what_cannot_be_asked_is_one_sentence_and_status_2(connection, sentence,
     assert "hunter22" not in err
 
 
+@pytest.mark.parametrize(("code", "status"), [(1002, 401), (1103, 403)])
+def test_what_a_refusal_says_of_an_account_is_not_printed(code, status, connect, sim, capsys):
+    words = "no: user 815 (someone@example.com), key abcd****ijkl, sk-simulator, org-acme-7"
+    sim.fault(kind="error_code", code=code, status=status, message=words, method="GET", times=0)
+
+    assert main(["check"]) == 2
+
+    err = capsys.readouterr().err
+    assert "the vendor says: no: [id] ([id]), key [id], ***, [id] [code" in err
+    assert err.count("\n") == 1
+
+
+def test_a_fault_of_the_checks_own_ends_with_2_and_its_name_without_its_text(connect, monkeypatch, capsys):
+    def fail(*_):
+        raise OverflowError("hunter22")
+
+    monkeypatch.setattr(VendorCheck, "run", fail)
+
+    assert main(["check"]) == 2
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("kling-avatar: the check itself failed (OverflowError in ")
+    assert "report" in err
+    assert "hunter22" not in err
+    assert err.count("\n") == 1
+
+
+def test_help_and_forms_say_that_a_report_is_read_before_it_is_pasted(capsys):
+    with pytest.raises(SystemExit):
+        main(["check", "--help"])
+    forms = [(ROOT / f".github/ISSUE_TEMPLATE/{form}.yml").read_text("utf-8") for form in ("bug", "vendor")]
+    for text in (*forms, capsys.readouterr().out):
+        words = " ".join(text.split())
+        assert "read it once before you paste it" in words
+        assert "no secret" not in words
+        assert "without a secret" not in words
+
+
 def test_a_wrong_option_ends_with_argparses_own_words():
     with pytest.raises(SystemExit) as ended:
         main(["check", "--nonsense"])
     assert ended.value.code == 2
 
 
-def test_without_a_database_it_takes_a_connection_from_the_environment_and_says_which_is_missing(
+def test_without_a_database_it_takes_a_connection_from_the_environment_and_says_which_is_missing_or_torn(
     sim, tmp_path
 ):
     connection = {"conn_type": "kling_avatar", "host": sim.url, "password": "sk-simulator"}
@@ -84,6 +164,7 @@ def test_without_a_database_it_takes_a_connection_from_the_environment_and_says_
         "AIRFLOW_HOME": str(tmp_path),
         "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
         "AIRFLOW_CONN_MINE": json.dumps(connection),
+        "AIRFLOW_CONN_TORN": json.dumps(connection)[:-1],
         "PYTHONPATH": str(ROOT),
     }
     command = [sys.executable, "-m", "airflow_provider_kling_avatar.cli", "check", "--conn-id"]
@@ -93,10 +174,13 @@ def test_without_a_database_it_takes_a_connection_from_the_environment_and_says_
             [*command, conn_id], env=environment, capture_output=True, text=True, check=False
         )
 
-    good, missing = run("mine"), run("nobody")
+    good, missing, torn = run("mine"), run("nobody"), run("torn")
     assert good.returncode == 0, good.stderr
     assert good.stdout.endswith("Differences that matter: none\n")
     assert missing.returncode == 2
     assert "connection 'nobody' cannot be used here" in missing.stderr.splitlines()[-1]
     assert "AIRFLOW_CONN_NOBODY" in missing.stderr.splitlines()[-1]
-    assert "Traceback" not in missing.stderr
+    assert torn.returncode == 2
+    assert "AIRFLOW_CONN_TORN is set but cannot be read" in torn.stderr.splitlines()[-1]
+    assert "sk-simulator" not in torn.stderr
+    assert "Traceback" not in missing.stderr + torn.stderr

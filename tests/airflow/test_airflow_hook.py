@@ -16,7 +16,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException
 
-from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook, open_storage, sign_storage
+from airflow_provider_kling_avatar.hooks.kling_avatar import (
+    ConnectionUnreadableError,
+    KlingAvatarHook,
+    open_storage,
+    sign_storage,
+)
 from airflow_provider_kling_avatar.kling import errors
 from airflow_provider_kling_avatar.kling.auth import BearerKey, SignedKey
 from airflow_provider_kling_avatar.kling.dialects import DIALECTS
@@ -94,6 +99,38 @@ def test_a_connection_as_uri_becomes_an_account(monkeypatch, hook, uri, base_url
 
     assert (config.base_url, config.dialect.name) == (base_url, api)
     assert config.credentials == BearerKey("sk-1")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '{"conn_type": "kling_avatar", "password": "sk-SECRETSECRET"',
+        "kling-avatar://:sk-SECRETSECRET@host:abc/",
+        '{"conn_typ": "kling_avatar", "password": "sk-SECRETSECRET"}',
+        "",
+    ],
+    ids=["torn JSON", "URI with a port that is none", "a field that is not there", "empty"],
+)
+def test_a_variable_that_is_set_but_cannot_be_read_is_said_to_be_the_mistake(monkeypatch, hook, value):
+    monkeypatch.setenv(ENV, value)
+
+    with pytest.raises(ConnectionUnreadableError) as caught:
+        hook.get_conn()
+
+    said = str(caught.value)
+    assert said.startswith("connection 'kling_avatar_default' cannot be used here (")
+    assert f"{ENV} is set but cannot be read: check its quotes and its JSON" in said
+    assert "give all processes" not in said
+    assert "SECRET" not in said
+
+
+def test_a_connection_that_is_missing_is_told_with_the_variable_that_would_make_it(monkeypatch, hook):
+    monkeypatch.delenv(ENV, raising=False)
+
+    with pytest.raises(
+        ConnectionUnreadableError, match=rf"the environment variable {ENV}\. One that is there, but"
+    ):
+        hook.get_conn()
 
 
 def test_access_and_secret_key_make_signed_tokens(monkeypatch, hook):

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from conftest import KEY
 from network_kit import closed_port
 
 from airflow_provider_kling_avatar.kling import errors as e
-from airflow_provider_kling_avatar.kling.vendor_check import ABSENT, DIFFERS, MATTERS, OK, VendorCheck
+from airflow_provider_kling_avatar.kling.vendor_check import (
+    ABSENT,
+    DIFFERS,
+    MATTERS,
+    OK,
+    UNANSWERED,
+    VendorCheck,
+)
 from airflow_provider_kling_avatar.simulator.settings import DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY
 
 APIS = ["kling", "kling-broadcast", "cometapi", "generations", "relay"]
@@ -122,9 +130,31 @@ def test_a_task_of_ones_own_is_looked_at_without_showing_it(sim, config_of):
 
 def test_resource_packs_are_told_by_state_where_kling_itself_is_asked(sim, config_of):
     found, text = check(config_at(sim, config_of, "kling"))
-    assert found["resource packs"].seen.startswith("1 online; slots by name: none; resource_pack_name text")
+    packs = found["resource packs"]
+    assert packs.seen.startswith(
+        "1 online; with something left: 1 of 1; slots by name: none; resource_pack_name text"
+    )
+    assert packs.means == "a balance in money is not asked for: Kling tells it only in answer to a POST"
     assert "pack-default" not in text
     assert check(config_at(sim, config_of, "cometapi"))[0]["resource packs"].verdict == ABSENT
+
+
+def test_of_resource_packs_it_is_told_how_many_have_something_left_and_no_amount(
+    gateway, config_of, monkeypatch
+):
+    amounts = ["0.0", 0, "811.25", 922, None]
+    packs = [
+        {"resource_pack_name": "Video 5Con", "status": "online", "remaining_quantity": amount}
+        for amount in amounts
+    ]
+    costs = 200, {"code": 0, "data": {"code": 0, "resource_pack_subscribe_infos": packs}}
+    monkeypatch.setattr(gateway, "answer", lambda path, _: costs if path == "/account/costs" else NOT_FOUND)
+    found, text = check(config_of(gateway.url))
+    assert found["resource packs"].seen.startswith(
+        "5 online; with something left: 2 of 5; slots by name: 5Con; "
+    )
+    assert "811" not in text
+    assert "922" not in text
 
 
 def test_signed_keys_are_named_by_their_kind_alone(sim, config_of):
@@ -141,7 +171,7 @@ def test_a_key_that_is_refused_and_a_host_that_is_not_there_end_the_check(sim, c
         check(config_of(sim.url, password="sk-another-key"))
     with pytest.raises(e.ConnectionFailedError, match="check the connection's host"):
         check(config_of(f"http://127.0.0.1:{closed_port()}"))
-    assert len(sim.requests) == 1
+    assert len(sim.requests) == 2  # the second tells a key that is refused from a question that is
 
 
 # ---------------------------------------------------------------------------------------------- other gateways
@@ -150,18 +180,25 @@ NOT_FOUND = (400, {"code": 1201, "message": "Task not found by id/external id: {
 
 
 class Gateway:
-    """A real HTTP server: answers queries as it is told, and its list out of rows."""
+    """A real HTTP server: answers queries as it is told, its list out of rows, and after `answers` nothing."""
 
     def __init__(self):
         self.query = NOT_FOUND
         self.rows = []
         self.takes_page_size = self.takes_page_number = True
         self.headers = {"Date": formatdate(usegmt=True)}
+        self.asked = 0
+        self.answers = float("inf")
         gateway = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 parts = urlsplit(self.path)
+                gateway.asked += 1
+                if gateway.asked > gateway.answers:
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                    self.close_connection = True
+                    return
                 status, body = gateway.answer(parts.path, parse_qs(parts.query))
                 text = body if isinstance(body, str) else json.dumps(body)
                 key = self.headers["Authorization"].removeprefix("Bearer ")
@@ -282,12 +319,31 @@ def test_an_unknown_id_that_is_answered_with_a_task_matters(gateway, examine):
     assert found["a missing name, avatar"].means == "a name that nobody has is taken for that of a task"
 
 
-def test_a_redirect_is_told_without_its_query(gateway, examine):
+@pytest.mark.parametrize(
+    ("location", "told"),
+    [
+        ("https://login.test/t/SIGSECRET/x?key=KEY", "https://login.test"),
+        ("https://someone:KEY@login.test:44344/t/SIGSECRET;x=1", "https://***"),
+        ("http://127.0.0.1:44344/t/SIGSECRET/x", "http://127.0.0.1:44344"),
+        ("/t/SIGSECRET/x", "another path"),
+        ("//login.test/t/SIGSECRET", "another path"),
+        ("http://[bad/t/SIGSECRET", "http://[bad"),
+    ],
+)
+def test_of_a_redirect_only_scheme_and_host_are_told(location, told, gateway, config_of):
     gateway.query = (302, "")
-    gateway.headers["Location"] = f"https://login.test/start?key={KEY}"
-    finding = examine()["a missing id, avatar"]
-    assert finding.verdict == MATTERS
-    assert "HTTP 302, to https://login.test/start, " in finding.seen
+    gateway.headers["Location"] = location.replace("KEY", KEY)
+    found, text = check(config_of(gateway.url, "relay"))
+    assert found["a missing id, avatar"].verdict == MATTERS
+    assert f"HTTP 302, to {told}, " in found["a missing id, avatar"].seen
+    assert KEY not in text
+    assert "/t/" not in text
+
+
+def test_of_a_content_type_the_parameters_are_left_out(gateway, examine):
+    gateway.query = (404, "nothing")
+    gateway.headers["Content-Type"] = "text/plain; user=alice"
+    assert "7 bytes of text/plain, read" in examine()["a missing id, avatar"].seen
 
 
 def test_a_key_and_an_account_that_are_echoed_are_not_shown(gateway, examine):
@@ -297,8 +353,27 @@ def test_a_key_and_an_account_that_are_echoed_are_not_shown(gateway, examine):
     )
     finding = examine()["a missing id, avatar"]
     assert finding.seen == (
-        'HTTP 400, code 1201, "no *** of <id> (<id>), request <id>", read as InvalidRequestError'
+        'HTTP 400, code 1201, "no *** of [id] ([id]), request [id]", read as InvalidRequestError'
     )
+
+
+def test_nothing_that_is_shown_looks_like_a_tag_and_of_addresses_the_host_with_its_port_stays(
+    gateway, examine
+):
+    gateway.query = (
+        400,
+        {"code": 1201, "message": f"<b>no</b> 12345 at http://h.test:33551/t/12, {'A' * 300}"},
+    )
+    finding = examine()["a missing id, avatar"]
+    assert '"[b]no[/b] [id] at http://h.test:33551, [base64]"' in finding.seen
+
+
+@pytest.mark.parametrize(
+    "key", ["abcd****ijkl", "abcd****", "**ijkl", "abcd...ijkl", "abcd…ijkl", "abcd••ijkl"]
+)
+def test_a_key_with_its_middle_left_out_is_not_shown(key, gateway, examine):
+    gateway.query = (400, {"code": 1201, "message": f"the key {key} has no such task"})
+    assert '"the key [id] has no such task"' in examine()["a missing id, avatar"].seen
 
 
 def test_a_list_that_ignores_page_size_differs_but_does_not_matter(gateway, examine):
@@ -335,26 +410,190 @@ def test_states_that_are_not_known_matter(gateway, examine):
     assert (finding.verdict, finding.means) == (MATTERS, "waited for until the deadline: thinking")
 
 
-def test_a_list_that_is_not_there_matters_until_the_connection_says_so(gateway, examine, monkeypatch):
-    monkeypatch.setattr(
-        gateway, "answer", lambda path, _: (404, "<html>") if path.endswith("o") else NOT_FOUND
-    )
-    assert examine()["list, avatar"].verdict == MATTERS
+SPARE_THE_LIST = "tasks are asked for one by one; set list_path to false to spare the question"
+
+
+def is_list(path):
+    return path.endswith("o")
+
+
+@pytest.mark.parametrize(
+    "answer", [(404, "<html>"), (200, "<html>"), (302, ""), (404, {"message": "Not Found"})]
+)
+def test_a_list_that_is_not_there_matters_until_the_connection_says_so(answer, gateway, examine, monkeypatch):
+    monkeypatch.setattr(gateway, "answer", lambda path, _: answer if is_list(path) else NOT_FOUND)
+    found = examine()
+    assert (found["list, avatar"].verdict, found["list, avatar"].means) == (MATTERS, SPARE_THE_LIST)
+    assert found["connection"].verdict == OK
     found = examine(list_path=False)
     assert verdicts(found) <= {OK, ABSENT}
 
 
-def test_the_clocks_are_compared(gateway, examine):
+@pytest.mark.parametrize(
+    ("answer", "verdict", "means"),
+    [
+        (
+            (503, {"code": 5001}),
+            UNANSWERED,
+            "ask again later; if it stays so, tasks are asked for one by one",
+        ),
+        (
+            (429, {"code": 1302}),
+            UNANSWERED,
+            "ask again later; if it stays so, tasks are asked for one by one",
+        ),
+        ((502, "<html>"), UNANSWERED, "ask again later; if it stays so, tasks are asked for one by one"),
+        ((401, {"code": 1002}), MATTERS, "tasks are asked for one by one"),
+        ((200, {"code": 0}), MATTERS, "tasks are asked for one by one"),
+    ],
+)
+def test_a_list_that_is_there_but_not_now_is_not_advised_to_be_spared(
+    answer, verdict, means, gateway, examine, monkeypatch
+):
+    monkeypatch.setattr(gateway, "answer", lambda path, _: answer if is_list(path) else NOT_FOUND)
+    finding = examine()["list, avatar"]
+    assert (finding.verdict, finding.means) == (verdict, means)
+
+
+@pytest.mark.parametrize(
+    "answer", [(200, "<html>"), (404, "<html>"), (302, ""), (404, {"message": "Not Found"})]
+)
+def test_where_nothing_is_answered_as_by_this_api_the_connection_is_said_to_be_wrong(
+    answer, gateway, examine, monkeypatch
+):
+    monkeypatch.setattr(gateway, "answer", lambda *_: answer)
+    found = examine()
+    assert next(iter(found)) == "connection"
+    assert found["connection"].verdict == MATTERS
+    assert found["connection"].means == (
+        "wrong route: nothing is answered as by this api; check the connection's host, api, path_prefix and query_path"
+    )
+    assert found["list, avatar"].means == "tasks are asked for one by one"
+
+
+@pytest.mark.parametrize(
+    ("key", "off", "missing"),
+    [
+        (
+            {"api": "kling", "login": "the-access-key", "password": "the-secret-key-of-thirty-two-bytes"},
+            "a token from an access key is signed anew by the vendor's clock",
+            "a token that was refused cannot be signed by the vendor's clock",
+        ),
+        ({}, "an API key depends on no clock", "an API key depends on no clock"),
+    ],
+    ids=["access key", "API key"],
+)
+def test_the_clocks_are_compared_and_what_follows_is_told_of_the_key_that_there_is(
+    key, off, missing, gateway, examine
+):
     gateway.headers["Date"] = "Sun, 29 Nov 2020 05:00:00 GMT"
-    assert examine()["clock"].verdict == DIFFERS
+    clock = examine(**key)["clock"]
+    assert (clock.verdict, clock.means) == (DIFFERS, off)
     del gateway.headers["Date"]
-    assert examine()["clock"].verdict == ABSENT
+    clock = examine(**key)["clock"]
+    assert (clock.verdict, clock.means) == (ABSENT, missing)
+
+
+def test_a_wrong_prefix_is_told_though_the_account_is_answered_beside_it(gateway, config_of, monkeypatch):
+    monkeypatch.setattr(
+        gateway,
+        "answer",
+        lambda path, _: (200, {"code": 0}) if path == "/account/costs" else (404, "<html>"),
+    )
+    assert check(config_of(gateway.url, path_prefix="/no"))[0]["connection"].verdict == MATTERS
 
 
 def test_a_vendor_that_has_trouble_is_told_as_it_is(gateway, examine):
     gateway.query = (503, {"code": 5001, "message": "busy"})
-    finding = examine()["a missing id, avatar"]
+    found = examine()
+    finding = found["a missing id, avatar"]
     assert (finding.verdict, finding.seen) == (
-        MATTERS,
+        UNANSWERED,
         'HTTP 503, code 5001, "busy", read as UnavailableError',
     )
+    assert finding.means == (
+        "ask again later; if it stays so, a missing id is believed: no while waiting, no by a later try"
+    )
+    assert found["connection"].verdict == OK
+
+
+def test_each_question_is_told_before_it_is_asked(gateway, config_of):
+    asked, config = [], config_of(gateway.url, "relay")
+    VendorCheck(config, told=lambda probe: asked.append((probe, gateway.asked))).run("82")
+    assert asked == [
+        ("a missing id, avatar", 0),
+        ("a missing id, image_to_video", 1),
+        ("a missing name, avatar", 2),
+        ("a missing name, image_to_video", 3),
+        ("list, avatar", 4),
+        ("pages of the list, avatar", 5),
+        ("pages of the list, avatar", 6),
+        ("list, image_to_video", 7),
+        ("pages of the list, image_to_video", 8),
+        ("pages of the list, image_to_video", 9),
+        ("own task", 10),
+        ("own task", 11),
+    ]
+
+
+def test_a_gateway_that_stops_answering_is_reported_as_far_as_it_went_and_after(gateway, examine):
+    gateway.answers = 2
+    found = examine()
+    assert found["a missing id, image_to_video"].verdict == OK
+    for probe in ("a missing name, avatar", "list, avatar", "list, image_to_video"):
+        assert found[probe].verdict == UNANSWERED
+        assert "broke before the answer" in found[probe].seen
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"), [(401, 1002, "Authentication"), (403, 1103, "PermissionDenied")]
+)
+def test_an_id_that_is_refused_as_a_wrong_key_is_while_the_list_takes_the_key_is_a_row(
+    status, code, kind, gateway, examine
+):
+    gateway.query = (status, {"code": code, "message": "no"})
+    found = examine()
+    assert found["a missing id, avatar"].verdict == MATTERS
+    assert found["a missing id, avatar"].seen == f'HTTP {status}, code {code}, "no", read as {kind}Error'
+    assert found["list, avatar"].verdict == OK
+
+
+@pytest.mark.parametrize(
+    "own",
+    ["my-news-clip", "clip-7", "news/2026 clip", "news.of.user-7.20261129050222", "<clip>", "someone's"],
+)
+def test_the_name_of_a_task_of_ones_own_is_shown_in_no_cell(own, gateway, config_of):
+    quoted = quote(own, safe="")
+    gateway.query = (
+        404,
+        {"code": 1201, "message": f"Task not found by id/external id: {own}, {quoted.lower()}", own: 1},
+    )
+    found, text = check(config_of(gateway.url, "relay"), own)
+    assert "Task not found by id/external id: [id], [id]" in found["own task"].seen
+    assert own not in text
+    assert quoted.lower() not in text.lower()
+
+    gateway.query = (200, {"code": 0, "data": {"task_id": own, "task_status": own, f"of {own}": 1}})
+    found, text = check(config_of(gateway.url, "relay"), own)
+    assert found["own task"].seen.startswith("avatar: 1 [id] (unknown); ")
+    assert "of [id] number" in found["own task"].seen
+    assert own not in text
+
+    gateway.asked, gateway.answers = 0, 2
+    found, text = check(config_of(gateway.url, "relay"), own)
+    assert "broke before the answer" in found["own task"].seen
+    assert own not in text
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Sun, 29 Nov 2020 05:00:00 +9999999999999",
+        "Sun, 99 Nov 2020 05:00:00 GMT",
+        "29",
+        "soon",
+    ],
+)
+def test_a_date_that_cannot_be_read_is_none(date, gateway, examine):
+    gateway.headers["Date"] = date
+    assert (examine()["clock"].verdict, examine()["clock"].seen) == (ABSENT, "no Date")
