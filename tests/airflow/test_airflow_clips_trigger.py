@@ -8,7 +8,8 @@ import logging
 from importlib.metadata import version
 
 import pytest
-from watcher_kit import asked, begin, end, pages, until
+from hypothesis import example, given
+from watcher_kit import HOSTILE_FIELDS, asked, begin, can_be_handed_on, end, hostile_task, pages, until
 
 from airflow_provider_kling_avatar import compat
 from airflow_provider_kling_avatar.kling.errors import ConfigurationError
@@ -269,6 +270,17 @@ async def test_an_event_says_what_the_clip_is_in_plain_json_without_a_link(sim, 
     }
     assert event["duration"] > 0
     assert float(event["units"]) > 0
+
+
+@needs_airflow_3
+@given(fields=HOSTILE_FIELDS)
+@example(fields={"task_status": "failed", "task_status_msg": "no face", "code": 10**30})
+@example(fields={"task_status": "failed", "task_status_msg": "no face", "code": "bad\ud800"})
+def test_whatever_a_row_says_its_event_can_be_handed_on(fields):
+    """Airflow ends the whole triggerer over an event that it cannot encode, again after each start."""
+    payload = KlingClipsTrigger().payload(hostile_task(fields), "kling")
+
+    assert can_be_handed_on(payload)
 
 
 @needs_airflow_3
