@@ -37,6 +37,7 @@ from airflow_provider_kling_avatar.kling.polling.ended_clips import (
 )
 from airflow_provider_kling_avatar.kling.polling.waiter import loop_time
 from airflow_provider_kling_avatar.kling.redact import redact
+from airflow_provider_kling_avatar.kling.responses.answer import as_number
 from airflow_provider_kling_avatar.kling.responses.page import is_thin
 from airflow_provider_kling_avatar.triggers.accounts import account_of
 
@@ -84,7 +85,9 @@ class KlingClipsTrigger(BaseEventTrigger):
     :param poll_interval: seconds between two looks, 1 or more.
     :param lookback: seconds; what ended longer ago while no triggerer ran is not caught up.
     :param first_lookback: seconds; the very first start also tells of clips that ended so long before.
-    :raises ConfigurationError: an argument is none of these, or this is Airflow 2.
+    :raises TypeError: an argument is none of these: an import error of the Dag. In a triggerer, which may be older than
+        the Dag's reader, Airflow then leaves out this one trigger; any other error would end them all.
+    :raises ConfigurationError: this is Airflow 2.
     """
 
     def __init__(
@@ -107,21 +110,21 @@ class KlingClipsTrigger(BaseEventTrigger):
             )
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's trigger base is not typed
         if endpoint not in ("avatar", "image_to_video"):
-            raise ConfigurationError(f"endpoint must be avatar or image_to_video, not {endpoint!r}")
+            raise TypeError(f"endpoint must be avatar or image_to_video, not {endpoint!r}")
         if state not in (None, "succeeded", "failed"):
-            raise ConfigurationError(f"state must be succeeded, failed or None, not {state!r}")
+            raise TypeError(f"state must be succeeded, failed or None, not {state!r}")
+        if not isinstance(kling_conn_id, str):
+            raise TypeError(f"kling_conn_id must be a text, not {kling_conn_id!r}")
+        if not isinstance(name_prefix, str | None):
+            raise TypeError(f"name_prefix must be a text or None, not {name_prefix!r}")
         self.kling_conn_id = kling_conn_id
         self.endpoint = endpoint
         self.state = state
         self.name_prefix = name_prefix
         self.skip_awaited = skip_awaited
-        self.poll_interval = float(poll_interval)
-        self.lookback = float(lookback)
-        self.first_lookback = float(first_lookback)
-        if self.poll_interval < SHORTEST_SECONDS:
-            raise ConfigurationError(f"poll_interval must be 1 second or more, not {poll_interval!r}")
-        if min(self.lookback, self.first_lookback) < 0:
-            raise ConfigurationError("lookback and first_lookback are seconds, and cannot be negative")
+        self.poll_interval = _seconds("poll_interval", poll_interval, SHORTEST_SECONDS)
+        self.lookback = _seconds("lookback", lookback)
+        self.first_lookback = _seconds("first_lookback", first_lookback)
         self._saved: dict[str, Any] | None = None
         self._trouble: str | None = None
         self._told_at = 0.0
@@ -330,3 +333,16 @@ class KlingClipsTrigger(BaseEventTrigger):
             self.log.info("%s clips can be looked for again", self.endpoint)
         else:
             self.log.log(level, "no %s clip can be told of: %s", self.endpoint, said or trouble)
+
+
+def _seconds(name: str, value: object, least: float = 0.0) -> float:
+    """
+    Read an argument.
+
+    :raises TypeError: it is no number of seconds, or too small.
+    """
+    seconds = as_number(value)
+    if seconds is None or seconds < least:
+        unit = "second" if least == 1 else "seconds"
+        raise TypeError(f"{name} must be {least:.0f} {unit} or more, not {value!r}")
+    return seconds

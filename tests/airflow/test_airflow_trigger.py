@@ -123,6 +123,13 @@ def test_arguments_of_a_later_version_are_ignored_after_a_downgrade():
     assert KlingAvatarTrigger(**GOLDEN, from_the_future=True).serialize() == (CLASS_PATH, GOLDEN)
 
 
+@pytest.mark.parametrize("stored", [{"deadline": None}, {"poll_interval": "adaptive"}, {"since": {}}])
+def test_a_stored_value_that_this_version_does_not_know_fails_one_task_and_ends_no_triggerer(stored):
+    """Airflow catches nothing but a `TypeError` where it makes a trigger again."""
+    with pytest.raises(TypeError, match=next(iter(stored))):
+        KlingAvatarTrigger(**GOLDEN | stored)
+
+
 def test_the_class_is_found_where_the_database_says_it_is():
     module, _, name = CLASS_PATH.rpartition(".")
 
