@@ -67,8 +67,8 @@ class KlingClipsTrigger(BaseEventTrigger):
     """
     Make an event for each clip of an account that has ended, whoever has made it. For an `AssetWatcher` (Airflow 3.0).
 
-    The first start begins with that moment. A later one goes on where the last one ended: what was told is remembered
-    by the asset's state store, before Airflow 3.3 in an Airflow variable. An event is told at least once, and twice
+    The first start begins with that moment. A later one goes on where the last one ended: what was told is recorded
+    in the asset's state store, before Airflow 3.3 in an Airflow variable. An event is told at least once, and twice
     only if the triggerer is killed within seconds after it. It is a dict, in the event's ``extra["payload"]``, with
     ``task_id``, ``external_task_id`` (our name for it), ``api``, ``endpoint``, ``state`` (``succeeded``, ``failed``),
     ``reason`` and ``reason_code`` (why it failed), ``duration`` (seconds), ``units`` and ``cost`` (decimal texts),
@@ -146,33 +146,33 @@ class KlingClipsTrigger(BaseEventTrigger):
         )
 
     @property
-    def memory_key(self) -> str:
-        """The name of what is remembered; the same when only ways to look are changed."""
+    def record_key(self) -> str:
+        """The name of the stored record; the same when only ways to look are changed."""
         what = "\0".join((self.kling_conn_id, self.endpoint, self.state or "", self.name_prefix or ""))
         return f"kling_clips_{hashlib.sha256(what.encode()).hexdigest()[:16]}"
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look at the list for ever; yield an event for each clip that has ended, the first to end first."""
         await asyncio.sleep(START_SECONDS)
-        clips = await self._recall()
+        clips = await self._load()
         yielded_at = -inf
         while True:
             account, news = await self._look(clips)
             wanted = {task.task_id for task in news if self._is_wanted(task, account)}
-            for task in news:  # in their order: the memory begins where the last one ended
+            for task in news:  # in their order: the record begins where the last one ended
                 if task.task_id in wanted:
                     wanted.remove(task.task_id)
                     spacing = SPACING_SECONDS if wanted else LAST_SPACING_SECONDS
                     await asyncio.sleep(yielded_at + spacing - time.monotonic())
                     yield TriggerEvent(self.payload(task, account.config.dialect.name))
                     yielded_at = time.monotonic()
-                    # Airflow collects events once a second: one remembered sooner could be lost with the process.
+                    # Airflow collects events once a second: one recorded sooner could be lost with the process.
                     await asyncio.sleep(SPACING_SECONDS)
                     clips.settle(task)
-                    await self._remember(clips)
+                    await self._save(clips)
                 else:
                     clips.settle(task)
-            await self._remember(clips)
+            await self._save(clips)
             await asyncio.sleep(self.poll_interval * random.uniform(0.95, 1.0))  # noqa: S311  # spreads load
 
     def payload(self, task: VideoTask, api: str) -> dict[str, Any]:
@@ -255,9 +255,9 @@ class KlingClipsTrigger(BaseEventTrigger):
                     self.log.info("clip %s has ended, but its video is not there yet", task.task_id)
         return whole
 
-    # ------------------------------------------------------------ the memory
+    # ------------------------------------------------------------ the record
 
-    async def _recall(self) -> EndedClips:
+    async def _load(self) -> EndedClips:
         """
         Return what was told in an earlier life, as soon as it can be read.
 
@@ -266,13 +266,13 @@ class KlingClipsTrigger(BaseEventTrigger):
         pause = SHORTEST_SECONDS
         while True:
             try:
-                record = await load_of_watcher(self, self.memory_key)
+                record = await load_of_watcher(self, self.record_key)
                 clips = EndedClips(
                     record, now=time.time(), lookback=self.lookback, first_lookback=self.first_lookback
                 )
             except Exception as error:  # noqa: BLE001  # whatever Airflow or a store of the user's raises
                 self._tell_trouble(
-                    f"what was told before, in {self.memory_key}, cannot be read: {redact(error)}",
+                    f"what was told before, in {self.record_key}, cannot be read: {redact(error)}",
                     logging.ERROR,
                 )
                 await asyncio.sleep(pause)
@@ -282,12 +282,12 @@ class KlingClipsTrigger(BaseEventTrigger):
             self._saved = record
             return clips
 
-    async def _remember(self, clips: EndedClips) -> None:
+    async def _save(self, clips: EndedClips) -> None:
         record = clips.record()
         if record == self._saved:
             return
         try:
-            await save_of_watcher(self, self.memory_key, record)
+            await save_of_watcher(self, self.record_key, record)
         except Exception as error:  # noqa: BLE001  # whatever Airflow or a store of the user's raises
             self.log.warning(
                 "what was told cannot be noted down (%s): after a restart it would be told again",

@@ -1,4 +1,4 @@
-"""The trigger of an asset watcher: an event for each clip that has ended, whatever list, key and memory do."""
+"""The trigger of an asset watcher: an event for each clip that has ended, whatever list, key and store do."""
 
 from __future__ import annotations
 
@@ -209,11 +209,11 @@ def test_a_wrong_argument_is_told_where_the_dag_is_read_and_ends_no_triggerer(ar
 
 
 @needs_airflow_3
-def test_the_memory_is_the_same_when_only_the_way_to_look_is_changed():
-    here = KlingClipsTrigger(**GOLDEN).memory_key
+def test_the_record_is_the_same_when_only_the_way_to_look_is_changed():
+    here = KlingClipsTrigger(**GOLDEN).record_key
 
     assert (
-        KlingClipsTrigger(**GOLDEN | {"poll_interval": 5, "lookback": 1, "skip_awaited": False}).memory_key
+        KlingClipsTrigger(**GOLDEN | {"poll_interval": 5, "lookback": 1, "skip_awaited": False}).record_key
         == here
     )
     for change in (
@@ -222,7 +222,13 @@ def test_the_memory_is_the_same_when_only_the_way_to_look_is_changed():
         {"state": None},
         {"name_prefix": None},
     ):
-        assert KlingClipsTrigger(**GOLDEN | change).memory_key != here
+        assert KlingClipsTrigger(**GOLDEN | change).record_key != here
+
+
+@needs_airflow_3
+def test_the_record_is_stored_under_the_names_that_are_in_databases():
+    assert KlingClipsTrigger().record_key == "kling_clips_6ee783c380b573fc"
+    assert KlingClipsTrigger(**GOLDEN).record_key == "kling_clips_b59d031a3ddb789a"
 
 
 def test_before_airflow_3_the_module_imports_and_says_what_it_needs(monkeypatch):
@@ -454,8 +460,8 @@ async def test_what_ended_too_long_ago_to_be_caught_up_is_said(sim, store, caplo
     async with Watch(store) as first:
         await looked(sim)
         await until(lambda: store.saved)
-    record = json.loads(store.notes[first.trigger.memory_key])
-    store.notes[first.trigger.memory_key] = json.dumps(record | {"floor": record["floor"] - 3 * 86400})
+    record = json.loads(store.notes[first.trigger.record_key])
+    store.notes[first.trigger.record_key] = json.dumps(record | {"floor": record["floor"] - 3 * 86400})
     sim.seed(count=1, age_seconds=2 * 86400)
     async with Watch(store) as second:
         await looked(sim, 3)
@@ -466,12 +472,12 @@ async def test_what_ended_too_long_ago_to_be_caught_up_is_said(sim, store, caplo
 
 @needs_airflow_3
 async def test_a_restart_after_quiet_days_does_not_say_that_nobody_looked(sim, store, caplog):
-    """The memory is written when something happens: an old one does not tell that clips were missed."""
+    """The record is written when something happens: an old one does not tell that clips were missed."""
     async with Watch(store) as first:
         await looked(sim)
         await until(lambda: store.saved)
-    record = json.loads(store.notes[first.trigger.memory_key])
-    store.notes[first.trigger.memory_key] = json.dumps(record | {"floor": record["floor"] - 3 * 86400})
+    record = json.loads(store.notes[first.trigger.record_key])
+    store.notes[first.trigger.record_key] = json.dumps(record | {"floor": record["floor"] - 3 * 86400})
     async with Watch(store):
         await looked(sim, 3)
 
@@ -508,7 +514,7 @@ async def test_where_there_is_no_store_of_the_asset_an_airflow_variable_is_used(
         async with Watch(store) as second:
             await until(lambda second=second: second.events)
 
-        assert list(variables) == [first.trigger.memory_key]
+        assert list(variables) == [first.trigger.record_key]
         assert second.told == [task_id]
 
 
@@ -636,11 +642,11 @@ async def test_thousands_of_old_clips_are_neither_told_nor_read_again_and_again(
 
     assert watch.told == [task_id]
     assert set(pages(sim)) == {1}
-    assert len(store.notes[watch.trigger.memory_key]) < 20_000
+    assert len(store.notes[watch.trigger.record_key]) < 20_000
 
 
 @needs_airflow_3
-async def test_a_memory_that_cannot_be_read_is_waited_for_and_never_taken_for_none(sim, store, caplog):
+async def test_a_record_that_cannot_be_read_is_waited_for_and_never_taken_for_none(sim, store, caplog):
     async with Watch(store) as first:
         await looked(sim)
         await until(lambda: store.saved)
@@ -652,16 +658,16 @@ async def test_a_memory_that_cannot_be_read_is_waited_for_and_never_taken_for_no
 
     assert first.events == []
     assert second.told == [task_id]
-    assert f"what was told before, in {first.trigger.memory_key}, cannot be read" in caplog.text
+    assert f"what was told before, in {first.trigger.record_key}, cannot be read" in caplog.text
 
 
 @needs_airflow_3
-async def test_a_memory_that_somebody_has_spoilt_is_named_and_taken_up_when_it_is_mended(sim, store, caplog):
+async def test_a_record_that_somebody_has_spoilt_is_named_and_taken_up_when_it_is_mended(sim, store, caplog):
     async with Watch(store) as first:
         await looked(sim)
         await until(lambda: store.saved)
     good = dict(store.notes)
-    key = first.trigger.memory_key
+    key = first.trigger.record_key
     store.notes[key] = json.dumps(json.loads(good[key]) | {"settled": {"a": None}})
     (task_id,) = sim.seed(count=1)
     sim.advance(60)
@@ -674,7 +680,7 @@ async def test_a_memory_that_somebody_has_spoilt_is_named_and_taken_up_when_it_i
 
 
 @needs_airflow_3
-async def test_a_memory_that_cannot_be_written_stops_nothing(sim, store, caplog):
+async def test_a_record_that_cannot_be_written_stops_nothing(sim, store, caplog):
     async with Watch(store) as watch:
         await looked(sim)
         store.broken = 2

@@ -203,6 +203,16 @@ def test_a_record_that_is_none_is_refused_before_anything_is_told_by_it(record):
         start(record)
 
 
+def test_the_record_has_the_shape_that_is_in_databases():
+    """It outlives upgrades of this package: only ever add to it, and read it without what was added."""
+    golden = {"floor": 1799999400.0, "settled": {"b": 1800003000.0}, "open": {"c": 1800002000.0}}
+
+    clips = start(golden, now=1_800_003_010.0)
+    assert news(clips, clip("b", ended=1_800_003_000.0), clip("c", "running", created=1_800_002_000.0)) == []
+    assert clips.record() == golden
+    assert json.loads(json.dumps(golden)) == golden
+
+
 def test_a_record_of_a_later_version_may_hold_more():
     before = start()
     news(before, clip("old"))
