@@ -240,7 +240,7 @@ class KlingClipsTrigger(BaseEventTrigger):
         async with account.session() as client:
             rows = await read_list(client, self.endpoint, clips.read_back_to(time.time()))
             whole = []
-            for task in clips.news(rows):
+            for task in clips.news(rows, now=time.time()):
                 try:
                     # The list may be shorter than the clip itself, or quicker.
                     known = await client.get_task(task.task_id, self.endpoint) if is_thin(task) else task

@@ -36,9 +36,9 @@ def restart(clips, **options):
     return start(json.loads(json.dumps(clips.record())), **options)
 
 
-def news(clips, *rows):
+def news(clips, *rows, now=NOW):
     """Look once, tell all there is, and return what that was."""
-    tasks = clips.news(rows)
+    tasks = clips.news(rows, now=now)
     for task in tasks:
         clips.settle(task)
     return [task.task_id for task in tasks]
@@ -78,8 +78,8 @@ def test_what_is_not_settled_is_news_again():
     clips = start()
     news(clips, clip("old"))
 
-    first = clips.news([clip("a", ended=NOW + 1)])
-    second = clips.news([clip("a", ended=NOW + 1)])
+    first = clips.news([clip("a", ended=NOW + 1)], now=NOW)
+    second = clips.news([clip("a", ended=NOW + 1)], now=NOW)
 
     assert first == second != []
 
@@ -124,6 +124,28 @@ def test_the_vendors_clock_may_be_wrong():
     assert news(clips, clip("new", ended=wrong + 10), clip("old", ended=wrong)) == ["new"]
 
 
+def test_an_end_in_the_far_future_does_not_hide_what_ends_before_it():
+    far = NOW + 3650 * DAY
+    for first in ((clip("old"), clip("odd", ended=far)), (clip("old"),)):
+        before = start()
+        news(before, *first)
+        news(before, clip("odd", ended=far), clip("old"))
+        after = restart(before, now=NOW + HOUR)
+
+        rows = [clip(str(number), ended=NOW + number) for number in range(1, 21)]
+        told = news(after, clip("odd", ended=far), *rows, now=NOW + HOUR)
+        assert told == [str(number) for number in range(1, 21)]
+
+
+def test_our_own_clock_may_be_wrong():
+    """A machine that was just switched on may be in 1970."""
+    clips = start(now=0.0)
+    news(clips, *[clip(str(number), ended=NOW - number) for number in range(500)], now=0.0)
+
+    assert clips.read_back_to(1.0) >= NOW - HOUR
+    assert news(clips, clip("new", ended=NOW + 10), clip("older", ended=NOW - 600), now=11.0) == ["new"]
+
+
 def test_a_row_that_the_vendor_touches_long_after_its_end_is_no_news():
     clips = start()
     news(clips, clip("old"), clip("touched", ended=NOW - 30 * DAY))
@@ -157,7 +179,7 @@ def test_a_restart_in_the_middle_of_telling_goes_on_with_the_next():
     before = start()
     news(before, clip("old"))
     rows = [clip(str(number), ended=NOW + 1000 * number) for number in range(1, 20)]
-    for task in before.news(rows)[:7]:
+    for task in before.news(rows, now=NOW)[:7]:
         before.settle(task)
 
     assert news(restart(before, now=NOW + 20_000), *rows) == [str(number) for number in range(8, 20)]

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 LAG_SECONDS = 3600.0
 """So late may a list show a clip for the first time, behind others that ended after it."""
+CLOCK_SECONDS = 86400.0
+"""Clocks may differ by so much. An end that lies farther ahead is a mistake, and says nothing of what ended before."""
 LONGEST_RENDER_SECONDS = 86400.0
 """Pages are not searched for an unfinished clip that is older: it may never end. Nor is one news that was created so
 long before the floor and never seen before: the vendor may have touched an old row."""
@@ -50,7 +52,7 @@ class EndedClips:
     def __init__(
         self, record: Mapping[str, Any] | None, *, now: float, lookback: float, first_lookback: float
     ) -> None:
-        self._began_at = now
+        self._began_at = self._now = now
         self.floor: float | None = None
         """Unix seconds by the vendor's clock: what ended earlier is old. ``None`` until the first look."""
         self._settled: dict[str, float] = {}  # when they ended
@@ -75,12 +77,14 @@ class EndedClips:
             ]
         )
 
-    def news(self, tasks: Iterable[VideoTask]) -> list[VideoTask]:
+    def news(self, tasks: Iterable[VideoTask], *, now: float) -> list[VideoTask]:
         """
         Return the clips that have ended and are not settled, the first to end first.
 
         :param tasks: all rows that were read. A row may be thin: it says that a clip has ended but not with what.
+        :param now: Unix seconds.
         """
+        self._now = now
         rows = {task.task_id: task for task in tasks}
         if self.floor is None:
             self._begin(rows.values())
@@ -100,8 +104,10 @@ class EndedClips:
     def settle(self, task: VideoTask) -> None:
         """Note that a clip was told, or need not be."""
         self._open.pop(task.task_id, None)
-        self._settled[task.task_id] = ended_at(task)
-        self.floor = max(self.floor or 0.0, ended_at(task) - LAG_SECONDS)
+        end, floor = ended_at(task), self.floor or 0.0
+        self._settled[task.task_id] = end
+        if end <= max(self._now, floor) + CLOCK_SECONDS:  # ours may be far behind
+            self.floor = max(floor, end - LAG_SECONDS)
 
     def record(self) -> dict[str, Any]:
         """Return what has to be known after a restart, as plain JSON: about one hour of clips."""
@@ -129,8 +135,10 @@ class EndedClips:
     def _begin(self, tasks: Iterable[VideoTask]) -> None:
         """Count all that has ended by now as told."""
         self._settled = {task.task_id: ended_at(task) for task in tasks if task.state.is_final}
+        ends = self._settled.values()
+        likely = [end for end in ends if end <= self._now + CLOCK_SECONDS]
         # An empty list may be one that lags: all that is old would come later.
-        self.floor = max(self._settled.values(), default=self._began_at - LAG_SECONDS)
+        self.floor = max(likely or ends, default=self._began_at - LAG_SECONDS)
 
 
 def _read(record: Mapping[str, Any]) -> tuple[float, dict[str, float], dict[str, float]]:
