@@ -26,13 +26,12 @@ from airflow_provider_kling_avatar.kling.errors import (
     AuthenticationError,
     ConfigurationError,
     KlingError,
-    RateLimitedError,
 )
 from airflow_provider_kling_avatar.kling.polling.backoff import LONGEST_QUIET_SECONDS, pause_after
 from airflow_provider_kling_avatar.kling.polling.ended_clips import (
     EndedClips,
+    Questions,
     ended_at,
-    is_without_result,
     read_list,
 )
 from airflow_provider_kling_avatar.kling.polling.waiter import loop_time
@@ -44,6 +43,7 @@ from airflow_provider_kling_avatar.triggers.accounts import account_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from airflow_provider_kling_avatar.kling.client import AsyncKlingClient
     from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
     from airflow_provider_kling_avatar.kling.polling.watcher import Account
 
@@ -126,6 +126,7 @@ class KlingClipsTrigger(BaseEventTrigger):
         self.lookback = _seconds("lookback", lookback)
         self.first_lookback = _seconds("first_lookback", first_lookback)
         self._saved: dict[str, Any] | None = None
+        self._questions = Questions()
         self._trouble: str | None = None
         self._told_at = 0.0
 
@@ -239,21 +240,27 @@ class KlingClipsTrigger(BaseEventTrigger):
         """Return the clips that are news, with their videos or the reasons for which they failed."""
         async with account.session() as client:
             rows = await read_list(client, self.endpoint, clips.read_back_to(time.time()))
-            whole = []
-            for task in clips.news(rows, now=time.time()):
-                try:
-                    # The list may be shorter than the clip itself, or quicker.
-                    known = await client.get_task(task.task_id, self.endpoint) if is_thin(task) else task
-                except KlingError as error:
-                    self.log.warning("clip %s has ended, but cannot be asked for: %s", task.task_id, error)
-                    if isinstance(error, RateLimitedError):
-                        break  # the others stay open for the next look
-                    continue
-                if known.state.is_final and not is_without_result(known):
-                    whole.append(known)
-                else:
-                    self.log.info("clip %s has ended, but its video is not there yet", task.task_id)
-        return whole
+            news = clips.news(rows, now=time.time())
+            self._questions.keep(task.task_id for task in news)
+            seen = [await self._ask(client, task) if is_thin(task) else task for task in news]
+        return [task for task in seen if task is not None]
+
+    async def _ask(self, client: AsyncKlingClient, task: VideoTask) -> VideoTask | None:
+        """Ask for a clip by itself, if it is time: the list may be shorter than the clip, or quicker."""
+        if not self._questions.is_due(task, time.monotonic()):
+            return None
+        answer: VideoTask | KlingError
+        try:
+            answer = await client.get_task(task.task_id, self.endpoint)
+        except KlingError as error:
+            answer = error
+        told = self._questions.answered(task, answer, now=time.monotonic(), interval=self.poll_interval)
+        if told is None and self._questions.is_first(task):
+            if isinstance(answer, KlingError):
+                self.log.warning("clip %s has ended, but cannot be asked for: %s", task.task_id, answer)
+            else:
+                self.log.info("clip %s has ended, but its video is not there yet", task.task_id)
+        return told
 
     # ------------------------------------------------------------ the record
 

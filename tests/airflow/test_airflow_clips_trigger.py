@@ -380,20 +380,67 @@ async def test_a_success_without_a_video_is_told_when_the_video_is_there(sim, st
 
 
 @needs_airflow_3
-async def test_a_vendor_that_is_asked_too_often_is_asked_for_no_other_clip_in_that_look(sim, store, caplog):
+async def test_clips_that_have_to_be_asked_for_hold_up_no_others_though_the_vendor_is_asked_too_often(
+    sim, store, caplog
+):
     async with Watch(store) as watch:
         await looked(sim)
-        sim.seed(count=20, outcome="no_url")
-        (whole,) = sim.seed(count=1)
+        sim.seed(count=10, outcome="no_url")
+        whole = sim.seed(count=3)
         sim.fault(kind="error_code", code=1302, call="query", times=10_000)
         sim.advance(60)
-        await until(lambda: asked(sim, "query"))
+        await until(lambda: len(watch.events) == 3)
         await looked(sim, 5)
 
-    looks = len(asked(sim, "list"))
-    assert len(asked(sim, "query")) <= looks
-    assert watch.told in ([], [whole])
+    assert sorted(watch.told) == sorted(whole)
+    assert 0 < len(asked(sim, "query")) <= len(asked(sim, "list")), "none other in the same look"
     assert "has ended, but cannot be asked for" in caplog.text
+
+
+@needs_airflow_3
+async def test_a_vendor_that_asks_for_a_pause_is_not_asked_for_clips_in_it(sim, store):
+    async with Watch(store) as watch:
+        await looked(sim)
+        sim.seed(count=3, outcome="no_url")
+        (whole,) = sim.seed(count=1)
+        sim.fault(kind="error_code", code=1302, retry_after=60, call="query", times=10_000)
+        sim.advance(60)
+        await until(lambda: watch.events)
+        await looked(sim, 10)
+
+    assert watch.told == [whole]
+    assert len(asked(sim, "query")) == 1
+
+
+@needs_airflow_3
+async def test_a_failed_clip_that_the_vendor_no_longer_knows_is_told_with_what_the_list_has(sim, store):
+    async with Watch(store) as watch:
+        await looked(sim)
+        (task_id,) = sim.seed(count=1, outcome="failed", note="")
+        sim.fault(kind="not_found", call="query", times=10_000)
+        sim.advance(60)
+        await until(lambda: watch.events)
+        await looked(sim, 3)
+
+    assert watch.told == [task_id]
+    assert (watch.events[0]["state"], watch.events[0]["reason"]) == ("failed", None)
+    assert len(asked(sim, "query")) == 1
+
+
+@needs_airflow_3
+async def test_a_clip_that_stays_without_a_video_is_asked_for_more_and_more_rarely_and_told_of_once(
+    sim, store, caplog
+):
+    async with Watch(store) as watch:
+        await looked(sim)
+        sim.seed(count=1, outcome="no_url")
+        sim.advance(60)
+        await until(lambda: asked(sim, "query"))
+        await looked(sim, 30)
+
+    assert watch.events == []
+    assert len(asked(sim, "query")) <= 7
+    assert caplog.text.count("its video is not there yet") == 1
 
 
 # ---------------------------------------------------------------------------------------------- restarts

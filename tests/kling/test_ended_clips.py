@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_kling_avatar.kling.errors import NotFoundError, RateLimitedError, WrongRouteError
 from airflow_provider_kling_avatar.kling.models import TaskState, Video, VideoTask
 from airflow_provider_kling_avatar.kling.polling import ended_clips
-from airflow_provider_kling_avatar.kling.polling.ended_clips import EndedClips, read_list
+from airflow_provider_kling_avatar.kling.polling.ended_clips import EndedClips, Questions, read_list
 
 NOW = 1_800_000_000.0
 HOUR, DAY = 3600.0, 86400.0
@@ -274,6 +276,74 @@ def test_whatever_lists_and_restarts_do_each_clip_is_told_once(clips, looks):
         told += news(watch, *[row for row in rows if row.created_at >= back_to])
 
     assert sorted(told, key=int) == [str(number) for number in range(len(clips))]
+
+
+# ---------------------------------------------------------------------------------------------- single questions
+
+
+def thin(name="a", state="failed"):
+    return VideoTask(task_id=name, state=TaskState(state), created_at=NOW - 60, updated_at=NOW)
+
+
+def ask(questions, task, answer, *, until):
+    """Ask whenever it is time, with the same answer; return when that was, and what is to be told."""
+    asked, told, now = [], None, 0.0
+    while now < until and told is None:
+        if questions.is_due(task, now):
+            asked.append(now)
+            told = questions.answered(task, answer, now=now, interval=30.0)
+        now += 30.0
+    return asked, told
+
+
+def test_what_a_question_brings_is_told_if_it_is_whole():
+    whole = clip("a")
+
+    assert ask(Questions(), thin(state="succeeded"), whole, until=HOUR) == ([0.0], whole)
+
+
+@pytest.mark.parametrize(
+    ("state", "answer"),
+    [
+        ("succeeded", NotFoundError("none")),
+        ("succeeded", thin(state="succeeded")),
+        ("failed", thin(state="running")),
+    ],
+)
+def test_a_clip_that_cannot_be_completed_is_asked_for_more_and_more_rarely_to_once_an_hour(state, answer):
+    asked, told = ask(Questions(), thin(state=state), answer, until=10 * HOUR)
+
+    pauses = [later - sooner for sooner, later in pairwise(asked)]
+    assert pauses[:4] == [30.0, 60.0, 120.0, 240.0]
+    assert set(pauses[7:]) == {HOUR}
+    assert told is None
+
+
+def test_a_failed_clip_is_told_without_its_reason_if_nobody_knows_it():
+    task = thin()
+
+    assert ask(Questions(), task, NotFoundError("none"), until=HOUR) == ([0.0], task)
+    asked, told = ask(Questions(), task, WrongRouteError("a web page"), until=10 * HOUR)
+    assert (len(asked), told) == (5, task)
+
+
+def test_a_vendor_that_is_asked_too_often_is_left_alone_for_as_long_as_it_says():
+    questions = Questions()
+    questions.answered(thin("a"), RateLimitedError("slow down", retry_after=100.0), now=0.0, interval=30.0)
+
+    assert [questions.is_due(thin(name), 99.0) for name in "ab"] == [False, False]
+    assert [questions.is_due(thin(name), 100.0) for name in "ab"] == [True, True]
+    questions.answered(thin("a"), RateLimitedError("slow down"), now=100.0, interval=30.0)
+    assert [questions.is_due(thin("b"), now) for now in (129.0, 130.0)] == [False, True]
+
+
+def test_questions_for_clips_that_are_told_or_gone_are_forgotten():
+    questions = Questions()
+    for name in "ab":
+        questions.answered(thin(name), thin(name, "running"), now=0.0, interval=30.0)
+    questions.keep(["b"])
+
+    assert [questions.is_due(thin(name), 1.0) for name in "ab"] == [True, False]
 
 
 # ---------------------------------------------------------------------------------------------- how far is read

@@ -14,8 +14,9 @@ from __future__ import annotations
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_kling_avatar.kling.errors import KlingError, NotFoundError, RateLimitedError
 from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
-from airflow_provider_kling_avatar.kling.polling.backoff import MOST_PAGES
+from airflow_provider_kling_avatar.kling.polling.backoff import LONGEST_QUIET_SECONDS, MOST_PAGES
 from airflow_provider_kling_avatar.kling.polling.slot_queue import PAGE_SIZE
 from airflow_provider_kling_avatar.kling.responses.page import is_thin
 
@@ -32,6 +33,11 @@ CLOCK_SECONDS = 86400.0
 LONGEST_RENDER_SECONDS = 86400.0
 """Pages are not searched for an unfinished clip that is older: it may never end. Nor is one news that was created so
 long before the floor and never seen before: the vendor may have touched an old row."""
+
+RARELY_SECONDS = 3600.0
+"""At most so long after a question for a single clip comes the next one."""
+MOST_TRIES = 5
+"""After so many questions that failed a failed clip is told of without its reason."""
 
 
 class EndedClips:
@@ -139,6 +145,54 @@ class EndedClips:
         likely = [end for end in ends if end <= self._now + CLOCK_SECONDS]
         # An empty list may be one that lags: all that is old would come later.
         self.floor = max(likely or ends, default=self._began_at - LAG_SECONDS)
+
+
+class Questions:
+    """
+    When the clips are asked for by themselves of which the list says that they have ended, but not with what.
+
+    More and more rarely: some can never be completed. Times are seconds of any clock that only goes forward.
+    """
+
+    def __init__(self) -> None:
+        self._tries: dict[str, int] = {}
+        self._due_at: dict[str, float] = {}
+        self._quiet_until = -inf
+
+    def is_due(self, task: VideoTask, now: float) -> bool:
+        """Tell whether it is time to ask for a clip."""
+        return now >= max(self._quiet_until, self._due_at.get(task.task_id, -inf))
+
+    def is_first(self, task: VideoTask) -> bool:
+        """Tell whether it was asked for no more than once by now: trouble that lasts is told once."""
+        return self._tries.get(task.task_id, 0) <= 1
+
+    def answered(
+        self, task: VideoTask, answer: VideoTask | KlingError, *, now: float, interval: float
+    ) -> VideoTask | None:
+        """
+        Note what a question brought, and return the clip that is to be told of, or ``None`` to ask again.
+
+        :param task: what the list says.
+        :param interval: seconds until the second question.
+        """
+        if isinstance(answer, VideoTask) and answer.state.is_final and not is_without_result(answer):
+            return answer
+        if isinstance(answer, RateLimitedError):
+            pause = min(answer.retry_after or 0.0, LONGEST_QUIET_SECONDS)
+            self._quiet_until = now + max(interval, pause)
+            return None
+        tries = self._tries[task.task_id] = self._tries.get(task.task_id, 0) + 1
+        self._due_at[task.task_id] = now + min(interval * 2.0 ** min(tries - 1, 20), RARELY_SECONDS)
+        is_hopeless = isinstance(answer, NotFoundError) or tries >= MOST_TRIES
+        is_told = task.state is TaskState.FAILED and isinstance(answer, KlingError) and is_hopeless
+        return task if is_told else None
+
+    def keep(self, task_ids: Iterable[str]) -> None:
+        """Forget all other clips."""
+        kept = set(task_ids)
+        self._tries = {task_id: tries for task_id, tries in self._tries.items() if task_id in kept}
+        self._due_at = {task_id: due for task_id, due in self._due_at.items() if task_id in kept}
 
 
 def _read(record: Mapping[str, Any]) -> tuple[float, dict[str, float], dict[str, float]]:
