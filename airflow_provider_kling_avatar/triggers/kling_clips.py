@@ -32,6 +32,7 @@ from airflow_provider_kling_avatar.kling.polling.ended_clips import (
     EndedClips,
     Questions,
     ended_at,
+    latest,
     read_list,
 )
 from airflow_provider_kling_avatar.kling.polling.waiter import loop_time
@@ -41,7 +42,7 @@ from airflow_provider_kling_avatar.kling.responses.page import is_thin
 from airflow_provider_kling_avatar.triggers.accounts import account_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from airflow_provider_kling_avatar.kling.client import AsyncKlingClient
     from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
@@ -68,7 +69,7 @@ class KlingClipsTrigger(BaseEventTrigger):
     Make an event for each clip of an account that has ended, whoever has made it. For an `AssetWatcher` (Airflow 3.0).
 
     The first start begins with that moment. A later one goes on where the last one ended: what was told is recorded
-    in the asset's state store, before Airflow 3.3 in an Airflow variable. An event is told at least once, and twice
+    in an Airflow variable and, from Airflow 3.3, in the asset's state store. An event is told at least once, and twice
     only if the triggerer is killed within seconds after it. It is a dict, in the event's ``extra["payload"]``, with
     ``task_id``, ``external_task_id`` (our name for it), ``api``, ``endpoint``, ``state`` (``succeeded``, ``failed``),
     ``reason`` and ``reason_code`` (why it failed), ``duration`` (seconds), ``units`` and ``cost`` (decimal texts),
@@ -125,7 +126,7 @@ class KlingClipsTrigger(BaseEventTrigger):
         self.poll_interval = _seconds("poll_interval", poll_interval, SHORTEST_SECONDS)
         self.lookback = _seconds("lookback", lookback)
         self.first_lookback = _seconds("first_lookback", first_lookback)
-        self._saved: dict[str, Any] | None = None
+        self._saved: Mapping[str, Any] | None = None
         self._questions = Questions()
         self._trouble: str | None = None
         self._told_at = 0.0
@@ -273,7 +274,7 @@ class KlingClipsTrigger(BaseEventTrigger):
         pause = SHORTEST_SECONDS
         while True:
             try:
-                record = await load_of_watcher(self, self.record_key)
+                record = latest(await load_of_watcher(self, self.record_key))
                 clips = EndedClips(
                     record, now=time.time(), lookback=self.lookback, first_lookback=self.first_lookback
                 )

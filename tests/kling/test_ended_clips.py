@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from airflow_provider_kling_avatar.kling.errors import NotFoundError, RateLimitedError, WrongRouteError
 from airflow_provider_kling_avatar.kling.models import TaskState, Video, VideoTask
 from airflow_provider_kling_avatar.kling.polling import ended_clips
-from airflow_provider_kling_avatar.kling.polling.ended_clips import EndedClips, Questions, read_list
+from airflow_provider_kling_avatar.kling.polling.ended_clips import EndedClips, Questions, latest, read_list
 
 NOW = 1_800_000_000.0
 HOUR, DAY = 3600.0, 86400.0
@@ -235,6 +235,20 @@ def test_the_record_has_the_shape_that_is_in_databases():
     assert news(clips, clip("b", ended=1_800_003_000.0), clip("c", "running", created=1_800_002_000.0)) == []
     assert clips.record() == golden
     assert json.loads(json.dumps(golden)) == golden
+
+
+def test_of_several_records_the_one_that_has_told_most_counts():
+    early = {"floor": 1.0, "settled": {"a": 2.0}, "open": {}}
+    late = {"floor": 3.0, "settled": {}, "open": {}}
+    later = {"floor": 3.0, "settled": {"a": 4.0}, "open": {}}
+
+    assert latest([]) is None
+    assert latest([early]) == early
+    assert latest([late, early]) == latest([early, late]) == late
+    assert latest([late, later]) == latest([later, late]) == later
+    assert latest([early, "spoilt"]) == early
+    with pytest.raises(ValueError, match="not a record of what was told"):
+        latest(["spoilt", {}])
 
 
 def test_a_record_of_a_later_version_may_hold_more():

@@ -12,6 +12,7 @@ here has no id yet: it needs the list, back to a moment in time, and is in no hu
 from __future__ import annotations
 
 from math import inf, isfinite
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kling_avatar.kling.errors import KlingError, NotFoundError, RateLimitedError
@@ -193,6 +194,25 @@ class Questions:
         kept = set(task_ids)
         self._tries = {task_id: tries for task_id, tries in self._tries.items() if task_id in kept}
         self._due_at = {task_id: due for task_id, due in self._due_at.items() if task_id in kept}
+
+
+def latest(records: Iterable[Any]) -> Mapping[str, Any] | None:
+    """
+    Return the record that has told most, of several that were saved in turn; ``None`` if there is none.
+
+    :raises ValueError: none of them is a record.
+    """
+    problem, found = None, []
+    for record in records:
+        try:
+            floor, settled, _ = _read(record)
+        except ValueError as error:
+            problem = error
+        else:
+            found.append((floor, len(settled), record))
+    if problem and not found:
+        raise problem
+    return max(found, key=itemgetter(0, 1))[2] if found else None
 
 
 def _read(record: Mapping[str, Any]) -> tuple[float, dict[str, float], dict[str, float]]:
