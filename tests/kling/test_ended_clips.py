@@ -55,10 +55,10 @@ def test_what_has_ended_before_the_very_first_look_is_no_news():
 
 def test_thousands_of_old_clips_are_no_news_and_leave_a_small_record():
     clips = start()
-    old = [clip(str(number), ended=NOW - number) for number in range(5000)]
+    old = [clip(f"17959430{number:010}", ended=NOW - number) for number in range(5000)]
 
     assert news(clips, *old) == []
-    assert len(json.dumps(clips.record())) < 200
+    assert len(json.dumps(clips.record())) < 40_000
 
 
 def test_the_very_first_start_tells_of_older_clips_if_it_is_asked_to():
@@ -110,6 +110,14 @@ def test_a_list_that_is_empty_at_first_does_not_flood_when_it_is_back():
     assert news(clips, clip("new", ended=NOW + 5)) == ["new"]
 
 
+def test_a_list_that_is_empty_at_first_hides_no_clip_that_ends_from_then_on():
+    clips = start()
+    hour = [clip(str(number), ended=NOW - 60 * number) for number in range(10, 60)]
+
+    assert news(clips) == []
+    assert news(clips, clip("slow", ended=NOW + 5, created=NOW - HOUR), *hour) == ["slow"]
+
+
 def test_a_list_that_is_empty_for_a_while_neither_loses_nor_doubles():
     clips = start()
     news(clips, clip("old"), clip("a", "running"))
@@ -153,6 +161,26 @@ def test_a_row_that_the_vendor_touches_long_after_its_end_is_no_news():
     news(clips, clip("old"), clip("touched", ended=NOW - 30 * DAY))
 
     assert news(clips, clip("touched", ended=NOW + 60, created=NOW - 30 * DAY)) == []
+
+
+def test_a_row_that_the_vendor_touches_hours_after_it_was_told_is_no_news():
+    clips = start()
+    news(clips, clip("old"))
+    assert news(clips, clip("a", ended=NOW + 60, created=NOW)) == ["a"]
+    assert news(clips, clip("b", ended=NOW + 20 * HOUR)) == ["b"]
+
+    after = restart(clips, now=NOW + 21 * HOUR)
+    for watch in (clips, after):
+        assert news(watch, clip("a", ended=NOW + 20 * HOUR, created=NOW), now=NOW + 21 * HOUR) == []
+
+
+def test_clips_of_before_the_very_first_start_that_the_vendor_touches_later_are_no_news():
+    clips = start()
+    news(clips, *[clip(str(number), ended=NOW - 10 * number) for number in range(500)])
+    after = restart(clips)
+
+    touched = [clip(str(number), ended=NOW + 30, created=NOW - 10 * number - 60) for number in range(500)]
+    assert news(after, *touched) == []
 
 
 def test_rows_without_times_are_news_if_they_were_seen_unfinished():
@@ -258,22 +286,56 @@ def test_a_record_of_a_later_version_may_hold_more():
     assert start(before.record() | {"more": 1}).floor == before.floor
 
 
-def test_the_record_keeps_about_an_hour_of_clips():
-    clips = start()
-    news(clips, clip("old"))
-    for number in range(2000):
-        news(clips, clip(f"17959430{number:010}", ended=NOW + 30 * number))
+def test_the_record_keeps_a_day_of_clips_and_of_many_the_newest_thousand():
+    few, many = start(), start()
+    for number in range(3000):
+        news(few, clip(str(number), ended=NOW + 300 * number))
+        news(many, clip(f"17959430{number:010}", ended=NOW + 30 * number))
 
-    assert len(clips.record()["settled"]) <= 121
-    assert len(json.dumps(clips.record())) < 10_000
+    assert len(few.record()["settled"]) == pytest.approx(25 * 12, abs=2)
+    assert list(many.record()["settled"])[-1] == "179594300000002999"
+    assert len(many.record()["settled"]) == 1000
+    assert len(json.dumps(many.record())) < 40_000
+
+
+def test_more_than_a_thousand_clips_within_an_hour_are_all_kept():
+    clips = start()
+    rows = [clip(str(number), ended=NOW + number) for number in range(1500)]
+    news(clips, *rows)
+
+    assert news(restart(clips), *rows) == []
+
+
+def test_a_list_without_times_tells_each_clip_that_was_seen_unfinished_once_and_leaves_a_small_record():
+    def bare(number, state="succeeded"):
+        return VideoTask(task_id=str(number), state=TaskState(state), videos=VIDEOS)
+
+    clips = start()
+    news(clips, bare("old"), bare(0, "running"))
+    for number in range(3000):
+        rows = [bare(each) for each in range(max(number - 10, 0), number + 1)]
+        assert news(clips, bare(number + 1, "running"), *rows, bare("older")) == [str(number)]
+        clips = restart(clips)
+
+    assert clips.record()["settled"] == {}
+    assert clips.read_back_to(NOW) > 0, "one page is read"
 
 
 @given(
-    clips=st.lists(st.tuples(st.floats(1, 5 * HOUR), st.floats(1, 2 * HOUR), st.booleans()), max_size=30),
+    clips=st.lists(
+        st.tuples(
+            st.floats(1, 5 * HOUR), st.floats(1, 2 * HOUR), st.booleans(), st.none() | st.floats(1, 8 * HOUR)
+        ),
+        max_size=30,
+    ),
     looks=st.lists(st.tuples(st.floats(1, HOUR), st.floats(0, 600), st.booleans()), max_size=30),
 )
 def test_whatever_lists_and_restarts_do_each_clip_is_told_once(clips, looks):
-    """Clips: created, seconds to the end, whether they fail. Looks: seconds to it, how old the list is, a restart."""
+    """
+    Clips: created, seconds to the end, whether they fail, and to when the vendor touches the row.
+
+    Looks: seconds to it, how old the list is, a restart.
+    """
     told, now, watch = [], NOW, start()
     news(watch, clip("old", ended=NOW - 10))
     for pause, lag, is_restart in [*looks, (8 * HOUR, 0.0, False)]:
@@ -281,13 +343,14 @@ def test_whatever_lists_and_restarts_do_each_clip_is_told_once(clips, looks):
         if is_restart:
             watch = restart(watch, now=now)
         seen_at, rows = now - lag, [clip("old", ended=NOW - 10)]
-        for number, (begin, length, fails) in enumerate(clips):
+        for number, (begin, length, fails, touch) in enumerate(clips):
             created, ended = NOW + begin, NOW + begin + length
             if created <= seen_at:
                 state = "running" if ended > seen_at else "failed" if fails else "succeeded"
-                rows.append(clip(str(number), state, ended=min(ended, seen_at), created=created))
+                touched = ended + touch if touch and ended + touch <= seen_at else ended
+                rows.append(clip(str(number), state, ended=min(touched, seen_at), created=created))
         back_to = watch.read_back_to(now)
-        told += news(watch, *[row for row in rows if row.created_at >= back_to])
+        told += news(watch, *[row for row in rows if row.created_at >= back_to], now=now)
 
     assert sorted(told, key=int) == [str(number) for number in range(len(clips))]
 

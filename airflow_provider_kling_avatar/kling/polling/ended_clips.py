@@ -35,6 +35,10 @@ LONGEST_RENDER_SECONDS = 86400.0
 """Pages are not searched for an unfinished clip that is older: it may never end. Nor is one news that was created so
 long before the floor and never seen before: the vendor may have touched an old row."""
 
+SKEW_SECONDS = 300.0
+"""So far may the vendor's clock and ours be apart at a first start that sees no clip at all."""
+MOST_TOUCHED = 1000
+"""So many clips, the last to end, are known to be told though the vendor touches their rows."""
 RARELY_SECONDS = 3600.0
 """At most so long after a question for a single clip comes the next one."""
 MOST_TRIES = 5
@@ -46,7 +50,7 @@ class EndedClips:
     What was told of an account's clips, and what is news.
 
     A clip is news once, if it was seen unfinished and has ended now, or if it ended after the `floor` and was never
-    seen before.
+    seen before. Without times it is news only if it was seen unfinished.
 
     :param record: what `record` gave before a restart; ``None`` at the very first start.
     :param now: Unix seconds.
@@ -117,10 +121,15 @@ class EndedClips:
             self.floor = max(floor, end - LAG_SECONDS)
 
     def record(self) -> dict[str, Any]:
-        """Return what has to be known after a restart, as plain JSON: about one hour of clips."""
+        """Return what has to be known after a restart, as plain JSON: an hour of clips, of few a day."""
         floor = self.floor or 0.0
-        # What ended before the floor is known to be old by that alone.
-        self._settled = {task_id: end for task_id, end in self._settled.items() if end >= floor}
+        ends = sorted(self._settled.items(), key=itemgetter(1))
+        self._settled = {
+            task_id: end
+            for left, (task_id, end) in zip(range(len(ends), 0, -1), ends, strict=True)
+            # What ended before the floor is known to be old by that alone, unless the vendor touches its row.
+            if end >= floor or (left <= MOST_TOUCHED and end >= floor - LONGEST_RENDER_SECONDS)
+        }
         return {"floor": floor, "settled": dict(self._settled), "open": dict(self._open)}
 
     def _is_new(self, task: VideoTask) -> bool:
@@ -142,10 +151,10 @@ class EndedClips:
     def _begin(self, tasks: Iterable[VideoTask]) -> None:
         """Count all that has ended by now as told."""
         self._settled = {task.task_id: ended_at(task) for task in tasks if task.state.is_final}
-        ends = self._settled.values()
+        ends = [end for end in self._settled.values() if end > 0]
         likely = [end for end in ends if end <= self._now + CLOCK_SECONDS]
-        # An empty list may be one that lags: all that is old would come later.
-        self.floor = max(likely or ends, default=self._began_at - LAG_SECONDS)
+        # An empty list may be one that lags: all that is old would come later. Hence by our clock.
+        self.floor = max(likely or ends, default=self._began_at - SKEW_SECONDS)
 
 
 class Questions:
