@@ -7,6 +7,7 @@ What `airflow.providers.common.compat` evens out is only re-exported here; the r
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from functools import cache
 from importlib import import_module
@@ -232,43 +233,38 @@ def state_store(context: Context) -> TaskStateStore | None:
     return store
 
 
-async def load_of_watcher(trigger: BaseTrigger, key: str) -> Any:
+async def load_of_watcher(trigger: BaseTrigger, key: str) -> list[Any]:
     """
-    Return what a trigger of an asset watcher has noted in an earlier life, or ``None``.
+    Return what a trigger of an asset watcher has noted in an earlier life: none, one, or two that may differ.
 
-    :param trigger: its notes are in the state store of its asset. Before Airflow 3.3, and where several assets share
-        the trigger, there is none, or none that is its own: they are an Airflow variable. What was noted there is also
-        found after an upgrade.
+    :param trigger: its notes are in an Airflow variable and, from Airflow 3.3, in the state store of its asset. The
+        store is not enough: it has none where several assets share the trigger, and Airflow empties it when no Dag
+        names the asset for a moment.
     :param key: of the note, and the variable's name.
     """
+    notes = []
     if (store := getattr(trigger, "asset_state_store", None)) is not None:
-        try:
-            note = await store.aget(key)
-        except ValueError:  # several assets
-            note = None
-        if note is not None:
-            return note
-    text = await _in_thread(_read_variable, key)
-    return None if text is None else json.loads(text)
+        with contextlib.suppress(ValueError):  # several assets
+            notes.append(await store.aget(key))
+    notes.append(await _in_thread(_read_variable, key))
+    return [note for note in notes if note is not None]
 
 
 async def save_of_watcher(trigger: BaseTrigger, key: str, value: dict[str, Any]) -> None:
     """Note something for a later life of a trigger, see `load_of_watcher`."""
-    if (store := getattr(trigger, "asset_state_store", None)) is not None:
-        try:
-            await store.aset(key, value)
-        except ValueError:  # several assets
-            pass
-        else:
-            return
     from airflow.sdk import Variable
 
-    await _in_thread(Variable.set, key, json.dumps(value), "Which Kling clips were told of")
+    try:
+        if (store := getattr(trigger, "asset_state_store", None)) is not None:
+            with contextlib.suppress(ValueError):  # several assets
+                await store.aset(key, value)
+    finally:  # also if the store is out of order
+        await _in_thread(Variable.set, key, json.dumps(value), "Which Kling clips were told of")
 
 
-def _read_variable(key: str) -> str | None:
+def _read_variable(key: str) -> Any:
     """
-    Return the text of an Airflow variable; ``None`` only if it is certain that there is none.
+    Return the JSON of an Airflow variable, its text if it is none; ``None`` only if it is certain that there is none.
 
     Not by `Variable.get`: from Airflow 3.1 it also says that there is none if it could not ask.
     """
@@ -278,7 +274,10 @@ def _read_variable(key: str) -> str | None:
 
     answer: Any = SUPERVISOR_COMMS.send(GetVariable(key=key))
     if not isinstance(answer, ErrorResponse):
-        return str(answer.value)
+        try:
+            return json.loads(answer.value)
+        except (TypeError, ValueError):
+            return str(answer.value)
     if answer.error != ErrorType.VARIABLE_NOT_FOUND:
         raise AirflowRuntimeError(answer)
     return None

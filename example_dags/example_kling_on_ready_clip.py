@@ -37,8 +37,9 @@ def new_clips(**context: Any) -> list[str]:
     """Return the ids of the clips that this run was started for, each once."""
     events = context.get("triggering_asset_events") or {}
     payloads = [(event.extra or {}).get("payload") for of_one in events.values() for event in of_one]
-    # One that somebody made by hand in the UI has no payload: it must not keep the others from being landed.
-    return list(dict.fromkeys(payload["task_id"] for payload in payloads if isinstance(payload, dict)))
+    ids = [payload.get("task_id") for payload in payloads if isinstance(payload, dict)]
+    # An event that somebody made by hand in the UI may name no clip: it must not keep the others from being landed.
+    return list(dict.fromkeys(str(task_id) for task_id in ids if isinstance(task_id, str | int)))
 
 
 @task

@@ -11,6 +11,8 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from airflow_provider_kling_avatar.clip_summary import tell_from_trigger
 from airflow_provider_kling_avatar.compat import SETTLE_SECONDS, BaseTrigger, TriggerEvent, is_inline
 from airflow_provider_kling_avatar.hooks.kling_avatar import ConnectionUnreadableError
@@ -50,6 +52,8 @@ class KlingAvatarTrigger(BaseTrigger):
     :param is_known: the vendor has had this task, see `PollLimits`; of an id that is given by hand nobody knows.
     :param limits: how long and how often to ask, see `PollLimits`: each by its own name, with absolute deadlines, so
         that a restart of the triggerer does not start them anew. Of a later version, what is not known is left out.
+    :raises TypeError: a limit has a value that this version does not know. Airflow then fails the one task that waits;
+        any other error would end the whole triggerer.
     """
 
     def __init__(
@@ -65,7 +69,10 @@ class KlingAvatarTrigger(BaseTrigger):
         self.kling_task_id = kling_task_id  # not `task_id`: Airflow overwrites that with its own
         self.kling_conn_id = kling_conn_id
         self.endpoint = endpoint
-        self.limits = PollLimits.from_dict({**limits, "is_known": is_known})
+        try:
+            self.limits = PollLimits.from_dict({**limits, "is_known": is_known})
+        except msgspec.ValidationError as error:
+            raise TypeError(f"the limits of waiting are not understood: {error}") from None
         self._has_told_people = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:

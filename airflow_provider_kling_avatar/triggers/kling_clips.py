@@ -26,23 +26,25 @@ from airflow_provider_kling_avatar.kling.errors import (
     AuthenticationError,
     ConfigurationError,
     KlingError,
-    RateLimitedError,
 )
 from airflow_provider_kling_avatar.kling.polling.backoff import LONGEST_QUIET_SECONDS, pause_after
 from airflow_provider_kling_avatar.kling.polling.ended_clips import (
     EndedClips,
+    Questions,
     ended_at,
-    is_without_result,
+    latest,
     read_list,
 )
 from airflow_provider_kling_avatar.kling.polling.waiter import loop_time
 from airflow_provider_kling_avatar.kling.redact import redact
+from airflow_provider_kling_avatar.kling.responses.answer import as_number
 from airflow_provider_kling_avatar.kling.responses.page import is_thin
 from airflow_provider_kling_avatar.triggers.accounts import account_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
+    from airflow_provider_kling_avatar.kling.client import AsyncKlingClient
     from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
     from airflow_provider_kling_avatar.kling.polling.watcher import Account
 
@@ -66,8 +68,8 @@ class KlingClipsTrigger(BaseEventTrigger):
     """
     Make an event for each clip of an account that has ended, whoever has made it. For an `AssetWatcher` (Airflow 3.0).
 
-    The first start begins with that moment. A later one goes on where the last one ended: what was told is remembered
-    by the asset's state store, before Airflow 3.3 in an Airflow variable. An event is told at least once, and twice
+    The first start begins with that moment. A later one goes on where the last one ended: what was told is recorded
+    in an Airflow variable and, from Airflow 3.3, in the asset's state store. An event is told at least once, and twice
     only if the triggerer is killed within seconds after it. It is a dict, in the event's ``extra["payload"]``, with
     ``task_id``, ``external_task_id`` (our name for it), ``api``, ``endpoint``, ``state`` (``succeeded``, ``failed``),
     ``reason`` and ``reason_code`` (why it failed), ``duration`` (seconds), ``units`` and ``cost`` (decimal texts),
@@ -84,7 +86,9 @@ class KlingClipsTrigger(BaseEventTrigger):
     :param poll_interval: seconds between two looks, 1 or more.
     :param lookback: seconds; what ended longer ago while no triggerer ran is not caught up.
     :param first_lookback: seconds; the very first start also tells of clips that ended so long before.
-    :raises ConfigurationError: an argument is none of these, or this is Airflow 2.
+    :raises TypeError: an argument is none of these: an import error of the Dag. In a triggerer, which may be older than
+        the Dag's reader, Airflow then leaves out this one trigger; any other error would end them all.
+    :raises ConfigurationError: this is Airflow 2.
     """
 
     def __init__(
@@ -107,22 +111,23 @@ class KlingClipsTrigger(BaseEventTrigger):
             )
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's trigger base is not typed
         if endpoint not in ("avatar", "image_to_video"):
-            raise ConfigurationError(f"endpoint must be avatar or image_to_video, not {endpoint!r}")
+            raise TypeError(f"endpoint must be avatar or image_to_video, not {endpoint!r}")
         if state not in (None, "succeeded", "failed"):
-            raise ConfigurationError(f"state must be succeeded, failed or None, not {state!r}")
+            raise TypeError(f"state must be succeeded, failed or None, not {state!r}")
+        if not isinstance(kling_conn_id, str):
+            raise TypeError(f"kling_conn_id must be a text, not {kling_conn_id!r}")
+        if not isinstance(name_prefix, str | None):
+            raise TypeError(f"name_prefix must be a text or None, not {name_prefix!r}")
         self.kling_conn_id = kling_conn_id
         self.endpoint = endpoint
         self.state = state
         self.name_prefix = name_prefix
         self.skip_awaited = skip_awaited
-        self.poll_interval = float(poll_interval)
-        self.lookback = float(lookback)
-        self.first_lookback = float(first_lookback)
-        if self.poll_interval < SHORTEST_SECONDS:
-            raise ConfigurationError(f"poll_interval must be 1 second or more, not {poll_interval!r}")
-        if min(self.lookback, self.first_lookback) < 0:
-            raise ConfigurationError("lookback and first_lookback are seconds, and cannot be negative")
-        self._saved: dict[str, Any] | None = None
+        self.poll_interval = _seconds("poll_interval", poll_interval, SHORTEST_SECONDS)
+        self.lookback = _seconds("lookback", lookback)
+        self.first_lookback = _seconds("first_lookback", first_lookback)
+        self._saved: Mapping[str, Any] | None = None
+        self._questions = Questions()
         self._trouble: str | None = None
         self._told_at = 0.0
 
@@ -143,33 +148,33 @@ class KlingClipsTrigger(BaseEventTrigger):
         )
 
     @property
-    def memory_key(self) -> str:
-        """The name of what is remembered; the same when only ways to look are changed."""
+    def record_key(self) -> str:
+        """The name of the stored record; the same when only ways to look are changed."""
         what = "\0".join((self.kling_conn_id, self.endpoint, self.state or "", self.name_prefix or ""))
         return f"kling_clips_{hashlib.sha256(what.encode()).hexdigest()[:16]}"
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look at the list for ever; yield an event for each clip that has ended, the first to end first."""
         await asyncio.sleep(START_SECONDS)
-        clips = await self._recall()
+        clips = await self._load()
         yielded_at = -inf
         while True:
             account, news = await self._look(clips)
             wanted = {task.task_id for task in news if self._is_wanted(task, account)}
-            for task in news:  # in their order: the memory begins where the last one ended
+            for task in news:  # in their order: the record begins where the last one ended
                 if task.task_id in wanted:
                     wanted.remove(task.task_id)
                     spacing = SPACING_SECONDS if wanted else LAST_SPACING_SECONDS
                     await asyncio.sleep(yielded_at + spacing - time.monotonic())
                     yield TriggerEvent(self.payload(task, account.config.dialect.name))
                     yielded_at = time.monotonic()
-                    # Airflow collects events once a second: one remembered sooner could be lost with the process.
+                    # Airflow collects events once a second: one recorded sooner could be lost with the process.
                     await asyncio.sleep(SPACING_SECONDS)
                     clips.settle(task)
-                    await self._remember(clips)
+                    await self._save(clips)
                 else:
                     clips.settle(task)
-            await self._remember(clips)
+            await self._save(clips)
             await asyncio.sleep(self.poll_interval * random.uniform(0.95, 1.0))  # noqa: S311  # spreads load
 
     def payload(self, task: VideoTask, api: str) -> dict[str, Any]:
@@ -236,25 +241,31 @@ class KlingClipsTrigger(BaseEventTrigger):
         """Return the clips that are news, with their videos or the reasons for which they failed."""
         async with account.session() as client:
             rows = await read_list(client, self.endpoint, clips.read_back_to(time.time()))
-            whole = []
-            for task in clips.news(rows):
-                try:
-                    # The list may be shorter than the clip itself, or quicker.
-                    known = await client.get_task(task.task_id, self.endpoint) if is_thin(task) else task
-                except KlingError as error:
-                    self.log.warning("clip %s has ended, but cannot be asked for: %s", task.task_id, error)
-                    if isinstance(error, RateLimitedError):
-                        break  # the others stay open for the next look
-                    continue
-                if known.state.is_final and not is_without_result(known):
-                    whole.append(known)
-                else:
-                    self.log.info("clip %s has ended, but its video is not there yet", task.task_id)
-        return whole
+            news = clips.news(rows, now=time.time())
+            self._questions.keep(task.task_id for task in news)
+            seen = [await self._ask(client, task) if is_thin(task) else task for task in news]
+        return [task for task in seen if task is not None]
 
-    # ------------------------------------------------------------ the memory
+    async def _ask(self, client: AsyncKlingClient, task: VideoTask) -> VideoTask | None:
+        """Ask for a clip by itself, if it is time: the list may be shorter than the clip, or quicker."""
+        if not self._questions.is_due(task, time.monotonic()):
+            return None
+        answer: VideoTask | KlingError
+        try:
+            answer = await client.get_task(task.task_id, self.endpoint)
+        except KlingError as error:
+            answer = error
+        told = self._questions.answered(task, answer, now=time.monotonic(), interval=self.poll_interval)
+        if told is None and self._questions.is_first(task):
+            if isinstance(answer, KlingError):
+                self.log.warning("clip %s has ended, but cannot be asked for: %s", task.task_id, answer)
+            else:
+                self.log.info("clip %s has ended, but its video is not there yet", task.task_id)
+        return told
 
-    async def _recall(self) -> EndedClips:
+    # ------------------------------------------------------------ the record
+
+    async def _load(self) -> EndedClips:
         """
         Return what was told in an earlier life, as soon as it can be read.
 
@@ -263,13 +274,13 @@ class KlingClipsTrigger(BaseEventTrigger):
         pause = SHORTEST_SECONDS
         while True:
             try:
-                record = await load_of_watcher(self, self.memory_key)
+                record = latest(await load_of_watcher(self, self.record_key))
                 clips = EndedClips(
                     record, now=time.time(), lookback=self.lookback, first_lookback=self.first_lookback
                 )
             except Exception as error:  # noqa: BLE001  # whatever Airflow or a store of the user's raises
                 self._tell_trouble(
-                    f"what was told before, in {self.memory_key}, cannot be read: {redact(error)}",
+                    f"what was told before, in {self.record_key}, cannot be read: {redact(error)}",
                     logging.ERROR,
                 )
                 await asyncio.sleep(pause)
@@ -279,12 +290,12 @@ class KlingClipsTrigger(BaseEventTrigger):
             self._saved = record
             return clips
 
-    async def _remember(self, clips: EndedClips) -> None:
+    async def _save(self, clips: EndedClips) -> None:
         record = clips.record()
         if record == self._saved:
             return
         try:
-            await save_of_watcher(self, self.memory_key, record)
+            await save_of_watcher(self, self.record_key, record)
         except Exception as error:  # noqa: BLE001  # whatever Airflow or a store of the user's raises
             self.log.warning(
                 "what was told cannot be noted down (%s): after a restart it would be told again",
@@ -330,3 +341,16 @@ class KlingClipsTrigger(BaseEventTrigger):
             self.log.info("%s clips can be looked for again", self.endpoint)
         else:
             self.log.log(level, "no %s clip can be told of: %s", self.endpoint, said or trouble)
+
+
+def _seconds(name: str, value: object, least: float = 0.0) -> float:
+    """
+    Read an argument.
+
+    :raises TypeError: it is no number of seconds, or too small.
+    """
+    seconds = as_number(value)
+    if seconds is None or seconds < least:
+        unit = "second" if least == 1 else "seconds"
+        raise TypeError(f"{name} must be {least:.0f} {unit} or more, not {value!r}")
+    return seconds

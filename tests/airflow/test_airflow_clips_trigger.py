@@ -1,4 +1,4 @@
-"""The trigger of an asset watcher: an event for each clip that has ended, whatever list, key and memory do."""
+"""The trigger of an asset watcher: an event for each clip that has ended, whatever list, key and store do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import logging
 from importlib.metadata import version
 
 import pytest
-from watcher_kit import asked, begin, end, pages, until
+from hypothesis import example, given
+from watcher_kit import HOSTILE_FIELDS, asked, begin, can_be_handed_on, end, hostile_task, pages, until
 
 from airflow_provider_kling_avatar import compat
 from airflow_provider_kling_avatar.kling.errors import ConfigurationError
@@ -39,8 +40,13 @@ needs_airflow_3 = pytest.mark.skipif(AIRFLOW < (3,), reason="Airflow 2 has no ev
 class Store:
     """The state store of an asset, which outlives a trigger; it can be out of order for some calls."""
 
-    def __init__(self):
-        self.notes, self.saved, self.broken = {}, 0, 0
+    def __init__(self, variables):
+        self.notes, self.variables, self.saved, self.broken = {}, variables, 0, 0
+
+    def change(self, key, **changes):
+        """Change the record by hand, in both places."""
+        for place in (self.notes, self.variables):
+            place[key] = json.dumps(json.loads(place[key]) | changes)
 
     def _work(self):
         if self.broken:
@@ -132,7 +138,7 @@ def no_waiting(monkeypatch, caplog):
 
 @pytest.fixture
 def store(variables):
-    return Store()
+    return Store(variables)
 
 
 @pytest.fixture
@@ -150,7 +156,7 @@ def variables(monkeypatch):
     from airflow.sdk import Variable
 
     kept = {}
-    monkeypatch.setattr(compat, "_read_variable", kept.get)
+    monkeypatch.setattr(compat, "_read_variable", lambda key: json.loads(kept[key]) if key in kept else None)
     monkeypatch.setattr(Variable, "set", lambda key, value, _: kept.update({key: value}))
     return kept
 
@@ -188,22 +194,31 @@ def test_two_dags_that_write_the_same_watcher_have_one_trigger():
         ({"endpoint": "speech"}, "endpoint must be avatar or image_to_video, not 'speech'"),
         ({"state": "running"}, "state must be succeeded, failed or None, not 'running'"),
         ({"poll_interval": 0}, "poll_interval must be 1 second or more, not 0"),
-        ({"lookback": -1}, "cannot be negative"),
+        ({"poll_interval": float("nan")}, "poll_interval must be 1 second or more, not nan"),
+        ({"poll_interval": float("inf")}, "poll_interval must be 1 second or more, not inf"),
+        ({"poll_interval": "often"}, "poll_interval must be 1 second or more, not 'often'"),
+        ({"lookback": -1}, "lookback must be 0 seconds or more, not -1"),
+        ({"lookback": float("nan")}, "lookback must be 0 seconds or more, not nan"),
+        ({"first_lookback": float("inf")}, "first_lookback must be 0 seconds or more, not inf"),
+        ({"first_lookback": None}, "first_lookback must be 0 seconds or more, not None"),
+        ({"name_prefix": 5}, "name_prefix must be a text or None, not 5"),
+        ({"kling_conn_id": None}, "kling_conn_id must be a text, not None"),
     ],
 )
-def test_a_wrong_argument_is_told_where_the_dag_is_read(arguments, said, monkeypatch):
+def test_a_wrong_argument_is_told_where_the_dag_is_read_and_ends_no_triggerer(arguments, said, monkeypatch):
+    """The arguments may be those of a later version. Airflow leaves out a trigger for a `TypeError`, else all of it."""
     monkeypatch.setattr(kling_clips, "SHORTEST_SECONDS", 1.0)
 
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(TypeError, match=said):
         KlingClipsTrigger(**arguments)
 
 
 @needs_airflow_3
-def test_the_memory_is_the_same_when_only_the_way_to_look_is_changed():
-    here = KlingClipsTrigger(**GOLDEN).memory_key
+def test_the_record_is_the_same_when_only_the_way_to_look_is_changed():
+    here = KlingClipsTrigger(**GOLDEN).record_key
 
     assert (
-        KlingClipsTrigger(**GOLDEN | {"poll_interval": 5, "lookback": 1, "skip_awaited": False}).memory_key
+        KlingClipsTrigger(**GOLDEN | {"poll_interval": 5, "lookback": 1, "skip_awaited": False}).record_key
         == here
     )
     for change in (
@@ -212,7 +227,13 @@ def test_the_memory_is_the_same_when_only_the_way_to_look_is_changed():
         {"state": None},
         {"name_prefix": None},
     ):
-        assert KlingClipsTrigger(**GOLDEN | change).memory_key != here
+        assert KlingClipsTrigger(**GOLDEN | change).record_key != here
+
+
+@needs_airflow_3
+def test_the_record_is_stored_under_the_names_that_are_in_databases():
+    assert KlingClipsTrigger().record_key == "kling_clips_6ee783c380b573fc"
+    assert KlingClipsTrigger(**GOLDEN).record_key == "kling_clips_b59d031a3ddb789a"
 
 
 def test_before_airflow_3_the_module_imports_and_says_what_it_needs(monkeypatch):
@@ -269,6 +290,17 @@ async def test_an_event_says_what_the_clip_is_in_plain_json_without_a_link(sim, 
     }
     assert event["duration"] > 0
     assert float(event["units"]) > 0
+
+
+@needs_airflow_3
+@given(fields=HOSTILE_FIELDS)
+@example(fields={"task_status": "failed", "task_status_msg": "no face", "code": 10**30})
+@example(fields={"task_status": "failed", "task_status_msg": "no face", "code": "bad\ud800"})
+def test_whatever_a_row_says_its_event_can_be_handed_on(fields):
+    """Airflow ends the whole triggerer over an event that it cannot encode, again after each start."""
+    payload = KlingClipsTrigger().payload(hostile_task(fields), "kling")
+
+    assert can_be_handed_on(payload)
 
 
 @needs_airflow_3
@@ -353,20 +385,67 @@ async def test_a_success_without_a_video_is_told_when_the_video_is_there(sim, st
 
 
 @needs_airflow_3
-async def test_a_vendor_that_is_asked_too_often_is_asked_for_no_other_clip_in_that_look(sim, store, caplog):
+async def test_clips_that_have_to_be_asked_for_hold_up_no_others_though_the_vendor_is_asked_too_often(
+    sim, store, caplog
+):
     async with Watch(store) as watch:
         await looked(sim)
-        sim.seed(count=20, outcome="no_url")
-        (whole,) = sim.seed(count=1)
+        sim.seed(count=10, outcome="no_url")
+        whole = sim.seed(count=3)
         sim.fault(kind="error_code", code=1302, call="query", times=10_000)
         sim.advance(60)
-        await until(lambda: asked(sim, "query"))
+        await until(lambda: len(watch.events) == 3)
         await looked(sim, 5)
 
-    looks = len(asked(sim, "list"))
-    assert len(asked(sim, "query")) <= looks
-    assert watch.told in ([], [whole])
+    assert sorted(watch.told) == sorted(whole)
+    assert 0 < len(asked(sim, "query")) <= len(asked(sim, "list")), "none other in the same look"
     assert "has ended, but cannot be asked for" in caplog.text
+
+
+@needs_airflow_3
+async def test_a_vendor_that_asks_for_a_pause_is_not_asked_for_clips_in_it(sim, store):
+    async with Watch(store) as watch:
+        await looked(sim)
+        sim.seed(count=3, outcome="no_url")
+        (whole,) = sim.seed(count=1)
+        sim.fault(kind="error_code", code=1302, retry_after=60, call="query", times=10_000)
+        sim.advance(60)
+        await until(lambda: watch.events)
+        await looked(sim, 10)
+
+    assert watch.told == [whole]
+    assert len(asked(sim, "query")) == 1
+
+
+@needs_airflow_3
+async def test_a_failed_clip_that_the_vendor_no_longer_knows_is_told_with_what_the_list_has(sim, store):
+    async with Watch(store) as watch:
+        await looked(sim)
+        (task_id,) = sim.seed(count=1, outcome="failed", note="")
+        sim.fault(kind="not_found", call="query", times=10_000)
+        sim.advance(60)
+        await until(lambda: watch.events)
+        await looked(sim, 3)
+
+    assert watch.told == [task_id]
+    assert (watch.events[0]["state"], watch.events[0]["reason"]) == ("failed", None)
+    assert len(asked(sim, "query")) == 1
+
+
+@needs_airflow_3
+async def test_a_clip_that_stays_without_a_video_is_asked_for_more_and_more_rarely_and_told_of_once(
+    sim, store, caplog
+):
+    async with Watch(store) as watch:
+        await looked(sim)
+        sim.seed(count=1, outcome="no_url")
+        sim.advance(60)
+        await until(lambda: asked(sim, "query"))
+        await looked(sim, 30)
+
+    assert watch.events == []
+    assert len(asked(sim, "query")) <= 7
+    assert caplog.text.count("its video is not there yet") == 1
 
 
 # ---------------------------------------------------------------------------------------------- restarts
@@ -433,8 +512,8 @@ async def test_what_ended_too_long_ago_to_be_caught_up_is_said(sim, store, caplo
     async with Watch(store) as first:
         await looked(sim)
         await until(lambda: store.saved)
-    record = json.loads(store.notes[first.trigger.memory_key])
-    store.notes[first.trigger.memory_key] = json.dumps(record | {"floor": record["floor"] - 3 * 86400})
+    record = json.loads(store.notes[first.trigger.record_key])
+    store.change(first.trigger.record_key, floor=record["floor"] - 3 * 86400)
     sim.seed(count=1, age_seconds=2 * 86400)
     async with Watch(store) as second:
         await looked(sim, 3)
@@ -445,12 +524,12 @@ async def test_what_ended_too_long_ago_to_be_caught_up_is_said(sim, store, caplo
 
 @needs_airflow_3
 async def test_a_restart_after_quiet_days_does_not_say_that_nobody_looked(sim, store, caplog):
-    """The memory is written when something happens: an old one does not tell that clips were missed."""
+    """The record is written when something happens: an old one does not tell that clips were missed."""
     async with Watch(store) as first:
         await looked(sim)
         await until(lambda: store.saved)
-    record = json.loads(store.notes[first.trigger.memory_key])
-    store.notes[first.trigger.memory_key] = json.dumps(record | {"floor": record["floor"] - 3 * 86400})
+    record = json.loads(store.notes[first.trigger.record_key])
+    store.change(first.trigger.record_key, floor=record["floor"] - 3 * 86400)
     async with Watch(store):
         await looked(sim, 3)
 
@@ -468,15 +547,54 @@ async def test_nothing_is_noted_down_while_nothing_happens(sim, store):
     assert store.saved == 1
 
 
+class SeveralAssets:
+    """What Airflow 3.3 gives a trigger that several assets share."""
+
+    async def aget(self, key):
+        raise ValueError("Task has 2 concrete inlets and outlets")
+
+    async def aset(self, key, value):
+        raise ValueError("Task has 2 concrete inlets and outlets")
+
+
+@needs_airflow_3
+async def test_it_goes_on_where_it_was_when_another_asset_gets_the_same_watcher_and_loses_it_again(
+    sim, store
+):
+    told, expected = [], []
+    async with Watch(store):
+        await looked(sim)
+        await until(lambda: store.saved)
+    for stores in (SeveralAssets(), store, SeveralAssets(), SeveralAssets(), store):
+        expected += sim.seed(count=2)
+        sim.advance(60)
+        async with Watch(stores) as watch:
+            await until(lambda watch=watch: len(watch.events) >= 2)
+            await looked(sim, 3)
+        told += watch.told
+
+    assert sorted(told) == sorted(expected)
+
+
+@needs_airflow_3
+@pytest.mark.parametrize("is_spoilt", [False, True])
+async def test_a_store_that_was_emptied_or_spoilt_loses_no_clip(sim, store, is_spoilt):
+    """Airflow 3.3 empties the store of an asset that no Dag names for a moment, as in a deployment."""
+    async with Watch(store) as first:
+        await looked(sim)
+        await until(lambda: store.saved)
+    (task_id,) = sim.seed(count=1)
+    sim.advance(60)
+    store.notes = {first.trigger.record_key: "[]"} if is_spoilt else {}
+    async with Watch(store) as second:
+        await until(lambda: second.events)
+        await looked(sim, 3)
+
+    assert second.told == [task_id]
+
+
 @needs_airflow_3
 async def test_where_there_is_no_store_of_the_asset_an_airflow_variable_is_used(sim, variables):
-    class SeveralAssets:
-        async def aget(self, key):
-            raise ValueError("Task has 2 concrete inlets and outlets")
-
-        async def aset(self, key, value):
-            raise ValueError("Task has 2 concrete inlets and outlets")
-
     for store in (None, SeveralAssets()):
         variables.clear()
         async with Watch(store) as first:
@@ -487,7 +605,7 @@ async def test_where_there_is_no_store_of_the_asset_an_airflow_variable_is_used(
         async with Watch(store) as second:
             await until(lambda second=second: second.events)
 
-        assert list(variables) == [first.trigger.memory_key]
+        assert list(variables) == [first.trigger.record_key]
         assert second.told == [task_id]
 
 
@@ -496,9 +614,9 @@ async def test_a_variable_that_could_not_be_asked_for_is_not_taken_for_none(supe
     """`Variable.get` of Airflow 3.1 and later takes it so: what ended before a restart would be lost."""
     trigger = KlingClipsTrigger()
 
-    assert await compat.load_of_watcher(trigger, "a") is None
+    assert await compat.load_of_watcher(trigger, "a") == []
     await compat.save_of_watcher(trigger, "a", {"floor": 1.5})
-    assert await compat.load_of_watcher(trigger, "a") == {"floor": 1.5}
+    assert await compat.load_of_watcher(trigger, "a") == [{"floor": 1.5}]
     supervisor.is_broken = True
     with pytest.raises(Exception, match="API_SERVER_ERROR"):
         await compat.load_of_watcher(trigger, "a")
@@ -615,11 +733,11 @@ async def test_thousands_of_old_clips_are_neither_told_nor_read_again_and_again(
 
     assert watch.told == [task_id]
     assert set(pages(sim)) == {1}
-    assert len(store.notes[watch.trigger.memory_key]) < 20_000
+    assert len(store.notes[watch.trigger.record_key]) < 20_000
 
 
 @needs_airflow_3
-async def test_a_memory_that_cannot_be_read_is_waited_for_and_never_taken_for_none(sim, store, caplog):
+async def test_a_record_that_cannot_be_read_is_waited_for_and_never_taken_for_none(sim, store, caplog):
     async with Watch(store) as first:
         await looked(sim)
         await until(lambda: store.saved)
@@ -631,17 +749,17 @@ async def test_a_memory_that_cannot_be_read_is_waited_for_and_never_taken_for_no
 
     assert first.events == []
     assert second.told == [task_id]
-    assert f"what was told before, in {first.trigger.memory_key}, cannot be read" in caplog.text
+    assert f"what was told before, in {first.trigger.record_key}, cannot be read" in caplog.text
 
 
 @needs_airflow_3
-async def test_a_memory_that_somebody_has_spoilt_is_named_and_taken_up_when_it_is_mended(sim, store, caplog):
+async def test_a_record_that_somebody_has_spoilt_is_named_and_taken_up_when_it_is_mended(sim, store, caplog):
     async with Watch(store) as first:
         await looked(sim)
         await until(lambda: store.saved)
     good = dict(store.notes)
-    key = first.trigger.memory_key
-    store.notes[key] = json.dumps(json.loads(good[key]) | {"settled": {"a": None}})
+    key = first.trigger.record_key
+    store.change(key, settled={"a": None})
     (task_id,) = sim.seed(count=1)
     sim.advance(60)
     async with Watch(store) as second:
@@ -653,7 +771,7 @@ async def test_a_memory_that_somebody_has_spoilt_is_named_and_taken_up_when_it_i
 
 
 @needs_airflow_3
-async def test_a_memory_that_cannot_be_written_stops_nothing(sim, store, caplog):
+async def test_a_record_that_cannot_be_written_stops_nothing(sim, store, caplog):
     async with Watch(store) as watch:
         await looked(sim)
         store.broken = 2

@@ -59,10 +59,12 @@ def test_a_whole_dag_of_a_page_is_one_where_it_is_read(block, tmp_path, no_conne
 def test_an_event_of_another_kind_does_not_keep_the_clips_of_a_run_from_being_landed():
     """Anybody can make one by a button in the UI; it has no payload, or not ours."""
     module = load(ROOT / "example_dags" / "example_kling_on_ready_clip.py")
-    extras = [{"payload": {"task_id": "a"}}, {}, None, {"payload": "x"}, {"payload": {"task_id": "a"}}]
+    of_a, of_number = {"payload": {"task_id": "a"}}, {"payload": {"task_id": 179594308363130703}}
+    odd = [{}, None, {"payload": "x"}, {"payload": {"id": "b"}}, {"payload": {"task_id": ["b"]}}]
+    extras = [of_a, *odd, of_number, of_a]
     events = {module.READY_CLIPS.uri: [SimpleNamespace(extra=extra) for extra in extras]}
 
-    assert module.new_clips.function(triggering_asset_events=events) == ["a"]
+    assert module.new_clips.function(triggering_asset_events=events) == ["a", "179594308363130703"]
     assert module.new_clips.function() == []
 
 

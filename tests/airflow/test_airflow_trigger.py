@@ -12,6 +12,8 @@ import time
 import warnings
 
 import pytest
+from hypothesis import example, given
+from watcher_kit import HOSTILE_FIELDS, can_be_handed_on, hostile_task
 
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
 from airflow_provider_kling_avatar.kling.models import AvatarRequest, ImageToVideoRequest
@@ -99,8 +101,33 @@ def test_the_oldest_stored_arguments_still_make_a_trigger():
     }
 
 
+@given(fields=HOSTILE_FIELDS)
+@example(fields={"task_status": "failed", "task_status_msg": "no face", "code": 10**30})
+@example(fields={"task_status": "failed", "task_status_msg": "no face", "code": "bad\ud800"})
+@example(
+    fields={"task_status": "failed", "task_status_msg": "no face", "created_at": 1.0, "updated_at": 1e300}
+)
+def test_whatever_a_row_says_the_event_of_its_end_can_be_handed_on(fields):
+    """Airflow ends the whole triggerer over an event that it cannot encode, and every task that waits in it."""
+    trigger = KlingAvatarTrigger(**GOLDEN)
+    tracker = polling.PollTracker(trigger.limits)
+    task = hostile_task(fields)
+    finished = tracker.look(task, now=GOLDEN["since"] + 1)
+    if task.video is None and task.state.value == "succeeded":
+        finished = tracker.look(task, now=GOLDEN["deadline"])
+
+    assert can_be_handed_on(trigger.payload(finished))
+
+
 def test_arguments_of_a_later_version_are_ignored_after_a_downgrade():
     assert KlingAvatarTrigger(**GOLDEN, from_the_future=True).serialize() == (CLASS_PATH, GOLDEN)
+
+
+@pytest.mark.parametrize("stored", [{"deadline": None}, {"poll_interval": "adaptive"}, {"since": {}}])
+def test_a_stored_value_that_this_version_does_not_know_fails_one_task_and_ends_no_triggerer(stored):
+    """Airflow catches nothing but a `TypeError` where it makes a trigger again."""
+    with pytest.raises(TypeError, match=next(iter(stored))):
+        KlingAvatarTrigger(**GOLDEN | stored)
 
 
 def test_the_class_is_found_where_the_database_says_it_is():

@@ -8,8 +8,12 @@ import time
 from urllib.parse import parse_qs
 
 import aiohttp
+import msgspec
 from airflow.secrets.environment_variables import EnvironmentVariablesBackend
+from hypothesis import strategies as st
 
+from airflow_provider_kling_avatar.kling.responses.answer import Answer
+from airflow_provider_kling_avatar.kling.responses.tasks import read_task_list
 from airflow_provider_kling_avatar.simulator.settings import DEFAULT_API_KEY
 from airflow_provider_kling_avatar.triggers.kling_avatar import KlingAvatarTrigger
 from airflow_provider_kling_avatar.triggers.kling_slot import KlingSlotTrigger
@@ -106,6 +110,52 @@ def most_within(requests, seconds):
     """How many of the requests came within so many seconds of each other, at most."""
     times = sorted(request.at for request in requests)
     return max(sum(first <= time < first + seconds for time in times) for first in times)
+
+
+# ---------------------------------------------------------------------------------------------- hostile rows
+
+_ODD = st.sampled_from(
+    [
+        *(10**30, -(10**30), 2**63, 2**64, 1e308, -1e308, float("nan"), float("inf"), True, None, [], {}),
+        *("9" * 31, "9" * 5000, "\ud800", "a\x00b", "nan", "1e400", "1e999999", "", "sk-0123456789"),
+    ]
+)
+_ANY = _ODD | st.integers() | st.floats() | st.text(st.characters(exclude_categories=()), max_size=8)
+HOSTILE_FIELDS = st.fixed_dictionaries(
+    {"task_status": st.sampled_from(["failed", "succeed"])},
+    optional=dict.fromkeys(
+        ("code", "task_status_msg", "created_at", "updated_at", "final_unit_deduction", "list_price"), _ANY
+    )
+    | {
+        "task_info": st.fixed_dictionaries({"external_task_id": _ANY}),
+        "task_result": st.fixed_dictionaries(
+            {
+                "videos": st.lists(
+                    st.fixed_dictionaries({"url": st.just("https://a.b/c.mp4"), "duration": _ANY})
+                )
+            }
+        ),
+        "billing": st.lists(
+            st.fixed_dictionaries(
+                {"charge_type": st.sampled_from(["unit", "x"]), "amount": _ANY, "currency": _ANY}
+            )
+        ),
+    },
+)
+"""What a vendor may put into a row of its list, besides the id."""
+
+
+def hostile_task(fields):
+    """Read a row as it comes from the vendor."""
+    body = json.dumps({"code": 0, "data": [{"task_id": "1", **fields}]}).encode()
+    (task,) = read_task_list(Answer(status=200, body=body))
+    return task
+
+
+def can_be_handed_on(payload):
+    """Encode what an event carries as Airflow does, on its way to the supervisor and in its database."""
+    msgspec.msgpack.encode(payload)
+    return json.loads(json.dumps(payload, allow_nan=False).encode()) == payload
 
 
 # ---------------------------------------------------------------------------------------------- this process

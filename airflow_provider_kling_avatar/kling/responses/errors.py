@@ -228,13 +228,21 @@ def _words_of(layer: Json) -> str:
 
 
 def code_of(value: object) -> int | str | None:
-    """Read a vendor's code: a number, a word, or ``None`` where it says that all is well."""
-    if isinstance(value, bool) or value is None or str(value).strip().lower() in OK_CODES:
+    """
+    Read a vendor's code: a number of 64 bits, a word, or ``None`` where it says that all is well.
+
+    Airflow's triggerer ends over a larger number, or half a character, in the event of a task.
+    """
+    if not isinstance(value, int | float | str) or isinstance(value, bool):
+        return None
+    text = str(value)
+    if text.strip().lower() in OK_CODES:
         return None
     try:
-        return int(str(value))
+        number = int(text)
     except ValueError:
-        return value if isinstance(value, str) else None
+        return redact(text) if isinstance(value, str) else None
+    return number if -(2**63) <= number < 2**63 else redact(text)
 
 
 def _is_ok(layers: list[Json]) -> bool:
