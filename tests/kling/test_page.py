@@ -66,6 +66,16 @@ def test_of_what_has_ended_without_saying_with_what_the_task_itself_tells_more(o
     assert page(odd).task("t-1") is None
 
 
+@pytest.mark.parametrize("number", ["9" * 5000, "-" + "9" * 5000, "1e400", "0." + "1" * 5000])
+def test_a_number_that_no_computer_holds_breaks_the_page_for_nobody(number):
+    odd = json.dumps(row("t-1", "succeed")).replace('"t-1"', f'"t-1", "seed": {number}', 1)
+    body = f'{{"code": 0, "data": [{odd}, {json.dumps(row("t-2"))}]}}'
+    here = Page(Answer(200, body.encode(), {}, "https://gate.test/v1/tasks"))
+
+    assert here.task("t-1") is None, "it says that it has ended, but not with what"
+    assert here.task("t-2").state is TaskState.RUNNING
+
+
 def test_what_has_not_plainly_ended_holds_a_slot():
     rows = [row("1"), row("2", "submitted"), row("3", "reviewing"), row("4", "succeed"), row("5", "failed")]
 
@@ -179,3 +189,11 @@ def test_five_hundred_rows_hold_the_loop_no_longer_than_a_few_milliseconds():
         spent.append(time.thread_time() - begin)
 
     assert min(spent) < 0.02
+
+
+def test_no_text_of_a_task_has_a_character_that_postgresql_keeps_in_no_text():
+    task = page(row("t-1", "failed", task_status_msg="a\0b", task_info={"external_task_id": "n\0m"})).task(
+        "t-1"
+    )
+
+    assert (task.reason, task.external_task_id) == ("a b", "n m")

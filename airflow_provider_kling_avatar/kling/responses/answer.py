@@ -74,7 +74,7 @@ class Answer:
     @cached_property
     def json(self) -> object:
         """What the body holds; ``None`` if it is no JSON."""
-        return _parsed(self.body)
+        return parsed(self.body)
 
     @cached_property
     def layers(self) -> list[Json]:
@@ -111,7 +111,8 @@ class Answer:
         return text.encode() in self.body or any(text in value for value in self.headers.values())
 
 
-def _parsed(text: str | bytes) -> object:
+def parsed(text: str | bytes) -> object:
+    """Read JSON; ``None`` if it is none. A number that is longer than any real one stays the text that it is."""
     try:
         return json.loads(
             text, parse_int=lambda digits: int(digits) if len(digits) < _MOST_DIGITS else digits
@@ -147,7 +148,7 @@ def _opened(value: object) -> object:
     """Return what is inside of a text that holds JSON, and anything else as it is."""
     if not isinstance(value, str):
         return value
-    return _parsed(value[value.index("{") : value.rfind("}") + 1]) if "{" in value else None
+    return parsed(value[value.index("{") : value.rfind("}") + 1]) if "{" in value else None
 
 
 def records_of(layers: list[Json]) -> list[Json]:
@@ -201,9 +202,10 @@ def normal(word: str) -> str:
 
 
 def as_text(value: object) -> str | None:
-    """Read a text that is not blank."""
+    """Read a text that is not blank; without NUL, which PostgreSQL keeps in no text."""
     if not isinstance(value, str):
         return None
+    value = value.replace("\0", " ")
     if not value.isascii():
         value = value.encode("utf-8", "replace").decode("utf-8")  # JSON can hold half a character
     return value.strip() or None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
+from airflow_provider_kling_avatar.kling.responses.answer import parsed
 from airflow_provider_kling_avatar.kling.responses.errors import read_json, unreadable
 from airflow_provider_kling_avatar.kling.responses.tasks import STATES, read_record, record_id, rows_of
 
@@ -53,9 +54,11 @@ class Page:
             self._read_odd()
 
     def task(self, task_id: str) -> VideoTask | None:
-        """Return where a task stands; ``None`` if its row says that it has ended but not with what."""
+        """Return where a task stands; ``None`` if its row does not tell, or has it ended but not with what."""
         row = self._rows[task_id]
-        record = msgspec.json.decode(row) if isinstance(row, msgspec.Raw) else row
+        record = parsed(bytes(row)) if isinstance(row, msgspec.Raw) else row
+        if not isinstance(record, dict):
+            return None
         task = read_record(record, self._answer, task_id)
         return None if is_thin(task) else task
 
