@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -134,15 +135,21 @@ def test_a_run_leaves_no_database_at_home(page):
 
 @pytest.fixture(scope="module")
 def users(tmp_path_factory):
+    """A folder in which all was run, with a PostgreSQL that notes who comes."""
     folder = tmp_path_factory.mktemp("users")
-    env = {
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder}/theirs.db",
-        "AIRFLOW__SECRETS__BACKEND": "users_secrets.RealSecrets",
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")])),
-        "EXAMPLES": str(HERE.parent / "example_dags"),
-    }
     shutil.copy(HERE / "users_secrets.py", folder)
-    return folder, run_pytest(folder, shutil.copy(USERS_TESTS, folder), **env)
+    with socket.create_server(("127.0.0.1", 0)) as database:
+        database.setblocking(False)
+        env = {
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://127.0.0.1:{database.getsockname()[1]}/theirs",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS": "users_secrets.FOR_POSTGRESQL",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS_ASYNC": "users_secrets.FOR_POSTGRESQL",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_ENGINE_ARGS": '{"executemany_mode": "values_only"}',
+            "AIRFLOW__SECRETS__BACKEND": "users_secrets.RealSecrets",
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")])),
+            "EXAMPLES": str(HERE.parent / "example_dags"),
+        }
+        yield database, run_pytest(folder, shutil.copy(USERS_TESTS, folder), **env)
 
 
 @pytest.mark.parametrize("sentence", sentences_of(USERS_TESTS.read_text("utf-8")))
@@ -153,7 +160,8 @@ def test_in_users_own_tests(users, sentence):
 
 
 def test_a_database_that_airflow_is_set_to_is_not_touched(users):
-    folder, said = users
+    database, said = users
 
     assert said
-    assert not (folder / "theirs.db").exists()
+    with pytest.raises(BlockingIOError):  # nobody has come
+        database.accept()

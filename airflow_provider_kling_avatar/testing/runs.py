@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 BUNDLE = "kling-avatar-testing"
 """What Airflow 3 calls a place that Dags come from; ours is an empty folder."""
+CONNECT_ARGS: dict[str, Any] = {}
+"""What our database is connected with: nothing that was set for another one. Airflow takes an import path for it only,
+and adds what SQLite needs."""
 
 
 class DagRunResult:
@@ -201,6 +204,9 @@ def _options(database: Path, dags: Path) -> dict[str, str]:
     return {
         "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{database}",
         "DATABASE__SQL_ALCHEMY_CONN_ASYNC": f"sqlite+aiosqlite:///{database}",
+        "DATABASE__SQL_ALCHEMY_CONNECT_ARGS": f"{__name__}.CONNECT_ARGS",
+        "DATABASE__SQL_ALCHEMY_CONNECT_ARGS_ASYNC": f"{__name__}.CONNECT_ARGS",
+        "DATABASE__SQL_ALCHEMY_ENGINE_ARGS": "{}",
         "DATABASE__SQL_ALCHEMY_SCHEMA": "",
         "DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
         "CORE__DAGS_FOLDER": str(dags),
