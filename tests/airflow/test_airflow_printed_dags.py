@@ -1,0 +1,91 @@
+"""What the Dags that are printed in README and quick start do where they are run."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
+
+from airflow_provider_kling_avatar.kling.dialects import DIALECTS
+from airflow_provider_kling_avatar.testing import FACE, VOICE
+
+ROOT = Path(__file__).parents[2]
+AIRFLOW = tuple(int(part) for part in version("apache-airflow").split(".")[:2])
+NEITHER_LIMITED = ("taken", "no price is known for avatar.std on the api '{api}'")
+ONLY_LINKS = "takes only http"
+SAID = {
+    "kling": ("taken", "taken"),
+    "cometapi": NEITHER_LIMITED,
+    "relay": NEITHER_LIMITED,
+    "generations": (ONLY_LINKS, ONLY_LINKS),
+    "kling-broadcast": (ONLY_LINKS, "has no prompt"),
+}
+"""What becomes of the README's two Dags, which send local files, on each API; the second has a prompt and a limit."""
+SENTENCE = (
+    "`generations` takes links only, `kling-broadcast` audio as a link and no `prompt`, and where no price is known a "
+    "`max_cost` is refused"
+)
+
+
+def printed_dags(page, folder, printed):
+    """
+    Return the Dags of a page by their names.
+
+    :param folder: where their files are to be.
+    :param printed: what the page says in its place.
+    """
+    dags = {}
+    for block in re.findall(
+        r"^```python\n(.*?)^```$", (ROOT / page).read_text("utf-8"), re.DOTALL | re.MULTILINE
+    ):
+        assert printed in block
+        source = block.replace(printed, f'"{folder}/')
+        if AIRFLOW < (3,):
+            source = source.replace("airflow.sdk", "airflow.decorators")  # as the page says
+        name = re.search(r"^@dag.*\ndef (\w+)", source, re.MULTILINE)[1]
+        variables = {}
+        exec(compile(source, page, "exec"), variables)
+        dags[name] = variables[name]()
+    return dags
+
+
+@pytest.fixture
+def readme_dags(tmp_path, no_connection):
+    shutil.copy(FACE, tmp_path / "face.jpg")
+    shutil.copy(VOICE, tmp_path / "voice.mp3")
+    return printed_dags("README.md", tmp_path, '"/data/')
+
+
+@pytest.mark.parametrize(
+    ("number", "dag", "task"), [(0, "talking_head", "submit"), (1, "talking_head_one_task", "avatar")]
+)
+@pytest.mark.parametrize("api", SAID)
+def test_what_an_api_cannot_take_of_the_readmes_dags_is_told_before_anything_is_paid(
+    readme_dags, connect, sim, context, api, number, dag, task
+):
+    connect(api=api, **({"path_prefix": "/relay/kling"} if api == "relay" else {}))
+    said = SAID[api][number].format(api=api)
+    outcome = (
+        contextlib.suppress(TaskDeferred)
+        if said == "taken"
+        else pytest.raises(Exception, match=re.escape(said))
+    )
+
+    with outcome:
+        readme_dags[dag].get_task(task).execute(context)
+
+    assert sim.ledger()["total"]["tasks"] == (said == "taken")
+
+
+def test_the_readmes_dags_are_tried_on_every_api():
+    assert set(SAID) == set(DIALECTS)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/connection.md", "docs/gateways.md"])
+def test_a_page_on_other_connections_says_what_they_do_not_take(page):
+    assert SENTENCE in (ROOT / page).read_text("utf-8")
