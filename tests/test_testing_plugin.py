@@ -11,12 +11,13 @@ import socket
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from pathlib import Path
 
 import pytest
 
 HERE = Path(__file__).parent
+AIRFLOW = tuple(int(part) for part in version("apache-airflow").split(".")[:2])
 PAGE = (HERE.parent / "docs" / "testing.md").read_text("utf-8")
 NAMED_BLOCKS = dict(re.findall(r"`(\w+\.py)`:\n\n```python\n(.+?)```", PAGE, re.DOTALL))
 OTHER_BLOCKS = [
@@ -25,11 +26,25 @@ OTHER_BLOCKS = [
     if block not in NAMED_BLOCKS.values()
 ]
 USERS_TESTS = HERE / "users_tests.py"
+QUICK_START = (HERE.parent / "docs" / "quickstart.md").read_text("utf-8")
+WALK = """
+from pathlib import Path
+
+KLING = Path.home() / "kling"
+
+
+def test_the_clip_of_the_quick_start(run_dag, kling_connection, kling_simulator):
+    run = run_dag(KLING / "airflow/dags/first_clip.py")
+
+    assert run.states == {"clip": "success", "show": "success"}
+    assert [clip.suffix for clip in (KLING / "clips").iterdir()] == [".mp4"]
+"""
+"""A walk through the quick start, without what it says of Airflow itself."""
 
 
 def run_pytest(folder, *arguments, **env):
     """Run pytest as in a new shell; return what it says of each test, by its name without parameters."""
-    (folder / "home").mkdir()
+    (folder / "home").mkdir(exist_ok=True)
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG") if name in os.environ}
     report = folder / "report.xml"
     done = subprocess.run(
@@ -93,10 +108,29 @@ def test_a_suite_that_asks_for_no_fixture_of_ours_does_not_load_airflow_or_the_s
 # ---------------------------------------------------------------------------------------------- the page
 
 
+def walk_to_the_dag(home):
+    """Do at this home what the quick start says up to its step 4: a face and a voice, and the Dag's file."""
+    [files] = re.findall(r"```bash\n(assets=.+?)```", QUICK_START, re.DOTALL)
+    [(name, dag)] = re.findall(
+        r"^Save this as `~/(\S+)`.*?```python\n(.+?)```", QUICK_START, re.DOTALL | re.MULTILINE
+    )
+    [folder] = re.findall(r"`mkdir -p ~/(\S+)`", QUICK_START)
+    (home / folder).mkdir(parents=True)
+    tools = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    subprocess.run(
+        ["bash", "-e", "-c", files], env=os.environ | {"HOME": str(home), "PATH": tools}, check=True
+    )
+    if AIRFLOW < (3,):
+        dag = dag.replace("airflow.sdk", "airflow.decorators")  # as README says
+    (home / name).write_text(dag)
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """All Python of the page, in an empty folder."""
+    """All Python of the page, in an empty folder, and the quick start's at the home of who runs it."""
     folder = tmp_path_factory.mktemp("page")
+    walk_to_the_dag(folder / "home")
+    (folder / "test_first_clip.py").write_text(WALK)
     for name, text in NAMED_BLOCKS.items():
         (folder / name).write_text(text)
     for number, text in enumerate(OTHER_BLOCKS):
@@ -116,6 +150,12 @@ def test_each_test_of_the_page_passes_as_printed(page, sentence):
     _, said = page
 
     assert said[sentence] == []
+
+
+def test_the_quick_start_leads_to_a_clip(page):
+    _, said = page
+
+    assert said["test_the_clip_of_the_quick_start"] == []
 
 
 def test_the_page_shows_three_tests_and_what_else_can_be_done():

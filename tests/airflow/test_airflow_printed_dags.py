@@ -32,19 +32,19 @@ SENTENCE = (
 )
 
 
-def printed_dags(page, folder, printed):
+def printed_dags(page, printed, here):
     """
     Return the Dags of a page by their names.
 
-    :param folder: where their files are to be.
-    :param printed: what the page says in its place.
+    :param printed: where the page has its files.
+    :param here: where they are.
     """
     dags = {}
     for block in re.findall(
         r"^```python\n(.*?)^```$", (ROOT / page).read_text("utf-8"), re.DOTALL | re.MULTILINE
     ):
         assert printed in block
-        source = block.replace(printed, f'"{folder}/')
+        source = block.replace(printed, here)
         if AIRFLOW < (3,):
             source = source.replace("airflow.sdk", "airflow.decorators")  # as the page says
         name = re.search(r"^@dag.*\ndef (\w+)", source, re.MULTILINE)[1]
@@ -58,7 +58,7 @@ def printed_dags(page, folder, printed):
 def readme_dags(tmp_path, no_connection):
     shutil.copy(FACE, tmp_path / "face.jpg")
     shutil.copy(VOICE, tmp_path / "voice.mp3")
-    return printed_dags("README.md", tmp_path, '"/data/')
+    return printed_dags("README.md", '"/data/', f'"{tmp_path}/')
 
 
 @pytest.mark.parametrize(
@@ -84,6 +84,19 @@ def test_what_an_api_cannot_take_of_the_readmes_dags_is_told_before_anything_is_
 
 def test_the_readmes_dags_are_tried_on_every_api():
     assert set(SAID) == set(DIALECTS)
+
+
+def test_the_limit_of_the_quick_start_lets_the_longest_recording_through_that_it_invites(
+    connect, sim, context, tmp_path, make_sound
+):
+    shutil.copy(FACE, tmp_path / "face.jpg")
+    make_sound("voice.mp3", seconds=300)
+    page = printed_dags("docs/quickstart.md", 'Path.home() / "kling"', f'Path("{tmp_path}")')
+
+    with contextlib.suppress(TaskDeferred):
+        page["first_clip"].get_task("clip").execute(context)
+
+    assert sim.ledger()["total"]["tasks"] == 1
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/connection.md", "docs/gateways.md"])
