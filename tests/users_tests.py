@@ -6,11 +6,13 @@ vendor with a price.
 """
 
 import os
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from airflow import settings
+from airflow.models.taskinstance import TaskInstance
 from airflow.providers.common.compat.sdk import DAG, BaseHook, task
 
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
@@ -19,6 +21,7 @@ from airflow_provider_kling_avatar.testing import FACE, VOICE
 
 EXAMPLES = Path(os.environ["EXAMPLES"])
 THEIR_ENGINE = settings.engine
+AIRFLOWS_OWN = TaskInstance.next_retry_datetime
 
 
 def clip(**options):
@@ -74,6 +77,24 @@ def test_a_retry_waits_for_nothing(run_dag):
 
     assert run.state == "success"
     assert str(run.errors["stumble"]) == "stumbled 2 times"
+
+
+def test_airflow_itself_waits_for_a_retry(run_dag, monkeypatch):
+    """Otherwise the test above could not fail; and `airflow dags test` stands still, as the docs say."""
+    monkeypatch.setattr(TaskInstance, "next_retry_datetime", AIRFLOWS_OWN)
+    times = []
+    with DAG("retried_later", schedule=None) as dag:
+
+        @task(retries=1, retry_delay=timedelta(seconds=2))
+        def stumble():
+            times.append(time.monotonic())
+            if len(times) < 2:
+                raise ValueError("stumbled")
+
+        stumble()
+
+    assert run_dag(dag).state == "success"
+    assert times[1] - times[0] >= 1.5
 
 
 def test_a_full_account_fails_after_slot_timeout(run_task, kling_connection, kling_simulator):
