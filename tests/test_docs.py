@@ -120,3 +120,24 @@ def test_each_file_that_a_page_links_to_is_there(page):
     links = re.findall(r"\]\(((?!http)[^)#\s]+)", prose)
 
     assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "example_dags").glob("*.py")), ids=lambda file: file.stem)
+def test_each_example_is_in_the_table_of_examples_with_its_dag(file):
+    dag_id = re.search(r"dag_id=\"(\w+)\"", file.read_text("utf-8"))[1]
+    row = f"| [{file.name}](../example_dags/{file.name}) | `{dag_id}` |"
+
+    assert row in PAGES["docs/example-dags.md"]
+
+
+def test_a_pool_that_an_example_needs_is_made_before_the_examples_are_listed():
+    pools = {
+        pool
+        for file in (ROOT / "example_dags").glob("*.py")
+        for pool in re.findall(r"\bpool=\"(\w+)\"", file.read_text("utf-8"))
+    }
+    before = PAGES["docs/example-dags.md"].partition("\n| file |")[0]
+
+    assert pools
+    for pool in pools:
+        assert f"\nairflow pools set {pool} " in before
