@@ -141,3 +141,9 @@ def test_a_pool_that_an_example_needs_is_made_before_the_examples_are_listed():
     assert pools
     for pool in pools:
         assert f"\nairflow pools set {pool} " in before
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_installs_from_the_checkout_as_long_as_the_package_is_on_no_index(page):
+    assert "the package is not on PyPI" in PAGES["README.md"]
+    assert re.findall(r"pip install \S*airflow-provider-kling-avatar\S*", PAGES[page]) == []
