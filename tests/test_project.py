@@ -227,6 +227,19 @@ def test_every_file_and_name_that_contributors_are_sent_to_is_there():
             assert re.search(rf"^{name}\b", everything, re.MULTILINE), name
 
 
+def test_each_form_is_named_where_people_look_for_somebody_to_ask():
+    names = [
+        yaml.safe_load(form.read_text("utf-8"))["name"]
+        for form in FORMS.glob("*.yml")
+        if form.stem != "config"
+    ]
+    where_to_ask = (ROOT / "docs/troubleshooting.md").read_text("utf-8").partition("## Where to ask")[2]
+
+    assert "A question" in names
+    assert [name for name in names if f"*{name.rstrip('.')}*" not in where_to_ask.partition("\n## ")[0]] == []
+    assert "troubleshooting.md#where-to-ask" in (ROOT / "docs/stability.md").read_text("utf-8")
+
+
 @pytest.mark.parametrize("form", ["bug.yml", "vendor.yml"])
 def test_a_form_asks_for_the_check_of_the_connection_by_its_right_name(form):
     (asked,) = [
