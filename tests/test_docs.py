@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
@@ -147,3 +148,32 @@ def test_a_pool_that_an_example_needs_is_made_before_the_examples_are_listed():
 def test_a_page_installs_from_the_checkout_as_long_as_the_package_is_on_no_index(page):
     assert "the package is not on PyPI" in PAGES["README.md"]
     assert re.findall(r"pip install \S*airflow-provider-kling-avatar\S*", PAGES[page]) == []
+
+
+def crooked_rows(text):
+    """Return the lines of tables that are not shown as meant: as no table, or with other cells than the head has."""
+    lines = text.splitlines()
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    code = {number for token in tokens if token.type == "fence" for number in range(*token.map)}
+    cells = [len(re.split(r"(?<!\\)\|", line.strip())) for line in lines]
+    crooked = {number for number, line in enumerate(lines) if line.startswith("|")} - code
+    for table in tokens:
+        if table.type == "table_open":
+            first, end = table.map
+            crooked -= {number for number in range(first, end) if cells[number] == cells[first]}
+    return [lines[number] for number in sorted(crooked)]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_table_of_a_page_is_shown_as_one(page):
+    assert crooked_rows(PAGES[page]) == []
+
+
+@pytest.mark.parametrize(
+    "row", ["| c |", "| c | d | e |", "| `c|d` | e |", "", "| c \\| d | e |", "| `c\\|d` | e |"]
+)
+def test_a_row_that_loses_or_lacks_a_cell_is_found_out(row):
+    shown = row == "" or "\\|" in row
+
+    assert crooked_rows(f"| a | b |\n|---|---|\n{row}") == ([] if shown else [row])
+    assert crooked_rows(f"| a | b |\n|---|\n{row}")[0] == "| a | b |"
