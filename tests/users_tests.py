@@ -28,7 +28,7 @@ def clip(**options):
     return KlingAvatarOperator(task_id="clip", image=FACE, audio=VOICE, **options)
 
 
-@pytest.mark.parametrize("kling_api", ["kling", "cometapi", "relay"])
+@pytest.mark.parametrize("kling_api", ["kling", "relay"])
 def test_a_clip_is_made_and_landed_on_each_api(
     run_task, kling_connection, kling_simulator, kling_api, tmp_path
 ):

@@ -1,9 +1,10 @@
-"""What the Dags that are printed in README and quick start do where they are run."""
+"""What the Dags and the commands of Airflow that are printed in README and docs do where they are run."""
 
 from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 import shutil
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +17,11 @@ from airflow_provider_kling_avatar.testing import FACE, VOICE
 
 ROOT = Path(__file__).parents[2]
 AIRFLOW = tuple(int(part) for part in version("apache-airflow").split(".")[:2])
+PAGES = "\n".join(
+    page.read_text("utf-8") for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+)
+CODE = "\n".join(re.findall(r"^```(?:bash)?\n(.*?)^```$", PAGES, re.DOTALL | re.MULTILINE))
+PROSE = re.sub(r"^```.*?^```$", "", PAGES, flags=re.DOTALL | re.MULTILINE)
 NEITHER_LIMITED = ("taken", "no price is known for avatar.std on the api '{api}'")
 ONLY_LINKS = "takes only http"
 SAID = {
@@ -102,3 +108,47 @@ def test_the_limit_of_the_quick_start_lets_the_longest_recording_through_that_it
 @pytest.mark.parametrize("page", ["README.md", "docs/connection.md", "docs/gateways.md"])
 def test_a_page_on_other_connections_says_what_they_do_not_take(page):
     assert SENTENCE in (ROOT / page).read_text("utf-8")
+
+
+# ---------------------------------------------------------------------------------------------- commands
+
+
+@pytest.fixture(scope="module")
+def parser():
+    from airflow.cli.cli_parser import get_parser
+
+    return get_parser()
+
+
+def refused(parser, line, capsys):
+    """Return what Airflow's own reading of a command line complains of."""
+    try:
+        parser.parse_args(shlex.split(line, comments=True)[1:])
+    except SystemExit:
+        return capsys.readouterr().err.strip().splitlines()[-1]
+    return ""
+
+
+@pytest.mark.parametrize(
+    "line", sorted(set(re.findall(r"^(?:[A-Z_]+=\S+ )?(airflow .+)$", CODE, re.MULTILINE)))
+)
+def test_a_command_of_airflows_that_a_page_prints_is_one(parser, line, capsys):
+    assert refused(parser, line, capsys) == ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        line
+        for line in sorted(set(re.findall(r"`(airflow [a-z][^`]+)`", PROSE)))
+        if AIRFLOW >= (3,) or not line.startswith("airflow backfill")  # as the page says
+    ],
+)
+def test_a_command_of_airflows_that_a_sentence_names_is_one(parser, line, capsys):
+    """It may leave out what Airflow wants to be told besides."""
+    assert re.search(r"^$|arguments are required", refused(parser, line, capsys))
+
+
+@pytest.mark.parametrize("line", ["airflow dags tset x", "airflow dags test x --conference {}"])
+def test_a_command_that_airflow_does_not_know_is_found_out(parser, line, capsys):
+    assert re.search(r"invalid choice|unrecognized arguments", refused(parser, line, capsys))
