@@ -177,3 +177,52 @@ def test_a_row_that_loses_or_lacks_a_cell_is_found_out(row):
 
     assert crooked_rows(f"| a | b |\n|---|---|\n{row}") == ([] if shown else [row])
     assert crooked_rows(f"| a | b |\n|---|\n{row}")[0] == "| a | b |"
+
+
+# ------------------------------------------------------------------------------------------ words of the log
+
+GLOSSARY = PAGES["docs/glossary.md"]
+PRINTED_LOGS = [block for block in blocks("").values() if "video ready: task" in block]
+PLAIN_WORDS = """
+added ago already although beginning broke but bytes cancel cannot characters could created currencies
+delivered down every expected expired free function handed held here killed least led left length line
+long longer measured number off official over picks place plain relied resumed sending still taken than
+then told until watched whether whoever write yet
+"""
+"""What the log says and everybody knows, beside the words that the glossary itself explains with."""
+
+
+def logged():
+    """Return what the package logs, without what is filled in, and the logs that pages print."""
+    for path in ROOT.glob("airflow_provider_kling_avatar/**/*.py"):
+        if not {"simulator", "testing"} & set(path.parts):
+            for call in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(call, ast.Call) and re.search(
+                    r"\blog\.(info|warning)$", ast.unparse(call.func)
+                ):
+                    yield from (told(node) or "" for node in ast.walk(call.args[0]))
+    yield from PRINTED_LOGS
+
+
+def words(text):
+    """Return the words of a text; names of code, ids, paths and addresses are none."""
+    text = re.sub(r"%[-.\d]*[a-z]|\S*[/_@:…]\S+|\S*\d-\S*|[0-9a-f]{20,}|\b[A-Z][a-z]+[A-Z]\w*\b", " ", text)
+    return {word.lower() for word in re.findall(r"[A-Za-z]{3,}(?:256)?", text)}
+
+
+def stem(word):
+    return re.sub(r"(?<=..)(?:ing|ed|es|s|d|ly)$", "", word)
+
+
+def unexplained(texts):
+    known = {stem(word) for word in words(GLOSSARY + PLAIN_WORDS)}
+    return sorted({word for text in texts for word in words(text) if stem(word) not in known})
+
+
+def test_no_word_of_the_log_is_one_that_only_a_programmer_knows():
+    assert len(PRINTED_LOGS) == 2
+    assert unexplained(logged()) == []
+
+
+def test_a_word_of_programmers_in_the_log_would_be_found_out():
+    assert unexplained(["the clip was fetched idempotently, semaphore %s"]) == ["idempotently", "semaphore"]
