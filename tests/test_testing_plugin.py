@@ -33,8 +33,8 @@ from pathlib import Path
 KLING = Path.home() / "kling"
 
 
-def test_the_clip_of_the_quick_start(run_dag, kling_connection, kling_simulator):
-    run = run_dag(KLING / "airflow/dags/first_clip.py")
+def test_the_clip_of_the_quick_start(kling_run_dag, kling_connection, kling_simulator):
+    run = kling_run_dag(KLING / "airflow/dags/first_clip.py")
 
     assert run.states == {"clip": "success", "show": "success"}
     assert [clip.suffix for clip in (KLING / "clips").iterdir()] == [".mp4"]
@@ -76,6 +76,19 @@ def test_pytest_finds_the_plugin_by_itself():
     [found] = [entry for entry in entry_points(group="pytest11") if entry.name == "kling_avatar"]
 
     assert found.load().__name__ == "airflow_provider_kling_avatar.testing.plugin"
+
+
+def test_no_fixture_has_a_name_that_another_plugin_or_a_users_own_may_have():
+    """Airflow's own plugin for its providers has a ``run_task``, for one."""
+    source = (HERE.parent / "airflow_provider_kling_avatar/testing/plugin.py").read_text("utf-8")
+    fixtures = [
+        node.name
+        for node in ast.parse(source).body
+        if isinstance(node, ast.FunctionDef) and "pytest.fixture" in ast.unparse(node.decorator_list[0])
+    ]
+
+    assert len(fixtures) == 7
+    assert [name for name in fixtures if not re.match("_?kling_", name)] == []
 
 
 def test_loading_the_plugin_loads_nothing_but_pytest():

@@ -66,7 +66,7 @@ class DagRunResult:
 
 class DagRunner:
     """
-    Runs whole Dags. Called as the fixture ``run_dag``.
+    Runs whole Dags. Called as the fixture ``kling_run_dag``.
 
     :param folder: an empty one.
     """
@@ -101,7 +101,7 @@ class DagRunner:
 
 
 class TaskRunner:
-    """Runs single tasks. Called as the fixture ``run_task``."""
+    """Runs single tasks. Called as the fixture ``kling_run_task``."""
 
     def __init__(self, run_dag: DagRunner) -> None:
         self._run_dag = run_dag
@@ -117,7 +117,7 @@ class TaskRunner:
         from airflow.providers.common.compat.sdk import DAG
 
         if task.has_dag():
-            raise ValueError(f"task {task.task_id} is in Dag {task.dag.dag_id}: give that to run_dag")
+            raise ValueError(f"task {task.task_id} is in Dag {task.dag.dag_id}: give that to kling_run_dag")
         dag = DAG(f"only_{task.task_id}", schedule=None)
         dag.add_task(task)
         return self._run_dag(dag, **options)
