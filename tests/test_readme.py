@@ -21,7 +21,10 @@ def page_of(name):
 
 CONNECTIONS = [
     json.loads(line)
-    for page in (README, page_of("connection"))
+    for page in (
+        README,
+        *map(page_of, ("connection", "gateways", "quickstart", "simulator", "troubleshooting")),
+    )
     for line in re.findall(r"^export AIRFLOW_CONN_KLING_AVATAR_DEFAULT='(.+)'$", page, re.MULTILINE)
 ]
 
