@@ -104,11 +104,12 @@ bench:  ## Measure waiting against the official providers and a bare loop (QUICK
 bench-landing: venv  ## Measure the landing of a 500 MB clip against curl, and its memory; two minutes
 	@.venv/bin/python -m benchmarks.landing $(BENCH)
 
-# UNRELEASED=1 accepts the placeholder address and a change log without a date; TAG=v0.1.0 has to be the version's.
+# UNRELEASED=1 accepts the placeholder address and a change log without a date; TAG=v0.1.0 has to be the version's. The
+# check reads TAG out of its environment: in a line of the recipe make and a shell would read what a tag is called.
 release-check:  ## Build wheel and sdist, and check what is in them and whether they install and run; a minute
-	@$(PYTHON) dev/release_check.py $(if $(UNRELEASED),--unreleased) $(if $(TAG),--tag "$(TAG)")
+	@$(PYTHON) dev/release_check.py $(if $(UNRELEASED),--unreleased)
 
-constraints: venv  ## Resolve the test environments anew
+constraints: venv  ## Resolve the test environments, and what a release is built with, anew
 	@$(PYTHON) dev/constraints.py
 
 clean:  ## Remove everything make has created

@@ -22,6 +22,8 @@ from versions import MINIMUM_PYTHON, NEWEST, Supported, supported
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / ".venvs" / "tools"
+TOOLS_PINS = ROOT / "dev" / "constraints" / "tools.txt"
+"""The versions of uv, and of all that a release is built and checked with."""
 STAMP = ".complete"
 
 _UV_NAME_OF = {
@@ -75,7 +77,8 @@ def find_uv() -> str:
     uv = TOOLS / "bin" / "uv"
     if not uv.exists():
         run("creating the tools' environment", [sys.executable, "-m", "venv", "--clear", str(TOOLS)])
-        run("installing uv", [str(TOOLS / "bin" / "pip"), "install", "--quiet", "uv"])
+        pip = [str(TOOLS / "bin" / "pip"), "install", "--quiet", "--constraint", str(TOOLS_PINS)]
+        run("installing uv", [*pip, "uv"])
     return str(uv)
 
 

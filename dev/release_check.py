@@ -1,7 +1,9 @@
 """
 Build wheel and sdist into `dist/`, and check whether they are fit to be published.
 
-    python dev/release_check.py [--unreleased] [--tag v0.1.0]
+    TAG=v0.1.0 python dev/release_check.py [--unreleased]
+
+The tag that is to be published, if there is one, comes by the environment.
 
 Goes through to the end, so that one refusal hides no other: what is in both files, whether a package index will render
 the README and its links lead somewhere, whether the tests run out of the unpacked sdist, whether the wheel works in a
@@ -27,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from environment import ROOT, constraints_file, ensure, find_uv, python_for, uv_environment
+from environment import TOOLS_PINS as PINS
 from versions import NEWEST, SUPPORTED, Supported
 
 if TYPE_CHECKING:
@@ -79,6 +82,11 @@ def run(*command: object, cwd: Path = ROOT, env: dict[str, str] | None = None) -
     return done.stdout
 
 
+def tool(*command: object) -> None:
+    """Run a program that is fetched for it, in the version that is pinned: it sees what is to be published."""
+    run(find_uv(), "tool", "run", "--constraints", PINS, *command)
+
+
 class Release:
     """
     What was built, and the checks of it, in the order in which they run.
@@ -94,7 +102,7 @@ class Release:
     def build(self) -> str:
         """Build both, the wheel out of the sdist."""
         shutil.rmtree(DIST, ignore_errors=True)
-        run(find_uv(), "build", "--quiet", "--out-dir", DIST)
+        run(find_uv(), "build", "--quiet", "--build-constraints", PINS, "--out-dir", DIST)
         (DIST / ".gitignore").unlink(missing_ok=True)
         (self.wheel,), (self.sdist,) = DIST.glob("*.whl"), DIST.glob("*.tar.gz")
         with zipfile.ZipFile(self.wheel) as wheel:
@@ -107,7 +115,7 @@ class Release:
 
     def wheel_contents(self) -> str:
         """See that the wheel holds the whole package, its data too, and nothing else."""
-        run(find_uv(), "tool", "run", "check-wheel-contents", "--package", PACKAGE, self.wheel)
+        tool("check-wheel-contents", "--package", PACKAGE, self.wheel)
         with zipfile.ZipFile(self.wheel) as wheel:
             return f"{len(wheel.namelist())} files"
 
@@ -125,7 +133,7 @@ class Release:
 
     def readme(self) -> str:
         """See that a package index can render the README, and that its links and pictures lead somewhere."""
-        run(find_uv(), "tool", "run", "twine", "check", "--strict", self.wheel, self.sdist)
+        tool("twine", "check", "--strict", self.wheel, self.sdist)
         text = self.metadata.get_payload()
         assert isinstance(text, str)
         left = [line for line in text.splitlines() if RELATIVE.search(line)]
@@ -218,9 +226,8 @@ def main() -> int:
     """Run from the command line; the result is the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0].strip())
     parser.add_argument("--unreleased", action="store_true", help="accept what only a release needs")
-    parser.add_argument("--tag", help="the tag that is to be published")
     options = parser.parse_args()
-    release = Release(unreleased=options.unreleased, tag=options.tag)
+    release = Release(unreleased=options.unreleased, tag=os.environ.get("TAG"))
     checks: list[tuple[str, Callable[[], str]]] = [
         ("the build", release.build),
         ("the wheel's contents", release.wheel_contents),

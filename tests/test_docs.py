@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
@@ -120,3 +121,108 @@ def test_each_file_that_a_page_links_to_is_there(page):
     links = re.findall(r"\]\(((?!http)[^)#\s]+)", prose)
 
     assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "example_dags").glob("*.py")), ids=lambda file: file.stem)
+def test_each_example_is_in_the_table_of_examples_with_its_dag(file):
+    dag_id = re.search(r"dag_id=\"(\w+)\"", file.read_text("utf-8"))[1]
+    row = f"| [{file.name}](../example_dags/{file.name}) | `{dag_id}` |"
+
+    assert row in PAGES["docs/example-dags.md"]
+
+
+def test_a_pool_that_an_example_needs_is_made_before_the_examples_are_listed():
+    pools = {
+        pool
+        for file in (ROOT / "example_dags").glob("*.py")
+        for pool in re.findall(r"\bpool=\"(\w+)\"", file.read_text("utf-8"))
+    }
+    before = PAGES["docs/example-dags.md"].partition("\n| file |")[0]
+
+    assert pools
+    for pool in pools:
+        assert f"\nairflow pools set {pool} " in before
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_installs_from_the_checkout_as_long_as_the_package_is_on_no_index(page):
+    assert "the package is not on PyPI" in PAGES["README.md"]
+    assert re.findall(r"pip install \S*airflow-provider-kling-avatar\S*", PAGES[page]) == []
+
+
+def crooked_rows(text):
+    """Return the lines of tables that are not shown as meant: as no table, or with other cells than the head has."""
+    lines = text.splitlines()
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    code = {number for token in tokens if token.type == "fence" for number in range(*token.map)}
+    cells = [len(re.split(r"(?<!\\)\|", line.strip())) for line in lines]
+    crooked = {number for number, line in enumerate(lines) if line.startswith("|")} - code
+    for table in tokens:
+        if table.type == "table_open":
+            first, end = table.map
+            crooked -= {number for number in range(first, end) if cells[number] == cells[first]}
+    return [lines[number] for number in sorted(crooked)]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_table_of_a_page_is_shown_as_one(page):
+    assert crooked_rows(PAGES[page]) == []
+
+
+@pytest.mark.parametrize(
+    "row", ["| c |", "| c | d | e |", "| `c|d` | e |", "", "| c \\| d | e |", "| `c\\|d` | e |"]
+)
+def test_a_row_that_loses_or_lacks_a_cell_is_found_out(row):
+    shown = row == "" or "\\|" in row
+
+    assert crooked_rows(f"| a | b |\n|---|---|\n{row}") == ([] if shown else [row])
+    assert crooked_rows(f"| a | b |\n|---|\n{row}")[0] == "| a | b |"
+
+
+# ------------------------------------------------------------------------------------------ words of the log
+
+GLOSSARY = PAGES["docs/glossary.md"]
+PRINTED_LOGS = [block for block in blocks("").values() if "video ready: task" in block]
+PLAIN_WORDS = """
+added ago already although beginning broke but bytes cancel cannot characters could created currencies
+delivered down every expected expired free function handed held here killed least led left length line
+long longer measured number off official over picks place plain relied resumed sending still taken than
+then told until watched whether whoever write yet
+"""
+"""What the log says and everybody knows, beside the words that the glossary itself explains with."""
+
+
+def logged():
+    """Return what the package logs, without what is filled in, and the logs that pages print."""
+    for path in ROOT.glob("airflow_provider_kling_avatar/**/*.py"):
+        if not {"simulator", "testing"} & set(path.parts):
+            for call in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(call, ast.Call) and re.search(
+                    r"\blog\.(info|warning)$", ast.unparse(call.func)
+                ):
+                    yield from (told(node) or "" for node in ast.walk(call.args[0]))
+    yield from PRINTED_LOGS
+
+
+def words(text):
+    """Return the words of a text; names of code, ids, paths and addresses are none."""
+    text = re.sub(r"%[-.\d]*[a-z]|\S*[/_@:…]\S+|\S*\d-\S*|[0-9a-f]{20,}|\b[A-Z][a-z]+[A-Z]\w*\b", " ", text)
+    return {word.lower() for word in re.findall(r"[A-Za-z]{3,}(?:256)?", text)}
+
+
+def stem(word):
+    return re.sub(r"(?<=..)(?:ing|ed|es|s|d|ly)$", "", word)
+
+
+def unexplained(texts):
+    known = {stem(word) for word in words(GLOSSARY + PLAIN_WORDS)}
+    return sorted({word for text in texts for word in words(text) if stem(word) not in known})
+
+
+def test_no_word_of_the_log_is_one_that_only_a_programmer_knows():
+    assert len(PRINTED_LOGS) == 2
+    assert unexplained(logged()) == []
+
+
+def test_a_word_of_programmers_in_the_log_would_be_found_out():
+    assert unexplained(["the clip was fetched idempotently, semaphore %s"]) == ["idempotently", "semaphore"]

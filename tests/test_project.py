@@ -1,5 +1,7 @@
 """What the project's own files say of each other: addresses, versions, make's targets, what contributors are told."""
 
+import contextlib
+import os
 import re
 import subprocess
 import sys
@@ -12,8 +14,8 @@ import yaml
 from versions import NEWEST, SUPPORTED
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-URLS = PROJECT["project"]["urls"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+URLS = PYPROJECT["project"]["urls"]
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 FORMS = ROOT / ".github" / "ISSUE_TEMPLATE"
@@ -21,7 +23,13 @@ PAGES = [
     ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md", "docs/stability.md")
 ]
 FOLDERS = (".github", "airflow_provider_kling_avatar", "benchmarks", "dev", "docs", "example_dags")
-CI = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text("utf-8"))["jobs"]
+
+
+def workflow(name):
+    return yaml.safe_load((ROOT / ".github" / "workflows" / f"{name}.yml").read_text("utf-8"))
+
+
+CI, RELEASE = workflow("ci")["jobs"], workflow("release")["jobs"]
 
 
 def minor(version):
@@ -30,7 +38,7 @@ def minor(version):
 
 PYTHONS_HERE = {
     minor(word.rpartition(" ")[2])
-    for word in PROJECT["project"]["classifiers"]
+    for word in PYPROJECT["project"]["classifiers"]
     if re.search(r":: 3\.\d+$", word)
 }
 
@@ -39,7 +47,7 @@ PYTHONS_HERE = {
 
 
 def test_every_address_of_ours_in_the_project_file_begins_as_the_repositorys():
-    links = PROJECT["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]
+    links = PYPROJECT["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]
 
     for name in ("Homepage", "Changelog", "Issues"):
         assert URLS[name].startswith(URLS["Repository"])
@@ -83,6 +91,61 @@ def test_a_tag_has_to_be_that_of_the_version(tag, refused):
             release.release()
     else:
         assert release.release().startswith("## [0.1.0]")
+
+
+def test_no_shell_reads_the_name_of_a_tag(tmp_path):
+    """Whoever may push a tag gives its name; git takes one that a shell would run."""
+    tag = f"v$(touch {tmp_path}/one)`touch {tmp_path}/two`$(shell touch {tmp_path}/three)"
+    done = subprocess.run(
+        ["make", "release-check", "PYTHON=printenv TAG #"],  # in place of the check itself
+        cwd=ROOT,
+        env=os.environ | {"TAG": tag},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    [checked] = [step for step in RELEASE["build"]["steps"] if "release-check" in step.get("run", "")]
+
+    assert done.stdout == f"{tag}\n"
+    assert list(tmp_path.iterdir()) == []
+    assert checked["env"] == {"TAG": "${{ github.ref_name }}"}
+    assert "TAG" not in checked["run"]
+
+
+def test_nothing_is_published_that_has_not_passed_all_of_ci():
+    needed = {name: RELEASE[name] for name in RELEASE["publish"]["needs"]}
+
+    assert "release-check" in str(needed["build"])
+    assert needed["ci"]["uses"] == "$/.github/workflows/ci.yml"
+    assert "workflow_call" in workflow("ci")[True]  # YAML takes the word `on` for a truth
+
+
+def test_whatever_makes_or_checks_a_release_is_pinned():
+    pins = dict(
+        line.partition(" ;")[0].split("==") for line in release_check.PINS.read_text("utf-8").splitlines()
+    )
+    builders = [re.match(r"[\w-]+", line)[0] for line in PYPROJECT["build-system"]["requires"]]
+
+    assert {*builders, "check-wheel-contents", "twine", "uv"} <= set(pins)
+
+
+def test_a_release_is_built_and_checked_with_what_is_pinned(monkeypatch, tmp_path):
+    commands = []
+    monkeypatch.setattr(release_check, "run", lambda *command, **_: commands.append(list(map(str, command))))
+    monkeypatch.setattr(release_check, "find_uv", lambda: "uv")
+    monkeypatch.setattr(release_check, "DIST", tmp_path / "dist")
+    release = release_check.Release(unreleased=False, tag=None)
+    release.wheel, release.sdist = tmp_path / "x.whl", tmp_path / "x.tar.gz"
+
+    for step in (release.build, release.wheel_contents, release.readme):
+        with contextlib.suppress(ValueError, OSError, AttributeError):  # nothing was really built
+            step()
+
+    assert [command[1:3] for command in commands] == [["build", "--quiet"], ["tool", "run"], ["tool", "run"]]
+    for command in commands:
+        assert command[
+            command.index("--constraints" if "tool" in command else "--build-constraints") + 1
+        ] == str(release_check.PINS)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +225,19 @@ def test_every_file_and_name_that_contributors_are_sent_to_is_there():
     for name in re.findall(r"`(_?[A-Z][A-Z_]+)`", text):
         if name not in {"UNRELEASED", "NAME"}:
             assert re.search(rf"^{name}\b", everything, re.MULTILINE), name
+
+
+def test_each_form_is_named_where_people_look_for_somebody_to_ask():
+    names = [
+        yaml.safe_load(form.read_text("utf-8"))["name"]
+        for form in FORMS.glob("*.yml")
+        if form.stem != "config"
+    ]
+    where_to_ask = (ROOT / "docs/troubleshooting.md").read_text("utf-8").partition("## Where to ask")[2]
+
+    assert "A question" in names
+    assert [name for name in names if f"*{name.rstrip('.')}*" not in where_to_ask.partition("\n## ")[0]] == []
+    assert "troubleshooting.md#where-to-ask" in (ROOT / "docs/stability.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("form", ["bug.yml", "vendor.yml"])

@@ -21,7 +21,10 @@ def page_of(name):
 
 CONNECTIONS = [
     json.loads(line)
-    for page in (README, page_of("connection"))
+    for page in (
+        README,
+        *map(page_of, ("connection", "gateways", "quickstart", "simulator", "troubleshooting")),
+    )
     for line in re.findall(r"^export AIRFLOW_CONN_KLING_AVATAR_DEFAULT='(.+)'$", page, re.MULTILINE)
 ]
 
@@ -81,3 +84,27 @@ def test_the_figures_of_waiting_are_those_of_the_benchmark():
         there = measured[names.get(name, name)]
         assert abs(float(row[2]) - float(there[2])) < 0.051
         assert row[3].strip() == there[3].strip()
+
+
+def test_the_readme_leads_to_the_quick_start_before_it_shows_code():
+    assert "(docs/quickstart.md)" in README.partition("```python")[0]
+
+
+@pytest.mark.parametrize(
+    ("word", "meaning"),
+    [
+        ("triggerer", "waits for many tasks"),
+        ("deferrable=False", "wait on their workers"),
+        ("storage URI", "a storage, by Airflow's connection"),
+        ("voice_id", "one of [the vendor's voices]"),
+        ("gateway", "others who sell Kling's API"),
+        ("task state store", "where a task notes"),
+        ("state_path", "a folder for such notes"),
+        ("mapped task", "once for each row of a list"),
+        ("manifest", "a dictionary of all that is known"),
+    ],
+)
+def test_a_word_of_the_readme_comes_with_its_meaning(word, meaning):
+    where = README.index(word)
+
+    assert meaning in README[where : where + 140]

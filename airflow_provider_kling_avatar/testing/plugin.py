@@ -84,7 +84,7 @@ def kling_connection(
 
 
 @pytest.fixture(scope="session")
-def _empty_airflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _kling_empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an Airflow database in which nothing has happened yet, to be copied."""
     from airflow_provider_kling_avatar.testing.runs import create_database
 
@@ -92,7 +92,9 @@ def _empty_airflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run_dag(_empty_airflow_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagRunner]:
+def kling_run_dag(
+    _kling_empty_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DagRunner]:
     """
     Run a Dag here and now by ``dag.test()``: see `testing.runs.DagRunner`.
 
@@ -100,13 +102,13 @@ def run_dag(_empty_airflow_database: Path, tmp_path_factory: pytest.TempPathFact
     """
     from airflow_provider_kling_avatar.testing.runs import airflow_of_its_own
 
-    with airflow_of_its_own(_empty_airflow_database, tmp_path_factory.mktemp("airflow")) as runner:
+    with airflow_of_its_own(_kling_empty_database, tmp_path_factory.mktemp("airflow")) as runner:
         yield runner
 
 
 @pytest.fixture
-def run_task(run_dag: DagRunner) -> TaskRunner:
+def kling_run_task(kling_run_dag: DagRunner) -> TaskRunner:
     """Run one task, in a Dag that has no other: see `testing.runs.TaskRunner`."""
     from airflow_provider_kling_avatar.testing.runs import TaskRunner
 
-    return TaskRunner(run_dag)
+    return TaskRunner(kling_run_dag)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 BUNDLE = "kling-avatar-testing"
 """What Airflow 3 calls a place that Dags come from; ours is an empty folder."""
+CONNECT_ARGS: dict[str, Any] = {}
+"""What our database is connected with: nothing that was set for another one. Airflow takes an import path for it only,
+and adds what SQLite needs."""
 
 
 class DagRunResult:
@@ -63,7 +66,7 @@ class DagRunResult:
 
 class DagRunner:
     """
-    Runs whole Dags. Called as the fixture ``run_dag``.
+    Runs whole Dags. Called as the fixture ``kling_run_dag``.
 
     :param folder: an empty one.
     """
@@ -98,7 +101,7 @@ class DagRunner:
 
 
 class TaskRunner:
-    """Runs single tasks. Called as the fixture ``run_task``."""
+    """Runs single tasks. Called as the fixture ``kling_run_task``."""
 
     def __init__(self, run_dag: DagRunner) -> None:
         self._run_dag = run_dag
@@ -114,7 +117,7 @@ class TaskRunner:
         from airflow.providers.common.compat.sdk import DAG
 
         if task.has_dag():
-            raise ValueError(f"task {task.task_id} is in Dag {task.dag.dag_id}: give that to run_dag")
+            raise ValueError(f"task {task.task_id} is in Dag {task.dag.dag_id}: give that to kling_run_dag")
         dag = DAG(f"only_{task.task_id}", schedule=None)
         dag.add_task(task)
         return self._run_dag(dag, **options)
@@ -201,6 +204,9 @@ def _options(database: Path, dags: Path) -> dict[str, str]:
     return {
         "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{database}",
         "DATABASE__SQL_ALCHEMY_CONN_ASYNC": f"sqlite+aiosqlite:///{database}",
+        "DATABASE__SQL_ALCHEMY_CONNECT_ARGS": f"{__name__}.CONNECT_ARGS",
+        "DATABASE__SQL_ALCHEMY_CONNECT_ARGS_ASYNC": f"{__name__}.CONNECT_ARGS",
+        "DATABASE__SQL_ALCHEMY_ENGINE_ARGS": "{}",
         "DATABASE__SQL_ALCHEMY_SCHEMA": "",
         "DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
         "CORE__DAGS_FOLDER": str(dags),
