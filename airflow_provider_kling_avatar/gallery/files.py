@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
-from airflow_provider_kling_avatar.kling.redact import redact
+from airflow_provider_kling_avatar.kling.places import local_path
+from airflow_provider_kling_avatar.kling.redact import redact, scheme_of
 from airflow_provider_kling_avatar.lineage import uri_of
 
 if TYPE_CHECKING:
@@ -48,12 +49,8 @@ def place_of(summary: object) -> str | None:
     return uri
 
 
-def local_path(uri: str) -> Path | None:
-    """Return the path that a URI names on this machine; ``None`` if it is in a storage."""
-    parts = urlsplit(uri)
-    if parts.scheme not in ("", "file"):
-        return None
-    return Path(unquote(parts.path) if parts.scheme else uri)
+def _is_local(uri: str) -> bool:
+    return scheme_of(uri) in ("", "file")
 
 
 def servable(uri: str) -> Path | str:
@@ -63,11 +60,11 @@ def servable(uri: str) -> Path | str:
     :raises NotServedError: it may not, or is not there.
     """
     roots = gallery_roots()
-    if path := local_path(uri):
-        return _local_file(path, [Path(root) for found in roots if (root := local_path(found))])
-    if urlsplit(uri).scheme not in SIGNING_SCHEMES:
+    if _is_local(uri):
+        return _local_file(uri, [root for root in roots if _is_local(root)])
+    if scheme_of(uri) not in SIGNING_SCHEMES:
         raise NotServedError("Its storage makes no links for browsers: fetch the file from where it lies.")
-    in_storage = [root for root in roots if local_path(root) is None]
+    in_storage = [root for root in roots if not _is_local(root)]
     if in_storage and not any(_is_beneath(uri, root) for root in in_storage):
         raise NotServedError(_outside("storage"))
     return uri
@@ -101,10 +98,10 @@ def link_to(uri: str) -> str:
     return link
 
 
-def _local_file(path: Path, roots: Sequence[Path]) -> Path:
+def _local_file(uri: str, roots: Sequence[str]) -> Path:
     try:
-        real = path.resolve()  # where links lead counts, on both sides
-        is_inside = any(real.is_relative_to(root.resolve()) for root in roots)
+        real = Path(local_path(uri)).resolve()  # where links lead counts, on both sides
+        is_inside = any(real.is_relative_to(Path(local_path(root)).resolve()) for root in roots)
         is_there = is_inside and real.is_file()
     except (OSError, RuntimeError, ValueError):
         is_inside = is_there = False
@@ -138,5 +135,9 @@ def _is_beneath(uri: str, root: str) -> bool:
 
 def shown_place(uri: str) -> str:
     """Return a place as people may read it."""
-    path = local_path(uri)
-    return str(path) if path else uri_of(uri) or ""
+    if not _is_local(uri):
+        return uri_of(uri) or ""
+    try:
+        return local_path(uri)
+    except ValueError:
+        return uri
