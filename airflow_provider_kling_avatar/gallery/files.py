@@ -7,6 +7,9 @@ what a task leaves, so `[kling_avatar] gallery_roots` says what may be read with
 
 from __future__ import annotations
 
+import os
+import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,13 +19,19 @@ from airflow_provider_kling_avatar.kling.redact import redact, scheme_of
 from airflow_provider_kling_avatar.lineage import uri_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
+    from io import FileIO
+
+    from fsspec import AbstractFileSystem
 
 ROOTS_OPTION = "gallery_roots"
 SIGNING_SCHEMES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "adl", "az", "wasb", "wasbs"})
 """Storages that can make a link for a while."""
 LINK_SECONDS = 600
 """How long such a link lives."""
+
+_file_systems: dict[tuple[str, str], tuple[str, AbstractFileSystem]] = {}
+"""By scheme and connection id: what the connection said when it was made, and the file system."""
 
 
 class NotServedError(Exception):
@@ -49,25 +58,63 @@ def place_of(summary: object) -> str | None:
     return uri
 
 
-def _is_local(uri: str) -> bool:
-    return scheme_of(uri) in ("", "file")
-
-
 def servable(uri: str) -> Path | str:
     """
     Return what may be served: the file of this machine, or the URI in a storage. Asks no storage.
 
     :raises NotServedError: it may not, or is not there.
     """
-    roots = gallery_roots()
     if _is_local(uri):
-        return _local_file(uri, [root for root in roots if _is_local(root)])
+        return _local_file(uri)
     if scheme_of(uri) not in SIGNING_SCHEMES:
         raise NotServedError("Its storage makes no links for browsers: fetch the file from where it lies.")
-    in_storage = [root for root in roots if not _is_local(root)]
-    if in_storage and not any(_is_beneath(uri, root) for root in in_storage):
+    roots = [root for root in gallery_roots() if not _is_local(root)]
+    if any(_is_beneath(uri, root) for root in roots):
+        return uri
+    scheme, conn_id, place = _in_storage(uri)
+    if not conn_id:  # it would be signed with the server's own rights, which are not for what a task names
+        bucket = place.partition("/")[0]
+        raise NotServedError(
+            f"Its place names no connection, and the API server signs with its own rights only what its administrator "
+            f"allows: add {scheme}://{bucket}/ to [kling_avatar] {ROOTS_OPTION} and restart the API server."
+        )
+    if roots:
         raise NotServedError(_outside("storage"))
     return uri
+
+
+def open_film(path: Path) -> FileIO:
+    """
+    Open a file that `servable` has returned.
+
+    :raises NotServedError: it is not there any more, cannot be read, or lies elsewhere by now.
+    """
+    try:
+        film = open(path, "rb", buffering=0, opener=_opened_at_once)  # noqa: SIM115 - who asks closes it
+    except FileNotFoundError:
+        raise NotServedError(_GONE) from None
+    except OSError as error:
+        raise NotServedError(
+            f"The API server cannot read the file ({error.strerror}): let the user that runs it in."
+        ) from None
+    is_file = stat.S_ISREG(os.fstat(film.fileno()).st_mode)
+    if is_file and _is_inside(path_of_open(film) or path):
+        return film
+    film.close()  # something else has taken its place since it was looked at, such as a link
+    raise NotServedError(_outside("folder") if is_file else _GONE)
+
+
+def _opened_at_once(name: str, flags: int) -> int:
+    """Open a file, also where a pipe has taken its place: to wait for who writes to it would take for ever."""
+    return os.open(name, flags | os.O_NONBLOCK)
+
+
+def path_of_open(file: FileIO) -> Path | None:
+    """Return where an open file really lies; ``None`` on systems that do not tell."""
+    try:
+        return Path(f"/proc/self/fd/{file.fileno()}").readlink()
+    except OSError:
+        return None
 
 
 def link_to(uri: str) -> str:
@@ -76,14 +123,9 @@ def link_to(uri: str) -> str:
 
     :raises NotServedError: the storage gives none.
     """
-    from airflow_provider_kling_avatar.compat import BaseHook, ObjectStoragePath
-
-    conn_id = urlsplit(uri).netloc.rpartition("@")[0]
+    scheme, conn_id, place = _in_storage(uri)
     try:
-        if conn_id:  # Amazon's file system goes on without it, with what rights the server itself has
-            BaseHook.get_connection(conn_id)
-        place = ObjectStoragePath(uri)
-        link = str(place.fs.sign(place.path, expiration=LINK_SECONDS))
+        link = str(_file_system(scheme, conn_id).sign(place, expiration=LINK_SECONDS))
     except Exception as error:
         problem = f"{type(error).__name__}: {redact(error)}"
         raise NotServedError(
@@ -98,20 +140,66 @@ def link_to(uri: str) -> str:
     return link
 
 
-def _local_file(uri: str, roots: Sequence[str]) -> Path:
+def _file_system(scheme: str, conn_id: str) -> AbstractFileSystem:
+    """
+    Return a file system with the connection as it is by now.
+
+    `ObjectStoragePath` goes on with the connection that it met first for as long as the API server lives. A new one
+    for each link would be kept by fsspec for as long.
+    """
+    from airflow.sdk.io import get_fs
+
+    from airflow_provider_kling_avatar.compat import BaseHook
+
+    # Asked for also because Amazon's file system goes on without it, with what rights the server itself has.
+    said = BaseHook.get_connection(conn_id).get_uri() if conn_id else ""
+    known = _file_systems.get((scheme, conn_id))
+    if known is None or known[0] != said:
+        known = _file_systems[scheme, conn_id] = said, get_fs(scheme, conn_id or None)
+    return known[1]
+
+
+def _is_local(uri: str) -> bool:
+    return scheme_of(uri) in ("", "file")
+
+
+def _in_storage(uri: str) -> tuple[str, str, str]:
+    """
+    Return scheme, connection id and bucket with key of a storage URI.
+
+    As `ObjectStoragePath` reads it: nothing is unquoted, and a question mark or a hash belongs to the key.
+    """
+    account, _, key = uri.partition("://")[2].partition("/")
+    conn_id, _, bucket = account.rpartition("@")
+    return scheme_of(uri), conn_id, f"{bucket}/{key}"
+
+
+def _local_file(uri: str) -> Path:
     try:
-        real = Path(local_path(uri)).resolve()  # where links lead counts, on both sides
-        is_inside = any(real.is_relative_to(Path(local_path(root)).resolve()) for root in roots)
+        real = Path(local_path(uri)).resolve()  # where links lead counts
+        is_inside = _is_inside(real)
         is_there = is_inside and real.is_file()
     except (OSError, RuntimeError, ValueError):
         is_inside = is_there = False
     if not is_inside:  # whether it is there is nobody's business then
         raise NotServedError(_outside("folder"))
     if not is_there:
-        raise NotServedError(
-            "The API server does not find the file: it was moved or deleted, or lies on another machine."
-        )
+        raise NotServedError(_GONE)
     return real
+
+
+def _is_inside(real: Path) -> bool:
+    """Tell whether a file that no link leads to any more lies beneath one of the folders that may be served."""
+    return any(real.is_relative_to(folder) for folder in _root_folders())
+
+
+def _root_folders() -> Iterator[Path]:
+    for root in filter(_is_local, gallery_roots()):
+        with suppress(OSError, RuntimeError, ValueError):  # one that cannot be read opens nothing
+            yield Path(local_path(root)).resolve()
+
+
+_GONE = "The API server does not find the file: it was moved or deleted, or lies on another machine."
 
 
 def _outside(kind: str) -> str:
@@ -123,13 +211,13 @@ def _outside(kind: str) -> str:
 
 def _is_beneath(uri: str, root: str) -> bool:
     """Tell whether a URI lies in a storage's folder, by whole parts of the path; connection ids have to be the same."""
-    one, other = urlsplit(uri), urlsplit(root)
-    if ".." in one.path.split("/"):
-        return False
-    folder = other.path.strip("/")
-    path = one.path.strip("/")
-    return (one.scheme, one.netloc) == (other.scheme, other.netloc) and (
-        not folder or path == folder or path.startswith(f"{folder}/")
+    *account, place = _in_storage(uri)
+    *account_of_root, folder = _in_storage(root)
+    folder = folder.strip("/")
+    return (
+        account == account_of_root
+        and ".." not in place.split("/")
+        and (place == folder or place.startswith(f"{folder}/"))
     )
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+
 import pytest
 import requests
 
@@ -9,6 +13,7 @@ from airflow_provider_kling_avatar.gallery.files import (
     NotServedError,
     gallery_roots,
     link_to,
+    open_film,
     servable,
     shown_place,
 )
@@ -95,6 +100,58 @@ def test_a_file_that_is_gone_says_so(place, root):
         servable(place.replace("{root}", str(root)))
 
 
+@pytest.fixture(params=["the file", "a folder on the way"])
+def swapped(request, root):
+    """A file that may be served, and a function that puts a link in its place, which leads to another folder."""
+    (root / "news").mkdir()
+    (root / "news" / "clip.mp4").write_bytes(b"film")
+    (root.parent / "clip.mp4").write_bytes(b"secret")
+
+    def swap():
+        if request.param == "the file":
+            (root / "news" / "clip.mp4").unlink()
+            (root / "news" / "clip.mp4").symlink_to(root.parent / "secret.mp4")
+        else:
+            (root / "news").rename(root / "old")
+            (root / "news").symlink_to(root.parent)
+
+    return root / "news" / "clip.mp4", swap
+
+
+def test_what_becomes_a_link_between_looking_and_opening_is_not_served(swapped):
+    path, swap = swapped
+    checked = servable(str(path))
+    swap()
+
+    with pytest.raises(NotServedError, match="outside"):
+        open_film(checked)
+
+
+def test_what_becomes_a_link_after_opening_is_served_as_it_was(swapped):
+    path, swap = swapped
+    with open_film(servable(str(path))) as film:
+        swap()
+        assert film.read() == b"film"
+
+
+@pytest.mark.parametrize(
+    ("swap", "words"),
+    [
+        (os.mkfifo, "does not find the file"),
+        (lambda path: path.mkdir(), "cannot read the file .Is a directory"),
+        (lambda path: None, "does not find the file"),
+    ],
+    ids=["a pipe", "a folder", "nothing"],
+)
+def test_what_is_no_file_any_more_when_it_is_opened_is_refused_at_once(swap, words, root):
+    checked = servable(str(root / "clip.mp4"))
+    checked.unlink()
+    swap(checked)
+
+    with pytest.raises(NotServedError, match=words):
+        open_film(checked)
+
+
 def test_without_a_root_no_local_file_is_served_and_the_message_names_the_option(root, monkeypatch):
     monkeypatch.delenv(OPTION)
 
@@ -108,8 +165,32 @@ def test_roots_are_separated_by_commas_or_lines(monkeypatch):
     assert gallery_roots() == ["/a", "s3://c@b/x", "/d"]
 
 
-def test_without_a_storage_among_the_roots_every_storage_is_served(root):
+def test_a_root_that_cannot_be_read_opens_nothing_and_closes_no_other(root, monkeypatch):
+    (root / "clip.mp4").write_bytes(b"film")
+    monkeypatch.setenv(OPTION, f"s3://[newsroom/clips, file://elsewhere/clips, {root}")
+
+    assert servable(str(root / "clip.mp4")) == root / "clip.mp4"
+    for place in ("/etc/passwd", "s3://aws_default@newsroom/a.mp4", "file://elsewhere/clips/a.mp4"):
+        with pytest.raises(NotServedError, match="outside"):
+            servable(place)
+
+
+def test_without_a_storage_among_the_roots_every_storage_with_a_connection_is_served(root):
     assert servable("s3://aws_default@newsroom/a.mp4") == "s3://aws_default@newsroom/a.mp4"
+
+
+@pytest.mark.parametrize(
+    "place", ["s3://payroll/2026.pdf", "s3://@payroll/2026.pdf", "gs://payroll/2026.pdf"]
+)
+def test_the_servers_own_rights_sign_nothing_but_what_a_root_names(place, monkeypatch):
+    """Who may edit a Dag's XComs would read with them whatever the server itself may read."""
+    monkeypatch.delenv(OPTION, raising=False)
+    bucket = place.replace("@", "").removesuffix("/2026.pdf")
+    with pytest.raises(NotServedError, match=f"add {bucket}/ to .kling_avatar. gallery_roots"):
+        servable(place)
+
+    monkeypatch.setenv(OPTION, f"s3://aws_default@newsroom, {bucket}/")
+    assert servable(place) == place
 
 
 @pytest.mark.parametrize(
@@ -122,6 +203,10 @@ def test_without_a_storage_among_the_roots_every_storage_is_served(root):
         ("s3://aws_default@other/clips/a.mp4", False),
         ("s3://other@newsroom/clips/a.mp4", False),
         ("gs://aws_default@newsroom/clips/a.mp4", False),
+        ("s3://newsroom/clips/a.mp4", False),
+        ("s3://aws_default@newsroom/clips/?/../../a.mp4", False),
+        ("s3://aws_default@newsroom/clips/#/../../a.mp4", False),
+        ("S3://aws_default@newsroom/clips/What now?.mp4", True),
     ],
 )
 def test_with_a_storage_among_the_roots_only_what_lies_beneath_is_served(place, is_served, monkeypatch):
@@ -130,7 +215,9 @@ def test_with_a_storage_among_the_roots_only_what_lies_beneath_is_served(place, 
     if is_served:
         assert servable(place) == place
     else:
-        with pytest.raises(NotServedError, match="outside"):
+        with pytest.raises(
+            NotServedError, match=r"outside|add s3://newsroom/ to \[kling_avatar\] gallery_roots"
+        ):
             servable(place)
 
 
@@ -164,6 +251,36 @@ def test_a_link_into_a_storage_leads_to_the_clip_and_holds_no_key(bucket):
     assert requests.get(link, timeout=10, headers={"Range": "bytes=1-2"}).content == b"il"
     assert "Signature" in link
     assert "aws_secret" not in link
+
+
+def test_a_link_is_signed_with_the_connection_as_it_is_now(bucket, monkeypatch):
+    def key_in(link):
+        return re.search(r"(?:AWSAccessKeyId|Credential)=([^&%]+)", link)[1]
+
+    assert key_in(link_to(bucket.uri("clip.mp4"))) == "test"
+    name = f"AIRFLOW_CONN_{bucket.conn_id.upper()}"
+    monkeypatch.setenv(name, json.dumps(json.loads(os.environ[name]) | {"login": "changed"}))
+    assert key_in(link_to(bucket.uri("clip.mp4"))) == "changed"
+
+
+def test_many_links_are_signed_by_one_file_system(bucket):
+    """Each that is made is kept by fsspec for as long as the process lives."""
+    from s3fs import S3FileSystem
+
+    link_to(bucket.uri("a.mp4"))
+    made = len(S3FileSystem._cache)
+    for number in range(5):
+        link_to(bucket.uri(f"{number}.mp4"))
+
+    assert len(S3FileSystem._cache) == made
+
+
+def test_a_name_with_signs_is_signed_as_it_is(bucket):
+    bucket.put("news/What now? #1 100%25.mp4", b"film")
+
+    link = link_to(bucket.uri("news/What now? #1 100%25.mp4"))
+
+    assert requests.get(link, timeout=10).content == b"film"
 
 
 def test_a_place_is_shown_without_the_connection():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from pathlib import Path
 
 import httpx
 import pytest
@@ -33,10 +35,10 @@ class AllMaySee:
         return {"news"}
 
 
-async def answer(path):
+async def answer(path, method="GET", **headers):
     transport = httpx.ASGITransport(routes.app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://airflow") as client:
-        return await client.get(path)
+        return await client.request(method, path, headers=headers)
 
 
 @pytest.fixture
@@ -45,14 +47,30 @@ def ask(monkeypatch):
     engine = sa.create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
     make_tables(engine)
     with Session(engine) as session:
-        Filler(session).task(summary=clip_summary())
+        filler = Filler(session)
+        filler.task(summary=clip_summary())
         monkeypatch.setitem(routes.app.dependency_overrides, _get_session, lambda: session)
         monkeypatch.setitem(routes.app.dependency_overrides, get_user, lambda: "somebody")
         for module in (security, routes):
             monkeypatch.setattr(module, "get_auth_manager", AllMaySee)
         monkeypatch.setattr(security.DagModel, "get_team_name", lambda _: None, raising=False)
-        yield lambda path: asyncio.run(answer(path))
+
+        def get(path, *args, **headers):
+            return asyncio.run(answer(path, *args, **headers))
+
+        get.filler = filler
+        yield get
     engine.dispose()
+
+
+@pytest.fixture
+def film(ask, tmp_path, monkeypatch):
+    """A clip that lies in a folder, and the address of its film."""
+    monkeypatch.setenv("AIRFLOW__KLING_AVATAR__GALLERY_ROOTS", str(tmp_path))
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(b"0123456789")
+    ask.filler.task("landed", summary=clip_summary(kling_task_id="832", file_uri=f"file://{path}"))
+    return path, "/dags/news/video?run_id=run&task_id=landed"
 
 
 @pytest.mark.parametrize(
@@ -76,7 +94,73 @@ def test_clips_can_be_asked_for(query, ask):
         f"/api/dags/news/clip?run_id=run&task_id=clip&map_index={2**70}",
         f"/dags/news/video?run_id=run&task_id=clip&map_index={-(2**40)}",
         "/api/dags/news/costs?days=0",
+        "/api/dags/news/clip?run_id=run%00&task_id=clip",
+        "/dags/news/video?run_id=run&task_id=%00clip",
+        "/dags/news%00/video?run_id=run&task_id=clip",
+        "/api/dags/news%00/costs",
+        f"/dags/news/video?run_id=run&task_id={'x' * 251}",
     ],
 )
 def test_an_odd_question_is_refused_and_is_no_defect(path, ask):
     assert ask(path).status_code == 422
+
+
+def test_a_film_is_sent_whole_and_in_parts(film, ask):
+    _, address = film
+
+    whole, part, end = ask(address), ask(address, range="bytes=4-6"), ask(address, range="bytes=-3")
+
+    assert (whole.status_code, whole.content, whole.headers["content-length"]) == (200, b"0123456789", "10")
+    assert (part.status_code, part.content, part.headers["content-range"]) == (206, b"456", "bytes 4-6/10")
+    assert (end.status_code, end.content) == (206, b"789")
+    assert ask(address, range="bytes=20-").status_code == 416
+    assert ask(address, **{"if-range": whole.headers["etag"], "range": "bytes=0-0"}).status_code == 206
+
+
+def test_the_head_of_a_film_can_be_asked_for(film, ask):
+    _, address = film
+
+    head = ask(address, "HEAD")
+
+    assert (head.status_code, head.content) == (200, b"")
+    assert (head.headers["content-type"], head.headers["content-length"]) == ("video/mp4", "10")
+
+
+def test_a_film_that_was_sent_is_closed_again(film, ask):
+    _, address = film
+    ask(address)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+
+    for headers in ({}, {"range": "bytes=0-1"}, {"range": "bytes=99-"}, {"range": "nonsense"}):
+        ask(address, **headers)
+    ask(address, "HEAD")
+
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_film_that_is_replaced_by_a_link_before_it_is_sent_is_not_served(film, ask, monkeypatch):
+    path, address = film
+    (path.parent.parent / "secret").write_bytes(b"secret")
+    opens = routes.open_film
+
+    def swap_and_open(place):
+        path.unlink()
+        path.symlink_to(path.parent.parent / "secret")
+        return opens(place)
+
+    monkeypatch.setattr(routes, "open_film", swap_and_open)
+    answered = ask(address)
+
+    assert (answered.status_code, b"secret" in answered.content) == (404, False)
+
+
+def test_a_file_whose_name_is_no_text_is_sent_under_one_that_is(film, ask):
+    path, address = film
+    odd = path.with_name(os.fsdecode(b"bad\xff.mp4"))
+    path.rename(odd)
+    path.symlink_to(odd)
+
+    sent = ask(f"{address}&download=1")
+
+    assert (sent.status_code, sent.content) == (200, b"0123456789")
+    assert sent.headers["content-disposition"].startswith("attachment;")
