@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from airflow_provider_kling_avatar.gallery.texts import shown_text
 from airflow_provider_kling_avatar.kling.places import local_path
 from airflow_provider_kling_avatar.kling.redact import redact, scheme_of
 from airflow_provider_kling_avatar.lineage import uri_of
@@ -73,7 +74,7 @@ def servable(uri: str) -> Path | str:
         return uri
     scheme, conn_id, place = _in_storage(uri)
     if not conn_id:  # it would be signed with the server's own rights, which are not for what a task names
-        bucket = place.partition("/")[0]
+        bucket = shown_text(place.partition("/")[0], 100) or ""
         raise NotServedError(
             f"Its place names no connection, and the API server signs with its own rights only what its administrator "
             f"allows: add {scheme}://{bucket}/ to [kling_avatar] {ROOTS_OPTION} and restart the API server."
