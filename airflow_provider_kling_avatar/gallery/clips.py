@@ -131,6 +131,17 @@ def left_by(session: Session, key: TaskKey, name: str) -> Any:
     return session.scalar(query)
 
 
+def places_of_others(session: Session, dag_ids: frozenset[str], name: str) -> set[str]:
+    """Return where clips of other Dags than some lie whose file has a name."""
+    place = _said(XComModel, "file_uri")
+    query = select(place).where(
+        XComModel.key == CLIP_XCOM_KEY,
+        XComModel.dag_id.not_in(dag_ids),
+        place.endswith(f"/{shown_text(name, LONGEST_PATH)}", autoescape=True),
+    )
+    return set(session.scalars(query))
+
+
 def dags_with_clips(session: Session, dag_ids: frozenset[str]) -> list[str]:
     """Return which of some Dags have clips."""
     query = select(XComModel.dag_id).where(XComModel.key == CLIP_XCOM_KEY, XComModel.dag_id.in_(dag_ids))

@@ -20,7 +20,7 @@ from airflow_provider_kling_avatar.kling.redact import redact, scheme_of
 from airflow_provider_kling_avatar.lineage import uri_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from io import FileIO
 
     from fsspec import AbstractFileSystem
@@ -84,11 +84,12 @@ def servable(uri: str) -> Path | str:
     return uri
 
 
-def open_film(path: Path) -> FileIO:
+def open_film(path: Path, others: Iterable[str] = ()) -> FileIO:
     """
     Open a file that `servable` has returned.
 
-    :raises NotServedError: it is not there any more, cannot be read, or lies elsewhere by now.
+    :param others: where clips lie that the reader may not see.
+    :raises NotServedError: it is not there any more, cannot be read, lies elsewhere by now, or is one of the others.
     """
     try:
         film = open(path, "rb", buffering=0, opener=_opened_at_once)  # noqa: SIM115 - who asks closes it
@@ -98,16 +99,30 @@ def open_film(path: Path) -> FileIO:
         raise NotServedError(
             f"The API server cannot read the file ({error.strerror}): let the user that runs it in."
         ) from None
-    is_file = stat.S_ISREG(os.fstat(film.fileno()).st_mode)
-    if is_file and _is_inside(path_of_open(film) or path):
+    status = os.fstat(film.fileno())
+    problem = None  # something else may have taken its place since it was looked at, such as a link
+    if not stat.S_ISREG(status.st_mode):
+        problem = _GONE
+    elif not _is_inside(path_of_open(film) or path):
+        problem = _outside("folder")
+    elif any(_is_path_of(status, other) for other in others if _is_local(other)):
+        problem = _OF_OTHERS
+    if problem is None:
         return film
-    film.close()  # something else has taken its place since it was looked at, such as a link
-    raise NotServedError(_outside("folder") if is_file else _GONE)
+    film.close()
+    raise NotServedError(problem)
 
 
 def _opened_at_once(name: str, flags: int) -> int:
     """Open a file, also where a pipe has taken its place: to wait for who writes to it would take for ever."""
     return os.open(name, flags | os.O_NONBLOCK)
+
+
+def _is_path_of(status: os.stat_result, uri: str) -> bool:
+    try:
+        return os.path.samestat(status, Path(local_path(uri)).stat())
+    except (OSError, ValueError):
+        return False
 
 
 def path_of_open(file: FileIO) -> Path | None:
@@ -118,13 +133,16 @@ def path_of_open(file: FileIO) -> Path | None:
         return None
 
 
-def link_to(uri: str) -> str:
+def link_to(uri: str, others: Iterable[str] = ()) -> str:
     """
     Return a link to a file in a storage that works for `LINK_SECONDS`.
 
-    :raises NotServedError: the storage gives none.
+    :param others: where clips lie that the reader may not see, by whichever connection.
+    :raises NotServedError: the storage gives none, or it is one of the others.
     """
     scheme, conn_id, place = _in_storage(uri)
+    if any(place == _in_storage(other)[2] for other in others if not _is_local(other)):
+        raise NotServedError(_OF_OTHERS)
     try:
         link = str(_file_system(scheme, conn_id).sign(place, expiration=LINK_SECONDS))
     except Exception as error:
@@ -200,6 +218,7 @@ def _root_folders() -> Iterator[Path]:
             yield Path(local_path(root)).resolve()
 
 
+_OF_OTHERS = "It is the file of another Dag's clip too, which you may not read."
 _GONE = "The API server does not find the file: it was moved or deleted, or lies on another machine."
 
 

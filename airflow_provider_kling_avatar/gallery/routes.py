@@ -30,6 +30,7 @@ from airflow_provider_kling_avatar.gallery.clips import (
     clips_page,
     dags_with_clips,
     left_by,
+    places_of_others,
     summaries_of_dag,
 )
 from airflow_provider_kling_avatar.gallery.costs import costs_of
@@ -84,7 +85,7 @@ def clips(
     offset: Annotated[int, Query(ge=0, lt=2**31)] = 0,
 ) -> JSONResponse:
     """Return the clips of all Dags that the user may see, those first that changed last."""
-    visible = frozenset(get_auth_manager().get_authorized_dag_ids(user=user, method="GET"))
+    visible = _readable_dags(user)
     wanted = visible & {dag_id} if dag_id else visible
     shown, total = clips_page(
         session, Filters(wanted, state, since, until), limit=limit, offset=offset, now=time.time()
@@ -123,6 +124,7 @@ def costs(
 @app.api_route("/dags/{dag_id}/video", methods=["GET", "HEAD"], dependencies=MAY_SEE_CLIPS)
 def video(
     session: SessionDep,
+    user: GetUserDep,
     dag_id: DagId,
     run_id: Id,
     task_id: Id,
@@ -140,9 +142,11 @@ def video(
         if uri is None:
             return _redirect(_link_of_vendor(session, key))
         place = servable(uri)
+        # What a task has left may name any file that may be served: also one that is not for this reader.
+        others = places_of_others(session, _readable_dags(user) | {dag_id}, str(place).rpartition("/")[2])
         if isinstance(place, str):
-            return _redirect(link_to(place))
-        film = open_film(place)
+            return _redirect(link_to(place, others))
+        film = open_film(place, others)
     except NotServedError as error:
         raise HTTPException(404, str(error)) from None
     return FilmResponse(
@@ -178,6 +182,10 @@ class FilmResponse(FileResponse):
         """Send it."""
         with self._film:
             await super().__call__(scope, receive, send)
+
+
+def _readable_dags(user: GetUserDep) -> frozenset[str]:
+    return frozenset(get_auth_manager().get_authorized_dag_ids(user=user, method="GET"))
 
 
 def _clip(session: SessionDep, key: TaskKey) -> dict[str, Any]:

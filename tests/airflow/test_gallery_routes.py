@@ -143,10 +143,10 @@ def test_a_film_that_is_replaced_by_a_link_before_it_is_sent_is_not_served(film,
     (path.parent.parent / "secret").write_bytes(b"secret")
     opens = routes.open_film
 
-    def swap_and_open(place):
+    def swap_and_open(*args):
         path.unlink()
         path.symlink_to(path.parent.parent / "secret")
-        return opens(place)
+        return opens(*args)
 
     monkeypatch.setattr(routes, "open_film", swap_and_open)
     answered = ask(address)
@@ -164,3 +164,69 @@ def test_a_file_whose_name_is_no_text_is_sent_under_one_that_is(film, ask):
 
     assert (sent.status_code, sent.content) == (200, b"0123456789")
     assert sent.headers["content-disposition"].startswith("attachment;")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "{folder}/clip.mp4",
+        "file://{folder}/clip.mp4",
+        "file://{folder}/link/clip.mp4",
+        "file://{folder}//news/../clip.mp4",
+    ],
+)
+def test_a_film_that_is_another_dags_too_is_not_for_who_may_not_read_that_one(place, film, ask):
+    """Or whoever may edit the XComs of one Dag would hand himself the films of all."""
+    path, address = film
+    (path.parent / "link").symlink_to(path.parent)
+    (path.parent / "news").mkdir()
+    summary = clip_summary(kling_task_id="9", file_uri=place.replace("{folder}", str(path.parent)))
+    ask.filler.task("theirs", dag_id="secret", summary=summary)
+
+    refused = ask(address)
+
+    assert (refused.status_code, b"0123" in refused.content) == (404, False)
+    assert "another Dag" in refused.json()["detail"]
+    assert "secret" not in refused.text
+
+
+def test_a_film_that_is_another_dags_too_is_for_who_may_read_both(film, ask, monkeypatch):
+    path, address = film
+    ask.filler.task("theirs", dag_id="sports", summary=clip_summary(kling_task_id="9", file_uri=str(path)))
+    monkeypatch.setattr(AllMaySee, "get_authorized_dag_ids", lambda *_, **__: {"news", "sports"})
+
+    assert ask(address).content == b"0123456789"
+
+
+def test_another_dags_film_of_the_same_name_takes_nothing_away(film, ask):
+    path, address = film
+    (path.parent / "theirs").mkdir()
+    (path.parent / "theirs" / "clip.mp4").write_bytes(b"theirs")
+    for number, place in enumerate(
+        [f"{path.parent}/theirs/clip.mp4", "/gone/clip.mp4", "s3://c@b/clip.mp4", "file://elsewhere/clip.mp4"]
+    ):
+        summary = clip_summary(kling_task_id=f"of-{number}", file_uri=place)
+        ask.filler.task("theirs", dag_id="secret", run_id=str(number), summary=summary)
+
+    assert ask(address).content == b"0123456789"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "status"),
+    [
+        ("s3://another@clips/news/a_%.mp4", 404),
+        ("s3a://{conn}@clips/news/a_%.mp4", 404),
+        ("s3://{conn}@clips/of-others/a_%.mp4", 307),
+        ("s3://{conn}@others/news/a_%.mp4", 307),
+        ("s3://{conn}@clips/news/a_b.mp4", 307),
+    ],
+)
+def test_an_object_that_is_another_dags_too_is_kept_alike_by_whichever_connection(
+    theirs, status, ask, bucket
+):
+    ours = clip_summary(kling_task_id="832", file_uri=bucket.uri("news/a_%.mp4"))
+    ask.filler.task("landed", summary=ours)
+    summary = clip_summary(kling_task_id="9", file_uri=theirs.replace("{conn}", bucket.conn_id))
+    ask.filler.task("theirs", dag_id="secret", summary=summary)
+
+    assert ask("/dags/news/video?run_id=run&task_id=landed").status_code == status
