@@ -44,7 +44,7 @@ class Sum:
         }
 
 
-def costs_of(summaries: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+def costs_of(summaries: Iterable[tuple[str, Any]], since: float = 0.0) -> dict[str, Any]:
     """
     Return ``days``, ``runs`` (both newest first) and ``total``.
 
@@ -52,6 +52,7 @@ def costs_of(summaries: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     the first of them began.
 
     :param summaries: run id and summary of each task instance that has one. What no vendor has taken is left out.
+    :param since: Unix seconds; a clip that began before is left out.
     """
     clips: dict[str, dict[str, Any]] = {}
     run_of: dict[str, str] = {}
@@ -69,6 +70,8 @@ def costs_of(summaries: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     runs: defaultdict[str, Sum] = defaultdict(Sum)
     total = Sum()
     for clip, summary in clips.items():
+        if summary["began_at"] < since:
+            continue
         day = datetime.fromtimestamp(summary["began_at"], UTC).date().isoformat()
         for one in (days[day], runs[run_of[clip]], total):
             one.add(summary)

@@ -47,6 +47,8 @@ from airflow_provider_kling_avatar.gallery.texts import shown_text
 log = logging.getLogger(__name__)
 
 DAY = 24 * 3600
+LONGEST_CLIP = 7 * DAY
+"""Seconds between what the first and the last task of a clip leave: for a slot, in the queue, until a retry."""
 MAY_SEE_CLIPS = [
     Depends(requires_access_dag("GET", entity))
     for entity in (DagAccessEntity.TASK_INSTANCE, DagAccessEntity.XCOM)
@@ -115,10 +117,10 @@ def clip(
 def costs(
     session: SessionDep, dag_id: DagId, days: Annotated[int, Query(ge=1, le=3650)] = 30
 ) -> JSONResponse:
-    """Return what the clips of a Dag cost that have changed in the last days."""
-    return JSONResponse(
-        costs_of(summaries_of_dag(session, dag_id, time.time() - days * DAY)), headers=PRIVATE
-    )
+    """Return what the clips of a Dag cost that were begun with in the last days."""
+    since = time.time() - days * DAY
+    summaries = summaries_of_dag(session, dag_id, since - LONGEST_CLIP)
+    return JSONResponse(costs_of(summaries, since), headers=PRIVATE)
 
 
 @app.api_route("/dags/{dag_id}/video", methods=["GET", "HEAD"], dependencies=MAY_SEE_CLIPS)

@@ -79,6 +79,20 @@ def test_a_clip_that_a_later_run_waits_for_too_is_paid_once_and_by_the_first():
     assert [(run["run_id"], run["clips"]) for run in costs["runs"]] == [("first", 1)]
 
 
+def test_a_clip_counts_in_the_time_in_which_it_was_ordered_with_all_that_is_known_of_it():
+    steps = [
+        ("first", summary("old", MONDAY - 5, step=1, estimated_cost="0.34")),
+        ("first", summary("old", MONDAY + 5, actual_cost="0.28")),
+        ("first", summary("new", MONDAY, step=1, estimated_cost="1")),
+        ("second", summary("new", MONDAY + DAY, actual_cost="2")),
+    ]
+
+    costs = costs_of(steps, since=MONDAY)
+
+    assert costs["total"] == {"clips": 1, "estimated": {"USD": "1"}, "actual": {"USD": "2"}}
+    assert [day["day"] for day in costs["days"]] == ["2027-01-15"]
+
+
 def test_what_no_vendor_has_taken_costs_nothing():
     assert costs_of([("run", {"state": "failed", "began_at": MONDAY})])["total"]["clips"] == 0
 

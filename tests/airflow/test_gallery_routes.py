@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from airflow.api_fastapi.common.db.common import _get_session
 from airflow.api_fastapi.core_api import security
 from airflow.api_fastapi.core_api.security import get_user
-from gallery_kit import Filler, clip_summary, make_tables
+from gallery_kit import NOW, Filler, clip_summary, make_tables
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
@@ -81,6 +81,20 @@ def test_clips_can_be_asked_for(query, ask):
 
     assert found.status_code == 200
     assert [clip["dag_id"] for clip in found.json()["clips"]] == ["news"]
+
+
+def test_of_a_clip_that_was_ordered_before_the_time_asked_for_no_half_is_counted(ask, monkeypatch):
+    ask.filler.task(
+        "submit",
+        run_id="old",
+        changed_at=NOW - 40 * 3600,
+        summary=clip_summary(kling_task_id="7", state="submitted", step=1, began_at=NOW - 40 * 3600),
+    )
+    ask.filler.task("wait", run_id="old", changed_at=NOW - 60, summary=clip_summary(kling_task_id="7"))
+    monkeypatch.setattr(routes.time, "time", lambda: NOW)
+
+    assert ask("/api/dags/news/costs?days=1").json()["total"]["clips"] == 1
+    assert ask("/api/dags/news/costs?days=2").json()["total"]["clips"] == 2
 
 
 @pytest.mark.parametrize(
