@@ -73,13 +73,11 @@ class Filters:
     :param dag_ids: of the Dags whose clips the user may see.
     :param state: ``under_way``, ``ready`` or ``failed``; ``None`` for all.
     :param since: Unix seconds; changed then or later.
-    :param until: Unix seconds; changed before.
     """
 
     dag_ids: frozenset[str]
     state: str | None = None
     since: float | None = None
-    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +183,6 @@ def _wanted(filters: Filters) -> Select[Any]:
     query = _all_clips().where(XComModel.dag_id.in_(filters.dag_ids), ~_is_told_by_later_step())
     if filters.since is not None:
         query = query.where(XComModel.timestamp >= _time(filters.since))
-    if filters.until is not None:
-        query = query.where(XComModel.timestamp < _time(filters.until))
     state = _said(XComModel, "state")
     task_state = query.selected_columns.task_state
     goes_on = or_(task_state.is_(None), task_state.in_((*UNFINISHED, "up_for_retry")))

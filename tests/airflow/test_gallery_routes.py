@@ -74,9 +74,11 @@ def film(ask, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "query", ["", "since=1799999000&until=1800001000", "dag_id=news&state=ready&offset=0"]
+    ("query", "found_at"),
+    [("", NOW), ("days=7&dag_id=news&state=ready&offset=0", NOW), ("days=7", NOW + 6 * 24 * 3600)],
 )
-def test_clips_can_be_asked_for(query, ask):
+def test_clips_can_be_asked_for(query, found_at, ask, monkeypatch):
+    monkeypatch.setattr(routes.time, "time", lambda: found_at)
     found = ask(f"/api/clips?{query}")
 
     assert found.status_code == 200
@@ -97,13 +99,20 @@ def test_of_a_clip_that_was_ordered_before_the_time_asked_for_no_half_is_counted
     assert ask("/api/dags/news/costs?days=2").json()["total"]["clips"] == 2
 
 
+def test_the_days_of_a_filter_end_now_by_the_servers_clock(ask, monkeypatch):
+    monkeypatch.setattr(routes.time, "time", lambda: NOW + 8 * 24 * 3600)
+
+    assert ask("/api/clips?days=7").json()["clips"] == []
+    assert len(ask("/api/clips?days=9").json()["clips"]) == 1
+
+
 @pytest.mark.parametrize(
     "path",
     [
-        "/api/clips?since=nan",
-        "/api/clips?since=-1e18",
-        "/api/clips?until=1e300",
-        "/api/clips?until=inf",
+        "/api/clips?days=nan",
+        "/api/clips?days=-1",
+        "/api/clips?days=1e300",
+        f"/api/clips?days={2**70}",
         f"/api/clips?offset={2**70}",
         f"/api/dags/news/clip?run_id=run&task_id=clip&map_index={2**70}",
         f"/dags/news/video?run_id=run&task_id=clip&map_index={-(2**40)}",
