@@ -23,16 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from io import FileIO
 
-    from fsspec import AbstractFileSystem
-
 ROOTS_OPTION = "gallery_roots"
 SIGNING_SCHEMES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "adl", "az", "wasb", "wasbs"})
 """Storages that can make a link for a while."""
 LINK_SECONDS = 600
 """How long such a link lives."""
-
-_file_systems: dict[tuple[str, str], tuple[str, AbstractFileSystem]] = {}
-"""By scheme and connection id: what the connection said when it was made, and the file system."""
 
 
 class NotServedError(Exception):
@@ -144,7 +139,7 @@ def link_to(uri: str, others: Iterable[str] = ()) -> str:
     if any(place == _in_storage(other)[2] for other in others if not _is_local(other)):
         raise NotServedError(_OF_OTHERS)
     try:
-        link = str(_file_system(scheme, conn_id).sign(place, expiration=LINK_SECONDS))
+        link = _signed(scheme, conn_id, place)
     except Exception as error:
         problem = f"{type(error).__name__}: {redact(error)}"
         raise NotServedError(
@@ -159,23 +154,23 @@ def link_to(uri: str, others: Iterable[str] = ()) -> str:
     return link
 
 
-def _file_system(scheme: str, conn_id: str) -> AbstractFileSystem:
+def _signed(scheme: str, conn_id: str, place: str) -> str:
     """
-    Return a file system with the connection as it is by now.
+    Return a link that is signed with the connection as it is now.
 
-    `ObjectStoragePath` goes on with the connection that it met first for as long as the API server lives. A new one
-    for each link would be kept by fsspec for as long.
+    By a file system of its own. `ObjectStoragePath` goes on with the connection that it met first for as long as the
+    API server lives; and that of Amazon (s3fs 2026.4 and older), asked for a second link before anything was read,
+    forgets the connection and takes what rights the server itself has.
     """
     from airflow.sdk.io import get_fs
 
     from airflow_provider_kling_avatar.compat import BaseHook
 
-    # Asked for also because Amazon's file system goes on without it, with what rights the server itself has.
-    said = BaseHook.get_connection(conn_id).get_uri() if conn_id else ""
-    known = _file_systems.get((scheme, conn_id))
-    if known is None or known[0] != said:
-        known = _file_systems[scheme, conn_id] = said, get_fs(scheme, conn_id or None)
-    return known[1]
+    if conn_id:  # Amazon's file system goes on without it, with what rights the server itself has
+        BaseHook.get_connection(conn_id)
+    file_system = get_fs(scheme, conn_id or None)
+    file_system.clear_instance_cache()  # or fsspec would keep each for as long as the server lives
+    return str(file_system.sign(place, expiration=LINK_SECONDS))
 
 
 def _is_local(uri: str) -> bool:

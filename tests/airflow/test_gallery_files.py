@@ -7,6 +7,12 @@ import os
 import re
 
 import pytest
+
+from airflow_provider_kling_avatar.compat import HAS_REACT_APPS
+
+if not HAS_REACT_APPS:
+    pytest.skip("the gallery needs the UI of Airflow 3.1", allow_module_level=True)
+
 import requests
 
 from airflow_provider_kling_avatar.gallery.files import (
@@ -253,26 +259,27 @@ def test_a_link_into_a_storage_leads_to_the_clip_and_holds_no_key(bucket):
     assert "aws_secret" not in link
 
 
-def test_a_link_is_signed_with_the_connection_as_it_is_now(bucket, monkeypatch):
-    def key_in(link):
-        return re.search(r"(?:AWSAccessKeyId|Credential)=([^&%]+)", link)[1]
+def key_in(link):
+    return re.search(r"(?:AWSAccessKeyId|Credential)=([^&%]+)", link)[1]
 
+
+def test_a_link_is_signed_with_the_connection_as_it_is_now(bucket, monkeypatch):
     assert key_in(link_to(bucket.uri("clip.mp4"))) == "test"
     name = f"AIRFLOW_CONN_{bucket.conn_id.upper()}"
     monkeypatch.setenv(name, json.dumps(json.loads(os.environ[name]) | {"login": "changed"}))
     assert key_in(link_to(bucket.uri("clip.mp4"))) == "changed"
 
 
-def test_many_links_are_signed_by_one_file_system(bucket):
-    """Each that is made is kept by fsspec for as long as the process lives."""
+def test_link_after_link_is_signed_with_the_connection_and_leaves_nothing_behind(bucket, monkeypatch):
+    """The second was signed with the server's own rights, or not at all."""
     from s3fs import S3FileSystem
 
-    link_to(bucket.uri("a.mp4"))
-    made = len(S3FileSystem._cache)
-    for number in range(5):
-        link_to(bucket.uri(f"{number}.mp4"))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-the-server")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-the-server")
+    S3FileSystem.clear_instance_cache()
 
-    assert len(S3FileSystem._cache) == made
+    assert [key_in(link_to(bucket.uri(f"{number}.mp4"))) for number in range(3)] == ["test"] * 3
+    assert len(S3FileSystem._cache) <= 1
 
 
 def test_a_name_with_signs_is_signed_as_it_is(bucket):
