@@ -31,7 +31,7 @@ OPTIONS: dict[str, Any] = {
             "description": "What of finished clips the gallery may show (Airflow 3.1 and newer), separated "
             "by commas: folders of the API server's machine, and storage URIs such as "
             "``s3://aws_default@bucket/news``. Without a folder no local file is shown; without a storage "
-            "URI what lies in any storage is.",
+            "URI what lies in any storage is, if its own URI names a connection.",
             "version_added": "0.1.0",
             "type": "string",
             "example": "/shared/clips,s3://aws_default@newsroom/clips",

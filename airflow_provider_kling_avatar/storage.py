@@ -16,11 +16,11 @@ import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import urlsplit
 
 from airflow_provider_kling_avatar.compat import ObjectStoragePath
 from airflow_provider_kling_avatar.kling.download.tempfiles import partial_file
 from airflow_provider_kling_avatar.kling.errors import KlingError, LandingError, OutputPathError, StorageError
+from airflow_provider_kling_avatar.kling.places import local_path
 from airflow_provider_kling_avatar.kling.redact import redact, scheme_of, shown
 
 if TYPE_CHECKING:
@@ -116,16 +116,15 @@ def _local_path(path: str, name: str) -> Path:
             f"{name}: variables such as $HOME are not filled in; begin with ~ for the home of the user that runs the "
             "workers, or let a template write the path"
         )
-    if "://" not in path:
+    if not scheme_of(path):
         expanded = os.path.expanduser(path)  # noqa: PTH111 - Path.expanduser raises where nobody is called so
         if path.startswith("~") and expanded == path:
             raise OutputPathError(f"{name}: there is no user of that name on this worker; write the path out")
         return Path(expanded).absolute()
-    parts = urlsplit(path)
-    if parts.netloc.rpartition("@")[2] not in ("", "localhost"):
-        raise OutputPathError(f"{name} names a host: local files are file:///path, with three slashes")
-    # As `ObjectStoragePath` reads it: nothing is unquoted, and a question mark or a hash belongs to a file's name.
-    return Path("/" + path.partition("://")[2].partition("/")[2].lstrip("/"))
+    try:
+        return Path(local_path(path))
+    except ValueError as error:
+        raise OutputPathError(f"{name} {error}") from None
 
 
 # ------------------------------------------------------------------------------------------ this machine

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
-from sqlalchemy import and_, exists, func, or_, select
+from sqlalchemy import Boolean, and_, case, exists, func, or_, select
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import aliased
+from sqlalchemy.sql.functions import FunctionElement
 
 from airflow_provider_kling_avatar.clip_summary import CLIP_XCOM_KEY, SUMMARY_SCHEMA, told_after
 from airflow_provider_kling_avatar.gallery.files import NotServedError, place_of, servable, shown_place
+from airflow_provider_kling_avatar.gallery.texts import LONGEST_PATH, shown_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -54,17 +57,10 @@ TEXTS = (
     "request_id",
     "submit_request_id",
 )
-NUMBERS = (
-    "state_since",
-    "began_at",
-    "queued_seconds",
-    "rendering_seconds",
-    "landing_seconds",
-    "duration",
-    "size",
-    "created_at",
-    "updated_at",
-)
+NUMBERS = ("queued_seconds", "rendering_seconds", "landing_seconds", "duration", "size")
+TIMES = ("state_since", "began_at", "created_at", "updated_at")
+LAST_TIME = 2**33
+"""Unix seconds, in the year 2242: browsers and databases fail for some later ones, and no clip is of then."""
 VENDOR_KEEPS = 30 * 24 * 3600.0
 """Seconds for which a vendor keeps a clip at most: https://klingai.com/document-api/api/video/avatar."""
 
@@ -77,13 +73,11 @@ class Filters:
     :param dag_ids: of the Dags whose clips the user may see.
     :param state: ``under_way``, ``ready`` or ``failed``; ``None`` for all.
     :param since: Unix seconds; changed then or later.
-    :param until: Unix seconds; changed before.
     """
 
     dag_ids: frozenset[str]
     state: str | None = None
     since: float | None = None
-    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +129,17 @@ def left_by(session: Session, key: TaskKey, name: str) -> Any:
     return session.scalar(query)
 
 
+def places_of_others(session: Session, dag_ids: frozenset[str], name: str) -> set[str]:
+    """Return where clips of other Dags than some lie whose file has a name."""
+    place = _said(XComModel, "file_uri")
+    query = select(place).where(
+        XComModel.key == CLIP_XCOM_KEY,
+        XComModel.dag_id.not_in(dag_ids),
+        place.endswith(f"/{shown_text(name, LONGEST_PATH)}", autoescape=True),
+    )
+    return set(session.scalars(query))
+
+
 def dags_with_clips(session: Session, dag_ids: frozenset[str]) -> list[str]:
     """Return which of some Dags have clips."""
     query = select(XComModel.dag_id).where(XComModel.key == CLIP_XCOM_KEY, XComModel.dag_id.in_(dag_ids))
@@ -178,9 +183,7 @@ def _wanted(filters: Filters) -> Select[Any]:
     query = _all_clips().where(XComModel.dag_id.in_(filters.dag_ids), ~_is_told_by_later_step())
     if filters.since is not None:
         query = query.where(XComModel.timestamp >= _time(filters.since))
-    if filters.until is not None:
-        query = query.where(XComModel.timestamp < _time(filters.until))
-    state = XComModel.value["state"].as_string()
+    state = _said(XComModel, "state")
     task_state = query.selected_columns.task_state
     goes_on = or_(task_state.is_(None), task_state.in_((*UNFINISHED, "up_for_retry")))
     if filters.state == "under_way":
@@ -198,10 +201,32 @@ def _is_told_by_later_step() -> Any:
     return exists().where(
         later.key == CLIP_XCOM_KEY,
         later.dag_run_id == XComModel.dag_run_id,
-        later.value["kling_task_id"].as_string() == XComModel.value["kling_task_id"].as_string(),
+        _said(later, "kling_task_id") == _said(XComModel, "kling_task_id"),
         # As texts, of one digit: what is no number would end the query.
-        later.value["step"].as_string() > XComModel.value["step"].as_string(),
+        _said(later, "step") > _said(XComModel, "step"),
     )
+
+
+class _IsJson(FunctionElement[bool]):
+    """Whether a column's text is JSON: SQLite also keeps what is none, and then fails the query that looks into it."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(_IsJson)
+def _is_always(_: _IsJson, __: Any, **___: Any) -> str:
+    return "1 = 1"
+
+
+@compiles(_IsJson, "sqlite")
+def _is_asked(element: _IsJson, compiler: Any, **options: Any) -> str:
+    return f"json_valid({compiler.process(element.clauses, **options)})"
+
+
+def _said(xcom: Any, name: str) -> Any:
+    """Return a field of a summary as a text."""
+    return case((_IsJson(xcom.value), xcom.value[name].as_string()))
 
 
 def _shown(session: Session, rows: Iterable[Any], now: float) -> list[dict[str, Any]]:
@@ -218,7 +243,7 @@ def _steps(session: Session, rows: list[Any]) -> dict[tuple[int, str | None], li
     query = select(XComModel.dag_run_id, XComModel.value).where(
         XComModel.key == CLIP_XCOM_KEY,
         XComModel.dag_run_id.in_({row.dag_run_id for row in rows}),
-        XComModel.value["kling_task_id"].as_string().in_(ids),
+        _said(XComModel, "kling_task_id").in_(ids),
     )
     said: dict[tuple[int, str | None], list[dict[str, Any]]] = {}
     summaries = [(run, summary) for run, summary in session.execute(query) if isinstance(summary, dict)]
@@ -255,10 +280,11 @@ def shown_clip(row: Any, steps: Sequence[dict[str, Any]], now: float) -> dict[st
         if is_known
         else "this version of the provider cannot read what the task left of its clip",
     }
-    clip |= {name: _text(summary.get(name)) for name in TEXTS}
+    clip |= {name: shown_text(summary.get(name)) for name in TEXTS}
     clip |= {name: _number(summary.get(name)) for name in NUMBERS}
+    clip |= {name: _time_of(summary.get(name)) for name in TIMES}
     uri = place_of(summary)
-    clip["file"] = shown_place(uri) if uri else None
+    clip["file"] = shown_text(shown_place(uri), LONGEST_PATH) if uri else None
     clip["not_playable"] = _not_playable(state, uri, clip["state_since"] or 0.0, now)
     clip["playable"] = clip["not_playable"] is None
     return clip
@@ -296,20 +322,21 @@ def _not_playable(state: str, uri: str | None, ready_at: float, now: float) -> s
 
 
 def _vendors_id(summary: Any) -> str | None:
-    return _text(summary.get("kling_task_id")) if isinstance(summary, dict) else None
+    return shown_text(summary.get("kling_task_id")) if isinstance(summary, dict) else None
 
 
 def _step(summary: Mapping[str, Any]) -> float:
     return _number(summary.get("step")) or 0.0
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
 def _number(value: Any) -> float | None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if is_number and abs(value) < 1e15 else None
+
+
+def _time_of(value: Any) -> float | None:
+    seconds = _number(value)
+    return seconds if seconds is not None and 0 <= seconds < LAST_TIME else None
 
 
 def _time(seconds: float) -> datetime:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kling_avatar.clip_summary import told_after
-from airflow_provider_kling_avatar.kling.pricing import plain
+from airflow_provider_kling_avatar.gallery.texts import shown_text
+from airflow_provider_kling_avatar.kling.pricing import decimal_of, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,10 +30,10 @@ class Sum:
         self.clips += 1
         began_at = summary["began_at"]
         self.began_at = began_at if self.began_at is None else min(began_at, self.began_at)
-        currency = summary.get("currency")
+        currency = shown_text(summary.get("currency")) or ""
         for name, amounts in (("estimated_cost", self.estimated), ("actual_cost", self.actual)):
             if (amount := _amount(summary.get(name))) is not None:
-                amounts[currency if isinstance(currency, str) else ""] += amount
+                amounts[currency] += amount
 
     def as_dict(self) -> dict[str, Any]:
         """Return the number of clips and both costs, as decimal texts by currency, which is empty if not known."""
@@ -43,7 +44,7 @@ class Sum:
         }
 
 
-def costs_of(summaries: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+def costs_of(summaries: Iterable[tuple[str, Any]], since: float = 0.0) -> dict[str, Any]:
     """
     Return ``days``, ``runs`` (both newest first) and ``total``.
 
@@ -51,6 +52,7 @@ def costs_of(summaries: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     the first of them began.
 
     :param summaries: run id and summary of each task instance that has one. What no vendor has taken is left out.
+    :param since: Unix seconds; a clip that began before is left out.
     """
     clips: dict[str, dict[str, Any]] = {}
     run_of: dict[str, str] = {}
@@ -68,6 +70,8 @@ def costs_of(summaries: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     runs: defaultdict[str, Sum] = defaultdict(Sum)
     total = Sum()
     for clip, summary in clips.items():
+        if summary["began_at"] < since:
+            continue
         day = datetime.fromtimestamp(summary["began_at"], UTC).date().isoformat()
         for one in (days[day], runs[run_of[clip]], total):
             one.add(summary)
@@ -92,8 +96,4 @@ def _is_clip(summary: object) -> bool:
 
 
 def _amount(text: object) -> Decimal | None:
-    try:
-        amount = Decimal(text) if isinstance(text, str) else None
-    except InvalidOperation:
-        return None
-    return amount if amount is not None and amount.is_finite() else None
+    return decimal_of(text) if isinstance(text, str) else None

@@ -7,15 +7,21 @@ what a task leaves, so `[kling_avatar] gallery_roots` says what may be read with
 
 from __future__ import annotations
 
+import os
+import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
-from airflow_provider_kling_avatar.kling.redact import redact
+from airflow_provider_kling_avatar.gallery.texts import shown_text
+from airflow_provider_kling_avatar.kling.places import local_path
+from airflow_provider_kling_avatar.kling.redact import redact, scheme_of
 from airflow_provider_kling_avatar.lineage import uri_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator
+    from io import FileIO
 
 ROOTS_OPTION = "gallery_roots"
 SIGNING_SCHEMES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "adl", "az", "wasb", "wasbs"})
@@ -48,45 +54,92 @@ def place_of(summary: object) -> str | None:
     return uri
 
 
-def local_path(uri: str) -> Path | None:
-    """Return the path that a URI names on this machine; ``None`` if it is in a storage."""
-    parts = urlsplit(uri)
-    if parts.scheme not in ("", "file"):
-        return None
-    return Path(unquote(parts.path) if parts.scheme else uri)
-
-
 def servable(uri: str) -> Path | str:
     """
     Return what may be served: the file of this machine, or the URI in a storage. Asks no storage.
 
     :raises NotServedError: it may not, or is not there.
     """
-    roots = gallery_roots()
-    if path := local_path(uri):
-        return _local_file(path, [Path(root) for found in roots if (root := local_path(found))])
-    if urlsplit(uri).scheme not in SIGNING_SCHEMES:
+    if _is_local(uri):
+        return _local_file(uri)
+    if scheme_of(uri) not in SIGNING_SCHEMES:
         raise NotServedError("Its storage makes no links for browsers: fetch the file from where it lies.")
-    in_storage = [root for root in roots if local_path(root) is None]
-    if in_storage and not any(_is_beneath(uri, root) for root in in_storage):
+    roots = [root for root in gallery_roots() if not _is_local(root)]
+    if any(_is_beneath(uri, root) for root in roots):
+        return uri
+    scheme, conn_id, place = _in_storage(uri)
+    if not conn_id:  # it would be signed with the server's own rights, which are not for what a task names
+        bucket = shown_text(place.partition("/")[0], 100) or ""
+        raise NotServedError(
+            f"Its place names no connection, and the API server signs with its own rights only what its administrator "
+            f"allows: add {scheme}://{bucket}/ to [kling_avatar] {ROOTS_OPTION} and restart the API server."
+        )
+    if roots:
         raise NotServedError(_outside("storage"))
     return uri
 
 
-def link_to(uri: str) -> str:
+def open_film(path: Path, others: Iterable[str] = ()) -> FileIO:
+    """
+    Open a file that `servable` has returned.
+
+    :param others: where clips lie that the reader may not see.
+    :raises NotServedError: it is not there any more, cannot be read, lies elsewhere by now, or is one of the others.
+    """
+    try:
+        film = open(path, "rb", buffering=0, opener=_opened_at_once)  # noqa: SIM115 - who asks closes it
+    except FileNotFoundError:
+        raise NotServedError(_GONE) from None
+    except OSError as error:
+        raise NotServedError(
+            f"The API server cannot read the file ({error.strerror}): let the user that runs it in."
+        ) from None
+    status = os.fstat(film.fileno())
+    problem = None  # something else may have taken its place since it was looked at, such as a link
+    if not stat.S_ISREG(status.st_mode):
+        problem = _GONE
+    elif not _is_inside(path_of_open(film) or path):
+        problem = _outside("folder")
+    elif any(_is_path_of(status, other) for other in others if _is_local(other)):
+        problem = _OF_OTHERS
+    if problem is None:
+        return film
+    film.close()
+    raise NotServedError(problem)
+
+
+def _opened_at_once(name: str, flags: int) -> int:
+    """Open a file, also where a pipe has taken its place: to wait for who writes to it would take for ever."""
+    return os.open(name, flags | os.O_NONBLOCK)
+
+
+def _is_path_of(status: os.stat_result, uri: str) -> bool:
+    try:
+        return os.path.samestat(status, Path(local_path(uri)).stat())
+    except (OSError, ValueError):
+        return False
+
+
+def path_of_open(file: FileIO) -> Path | None:
+    """Return where an open file really lies; ``None`` on systems that do not tell."""
+    try:
+        return Path(f"/proc/self/fd/{file.fileno()}").readlink()
+    except OSError:
+        return None
+
+
+def link_to(uri: str, others: Iterable[str] = ()) -> str:
     """
     Return a link to a file in a storage that works for `LINK_SECONDS`.
 
-    :raises NotServedError: the storage gives none.
+    :param others: where clips lie that the reader may not see, by whichever connection.
+    :raises NotServedError: the storage gives none, or it is one of the others.
     """
-    from airflow_provider_kling_avatar.compat import BaseHook, ObjectStoragePath
-
-    conn_id = urlsplit(uri).netloc.rpartition("@")[0]
+    scheme, conn_id, place = _in_storage(uri)
+    if any(place == _in_storage(other)[2] for other in others if not _is_local(other)):
+        raise NotServedError(_OF_OTHERS)
     try:
-        if conn_id:  # Amazon's file system goes on without it, with what rights the server itself has
-            BaseHook.get_connection(conn_id)
-        place = ObjectStoragePath(uri)
-        link = str(place.fs.sign(place.path, expiration=LINK_SECONDS))
+        link = _signed(scheme, conn_id, place)
     except Exception as error:
         problem = f"{type(error).__name__}: {redact(error)}"
         raise NotServedError(
@@ -101,20 +154,67 @@ def link_to(uri: str) -> str:
     return link
 
 
-def _local_file(path: Path, roots: Sequence[Path]) -> Path:
+def _signed(scheme: str, conn_id: str, place: str) -> str:
+    """
+    Return a link that is signed with the connection as it is now.
+
+    By a file system of its own. `ObjectStoragePath` goes on with the connection that it met first for as long as the
+    API server lives; and that of Amazon (s3fs 2026.4 and older), asked for a second link before anything was read,
+    forgets the connection and takes what rights the server itself has.
+    """
+    from airflow.sdk.io import get_fs
+
+    from airflow_provider_kling_avatar.compat import BaseHook
+
+    if conn_id:  # Amazon's file system goes on without it, with what rights the server itself has
+        BaseHook.get_connection(conn_id)
+    file_system = get_fs(scheme, conn_id or None)
+    file_system.clear_instance_cache()  # or fsspec would keep each for as long as the server lives
+    return str(file_system.sign(place, expiration=LINK_SECONDS))
+
+
+def _is_local(uri: str) -> bool:
+    return scheme_of(uri) in ("", "file")
+
+
+def _in_storage(uri: str) -> tuple[str, str, str]:
+    """
+    Return scheme, connection id and bucket with key of a storage URI.
+
+    As `ObjectStoragePath` reads it: nothing is unquoted, and a question mark or a hash belongs to the key.
+    """
+    account, _, key = uri.partition("://")[2].partition("/")
+    conn_id, _, bucket = account.rpartition("@")
+    return scheme_of(uri), conn_id, f"{bucket}/{key}"
+
+
+def _local_file(uri: str) -> Path:
     try:
-        real = path.resolve()  # where links lead counts, on both sides
-        is_inside = any(real.is_relative_to(root.resolve()) for root in roots)
+        real = Path(local_path(uri)).resolve()  # where links lead counts
+        is_inside = _is_inside(real)
         is_there = is_inside and real.is_file()
     except (OSError, RuntimeError, ValueError):
         is_inside = is_there = False
     if not is_inside:  # whether it is there is nobody's business then
         raise NotServedError(_outside("folder"))
     if not is_there:
-        raise NotServedError(
-            "The API server does not find the file: it was moved or deleted, or lies on another machine."
-        )
+        raise NotServedError(_GONE)
     return real
+
+
+def _is_inside(real: Path) -> bool:
+    """Tell whether a file that no link leads to any more lies beneath one of the folders that may be served."""
+    return any(real.is_relative_to(folder) for folder in _root_folders())
+
+
+def _root_folders() -> Iterator[Path]:
+    for root in filter(_is_local, gallery_roots()):
+        with suppress(OSError, RuntimeError, ValueError):  # one that cannot be read opens nothing
+            yield Path(local_path(root)).resolve()
+
+
+_OF_OTHERS = "It is the file of another Dag's clip too, which you may not read."
+_GONE = "The API server does not find the file: it was moved or deleted, or lies on another machine."
 
 
 def _outside(kind: str) -> str:
@@ -126,17 +226,21 @@ def _outside(kind: str) -> str:
 
 def _is_beneath(uri: str, root: str) -> bool:
     """Tell whether a URI lies in a storage's folder, by whole parts of the path; connection ids have to be the same."""
-    one, other = urlsplit(uri), urlsplit(root)
-    if ".." in one.path.split("/"):
-        return False
-    folder = other.path.strip("/")
-    path = one.path.strip("/")
-    return (one.scheme, one.netloc) == (other.scheme, other.netloc) and (
-        not folder or path == folder or path.startswith(f"{folder}/")
+    *account, place = _in_storage(uri)
+    *account_of_root, folder = _in_storage(root)
+    folder = folder.strip("/")
+    return (
+        account == account_of_root
+        and ".." not in place.split("/")
+        and (place == folder or place.startswith(f"{folder}/"))
     )
 
 
 def shown_place(uri: str) -> str:
     """Return a place as people may read it."""
-    path = local_path(uri)
-    return str(path) if path else uri_of(uri) or ""
+    if not _is_local(uri):
+        return uri_of(uri) or ""
+    try:
+        return local_path(uri)
+    except ValueError:
+        return uri

@@ -6,7 +6,9 @@ is not logged in gets 401. A file is only ever named by its task instance.
 """
 
 import logging
+import os
 import time
+from io import FileIO
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,8 +17,10 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 from airflow_provider_kling_avatar.clip_summary import CLIP_XCOM_KEY
 from airflow_provider_kling_avatar.gallery.clips import (
@@ -26,24 +30,38 @@ from airflow_provider_kling_avatar.gallery.clips import (
     clips_page,
     dags_with_clips,
     left_by,
+    places_of_others,
     summaries_of_dag,
 )
 from airflow_provider_kling_avatar.gallery.costs import costs_of
-from airflow_provider_kling_avatar.gallery.files import NotServedError, link_to, place_of, servable
+from airflow_provider_kling_avatar.gallery.files import (
+    NotServedError,
+    link_to,
+    open_film,
+    path_of_open,
+    place_of,
+    servable,
+)
+from airflow_provider_kling_avatar.gallery.texts import shown_text
 
 log = logging.getLogger(__name__)
 
 DAY = 24 * 3600
+LONGEST_CLIP = 7 * DAY
+"""Seconds between what the first and the last task of a clip leave: for a slot, in the queue, until a retry."""
 MAY_SEE_CLIPS = [
     Depends(requires_access_dag("GET", entity))
     for entity in (DagAccessEntity.TASK_INSTANCE, DagAccessEntity.XCOM)
 ]
 PRIVATE = {"Cache-Control": "private, no-store"}
 
-# No more than databases take: beyond that they fail, and nobody has asked for a clip.
-Moment = Annotated[float, Query(ge=0, lt=2**33)]
-"""Unix seconds."""
+Days = Annotated[int, Query(ge=1, le=3650)]
+"""The last ones, until now by the server's clock."""
 MapIndex = Annotated[int, Query(ge=-1, lt=2**31)]
+# A zero byte ends a query of PostgreSQL's; Airflow's own ids have 250 characters at most.
+ID = {"pattern": r"^[^\x00]*$", "max_length": 250}
+DagId = Annotated[str, PathParameter(**ID)]
+Id = Annotated[str, Query(**ID)]
 
 app = FastAPI(title="Kling clips", openapi_url=None)
 app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
@@ -62,17 +80,16 @@ def clips(
     user: GetUserDep,
     dag_id: str | None = None,
     state: Literal["under_way", "ready", "failed"] | None = None,
-    since: Moment | None = None,
-    until: Moment | None = None,
+    days: Days | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 24,
     offset: Annotated[int, Query(ge=0, lt=2**31)] = 0,
 ) -> JSONResponse:
-    """Return the clips of all Dags that the user may see, those first that changed last."""
-    visible = frozenset(get_auth_manager().get_authorized_dag_ids(user=user, method="GET"))
+    """Return the clips of all Dags that the user may see and that have changed then, those first that did last."""
+    now = time.time()
+    since = None if days is None else now - days * DAY
+    visible = _readable_dags(user)
     wanted = visible & {dag_id} if dag_id else visible
-    shown, total = clips_page(
-        session, Filters(wanted, state, since, until), limit=limit, offset=offset, now=time.time()
-    )
+    shown, total = clips_page(session, Filters(wanted, state, since), limit=limit, offset=offset, now=now)
     return JSONResponse(
         {
             "clips": shown,
@@ -87,7 +104,7 @@ def clips(
 
 @app.get("/api/dags/{dag_id}/clip", dependencies=MAY_SEE_CLIPS)
 def clip(
-    session: SessionDep, dag_id: str, run_id: str, task_id: str, map_index: MapIndex = -1
+    session: SessionDep, dag_id: DagId, run_id: Id, task_id: Id, map_index: MapIndex = -1
 ) -> JSONResponse:
     """Return the clip of a task instance."""
     found = _clip(session, TaskKey(dag_id, run_id, task_id, map_index))
@@ -95,19 +112,20 @@ def clip(
 
 
 @app.get("/api/dags/{dag_id}/costs", dependencies=MAY_SEE_CLIPS)
-def costs(session: SessionDep, dag_id: str, days: Annotated[int, Query(ge=1, le=3650)] = 30) -> JSONResponse:
-    """Return what the clips of a Dag cost that have changed in the last days."""
-    return JSONResponse(
-        costs_of(summaries_of_dag(session, dag_id, time.time() - days * DAY)), headers=PRIVATE
-    )
+def costs(session: SessionDep, dag_id: DagId, days: Days = 30) -> JSONResponse:
+    """Return what the clips of a Dag cost that were begun with in the last days."""
+    since = time.time() - days * DAY
+    summaries = summaries_of_dag(session, dag_id, since - LONGEST_CLIP)
+    return JSONResponse(costs_of(summaries, since), headers=PRIVATE)
 
 
-@app.get("/dags/{dag_id}/video", dependencies=MAY_SEE_CLIPS)
+@app.api_route("/dags/{dag_id}/video", methods=["GET", "HEAD"], dependencies=MAY_SEE_CLIPS)
 def video(
     session: SessionDep,
-    dag_id: str,
-    run_id: str,
-    task_id: str,
+    user: GetUserDep,
+    dag_id: DagId,
+    run_id: Id,
+    task_id: Id,
     map_index: MapIndex = -1,
     *,
     download: bool = False,
@@ -122,14 +140,18 @@ def video(
         if uri is None:
             return _redirect(_link_of_vendor(session, key))
         place = servable(uri)
+        # What a task has left may name any file that may be served: also one that is not for this reader.
+        others = places_of_others(session, _readable_dags(user) | {dag_id}, str(place).rpartition("/")[2])
         if isinstance(place, str):
-            return _redirect(link_to(place))
+            return _redirect(link_to(place, others))
+        film = open_film(place, others)
     except NotServedError as error:
         raise HTTPException(404, str(error)) from None
-    return FileResponse(
+    return FilmResponse(
+        film,
         place,
         media_type="video/mp4",
-        filename=place.name,
+        filename=shown_text(place.name),
         content_disposition_type="attachment" if download else "inline",
         headers={
             "Cache-Control": "private, no-cache",
@@ -137,6 +159,31 @@ def video(
             "Content-Encoding": "identity",  # or Airflow 3.1 would pack it, after which nobody could seek
         },
     )
+
+
+class FilmResponse(FileResponse):
+    """
+    An open file, whole or in the parts that are asked for; closed when it was sent.
+
+    What was opened is what is sent: a file's name may lead elsewhere a moment later.
+
+    :param film: to be closed.
+    :param place: its path, for systems that have no path of an open file.
+    """
+
+    def __init__(self, film: FileIO, place: Path, **rest: Any) -> None:
+        self._film = film
+        path = f"/proc/self/fd/{film.fileno()}" if path_of_open(film) else place
+        super().__init__(path, stat_result=os.fstat(film.fileno()), **rest)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        with self._film:
+            await super().__call__(scope, receive, send)
+
+
+def _readable_dags(user: GetUserDep) -> frozenset[str]:
+    return frozenset(get_auth_manager().get_authorized_dag_ids(user=user, method="GET"))
 
 
 def _clip(session: SessionDep, key: TaskKey) -> dict[str, Any]:

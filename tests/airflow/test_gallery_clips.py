@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from itertools import count
 
 import pytest
@@ -157,7 +159,7 @@ def test_clips_can_be_chosen_by_time(fill, shown):
     fill.task("new", summary=clip_summary(kling_task_id="2"), changed_at=NOW - DAY)
 
     assert [clip["task_id"] for clip in shown(since=NOW - 7 * DAY)] == ["new"]
-    assert [clip["task_id"] for clip in shown(until=NOW - 7 * DAY)] == ["old"]
+    assert len(shown(since=NOW - 11 * DAY)) == 2
 
 
 def test_a_clip_that_one_task_sends_another_waits_for_and_a_third_fetches_is_shown_once(fill, shown, session):
@@ -242,6 +244,49 @@ def test_whatever_lies_there_a_card_is_shown_and_those_beside_it_too(summary, fi
     is_known = isinstance(summary, dict) and summary.get("schema") == "kling-avatar-clip/1"
     assert (cards["odd"]["problem"] is None) == is_known
     assert clip_of(session, TaskKey("news", "run", "odd"), NOW)
+
+
+@pytest.mark.parametrize("told", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_is_none_breaks_no_page(told, fill, shown):
+    """Python writes them into JSON, and SQLite calls that malformed."""
+    fill.task("odd", summary=clip_summary(duration=told, state="ready"))
+    fill.task("good", summary=clip_summary(kling_task_id="1"))
+
+    for state in (None, "ready", "failed", "under_way"):
+        cards = {clip["task_id"]: clip for clip in shown(state=state)}
+        assert ("good" in cards) == (state in (None, "ready"))
+    assert {clip["task_id"]: clip["duration"] for clip in shown()} == {"odd": None, "good": 5.0}
+
+
+@pytest.mark.parametrize("at", [2.0**33, 8.64e12, 1e14, -1, True, "yesterday"])
+@pytest.mark.parametrize("name", ["state_since", "began_at", "created_at", "updated_at"])
+def test_a_time_that_no_calendar_has_is_not_shown(name, at, fill, shown):
+    """A browser ends the page over some of them."""
+    fill.task(summary=clip_summary(**{name: at}))
+
+    assert shown()[0][name] is None
+
+
+def test_texts_are_cut_so_that_a_page_stays_small(fill, shown):
+    odd = "x" * 1_000_000
+    texts = dict.fromkeys(("kling_task_id", "video_id", "mode", "units", "reason", "paid"), odd)
+    fill.task(state="failed", summary=clip_summary(state="failed", file_uri=f"/{odd}", **texts))
+
+    (clip,) = shown()
+
+    assert len(json.dumps(clip)) < 20_000
+    assert clip["reason"].endswith("x…")
+
+
+def test_half_a_character_and_a_file_name_that_is_no_text_can_be_sent(fill, shown):
+    uri = os.fsdecode(b"/clips/bad\xff.mp4")
+    fill.task(state="failed", summary=clip_summary(state="failed", reason="no \ud800 face", file_uri=uri))
+
+    (clip,) = shown()
+
+    assert json.dumps(clip, ensure_ascii=False).encode()
+    assert clip["reason"] == "no ? face"
+    assert clip["file"] == "/clips/bad?.mp4"
 
 
 def test_a_task_that_has_left_nothing_has_no_clip(fill, session):

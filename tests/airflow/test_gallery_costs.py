@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from airflow_provider_kling_avatar.gallery.costs import costs_of
 
 DAY = 24 * 3600
@@ -77,8 +79,39 @@ def test_a_clip_that_a_later_run_waits_for_too_is_paid_once_and_by_the_first():
     assert [(run["run_id"], run["clips"]) for run in costs["runs"]] == [("first", 1)]
 
 
+def test_a_clip_counts_in_the_time_in_which_it_was_ordered_with_all_that_is_known_of_it():
+    steps = [
+        ("first", summary("old", MONDAY - 5, step=1, estimated_cost="0.34")),
+        ("first", summary("old", MONDAY + 5, actual_cost="0.28")),
+        ("first", summary("new", MONDAY, step=1, estimated_cost="1")),
+        ("second", summary("new", MONDAY + DAY, actual_cost="2")),
+    ]
+
+    costs = costs_of(steps, since=MONDAY)
+
+    assert costs["total"] == {"clips": 1, "estimated": {"USD": "1"}, "actual": {"USD": "2"}}
+    assert [day["day"] for day in costs["days"]] == ["2027-01-15"]
+
+
 def test_what_no_vendor_has_taken_costs_nothing():
     assert costs_of([("run", {"state": "failed", "began_at": MONDAY})])["total"]["clips"] == 0
+
+
+@pytest.mark.parametrize(
+    "amount",
+    ["1e1000000", "1e-1999999", pytest.param("9" * 5_000_000, id="many nines"), "1e100", "-1", "0x10", "1_0"],
+)
+def test_an_amount_that_is_none_changes_no_sum_and_is_not_worked_out(amount):
+    costs = costs_of([("run", summary("1", actual_cost="0.28")), ("run", summary("2", actual_cost=amount))])
+
+    assert costs["total"] == {"clips": 2, "estimated": {}, "actual": {"USD": "0.28"}}
+
+
+def test_a_currency_that_cannot_be_sent_is_sent_in_part():
+    costs = costs_of([("run", summary("1", actual_cost="1", currency="\ud800" + "x" * 5_000_000))])
+
+    (currency,) = costs["total"]["actual"]
+    assert len(currency.encode()) < 2000
 
 
 def test_odd_records_change_no_sum():

@@ -22,7 +22,12 @@ from distributed_airflow import Services, ServicesMissingError
 from gallery_kit import fill_with_many, make_tables
 from sqlalchemy.orm import Session
 
-from airflow_provider_kling_avatar.gallery.clips import Filters, clips_page, summaries_of_dag
+from airflow_provider_kling_avatar.gallery.clips import (
+    Filters,
+    clips_page,
+    places_of_others,
+    summaries_of_dag,
+)
 from airflow_provider_kling_avatar.gallery.costs import costs_of
 
 pytestmark = pytest.mark.ui
@@ -99,6 +104,19 @@ def test_a_page_takes_three_queries_none_of_which_reads_all_tasks(filters, total
     assert seconds < PATIENCE
     for plan in plans:
         assert "Seq Scan on task_instance" not in plan, plan
+
+
+def test_whose_a_film_is_too_is_asked_for_in_one_query_that_reads_clips_only(engine):
+    with Session(engine) as session:
+        begin = time.perf_counter()
+        with statements(engine) as sent:
+            others = places_of_others(session, ALL_DAGS - {"dag3"}, "k3.mp4")
+        seconds = time.perf_counter() - begin
+
+    assert others == {"s3://c@b/k3.mp4"}
+    assert len(sent) == 1
+    assert "task_instance" not in sent[0][0]
+    assert seconds < PATIENCE
 
 
 def test_costs_of_a_dag_add_up_at_any_size(engine):

@@ -141,6 +141,55 @@ def test_the_dag_tab_shows_its_costs_by_day_and_run_and_its_own_clips_only(admin
     expect(page.locator(".kc-card")).to_have_count(3)
 
 
+def test_the_gallery_can_be_used_by_keyboard_alone(admin, open_page):
+    """What is reached by Tab shows that it is; a choice is made, a clip is found, and Enter leads to its page."""
+    page = open_page(admin, GALLERY)
+    expect(page.locator(".kc-card")).to_have_count(5)
+
+    def tab_to(element):
+        for _ in range(100):
+            if element.evaluate("element => element === document.activeElement"):
+                return
+            page.keyboard.press("Tab")
+        pytest.fail(f"Tab does not lead to {element}")
+
+    page.get_by_role("combobox", name="Dag", exact=True).focus()
+    state = page.get_by_label("State")
+    tab_to(state)
+    assert state.evaluate("element => getComputedStyle(element).outlineStyle") != "none"
+    page.keyboard.press("f")  # of "Failed"
+    expect(page.locator(".kc-card")).to_have_count(1)
+    expect(state).to_be_focused()
+
+    tab_to(card(page, "rejected, row 0").get_by_role("link", name="rejected, row 0"))
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**{REJECTED}")
+
+
+def test_on_a_narrow_screen_the_cards_stand_in_one_column_and_nothing_lies_beside_it(admin, open_page):
+    page = open_page(admin, GALLERY)
+    cards = page.locator(".kc-card")
+    expect(cards).to_have_count(5)
+
+    def columns():
+        return len({round(one.bounding_box()["x"]) for one in cards.all()})
+
+    assert columns() > 1
+    page.set_viewport_size({"width": 400, "height": 800})
+    assert columns() == 1
+    beside = page.locator(".kling-clips").evaluate(
+        """ours => {
+          const right = ours.getBoundingClientRect().right + 1;
+          return [...ours.querySelectorAll("*")]
+            .filter(element => element.checkVisibility() && element.getBoundingClientRect().right > right)
+            .map(element => `${element.className} ${element.textContent}`.slice(0, 80));
+        }"""
+    )
+    assert beside == []
+    page.get_by_label("State").select_option("Failed")
+    expect(cards).to_have_count(1)
+
+
 @pytest.fixture(scope="module")
 def admin_in_the_dark(browser, site):
     return log_in(browser, site.airflow.url, ADMIN, dark=True)

@@ -586,10 +586,15 @@ def test_reading_stops_one_byte_behind_the_limit():
     assert read_source("s3://bucket/a", lambda _: BytesIO(b"1234"), None) == b"1234"
 
 
-def test_a_file_uri_is_a_path(tmp_path):
-    as_file(tmp_path, picture(), "my face.png")
-    source = (tmp_path / "my face.png").as_uri()
-    assert prepare_media(source, IMAGE, field="image").info
+@pytest.mark.parametrize("name", ["my face.png", "What now?.png", "face #1.png", "50%25.png", "100%.png"])
+def test_a_file_uri_is_a_path_of_which_nothing_is_unquoted(tmp_path, name):
+    """As a manifest's ``file_uri`` is written, which is given to a next task."""
+    as_file(tmp_path, picture(), name)
+    assert prepare_media(f"file://{tmp_path}/{name}", IMAGE, field="image").info
+    assert prepare_media(f"file://localhost{tmp_path}/{name}", IMAGE, field="image").info
+
+
+def test_a_file_uri_of_another_machine_is_refused():
     assert "names the host 'elsewhere'" in refusal("file://elsewhere/face.png")
 
 

@@ -142,11 +142,8 @@ async function fetchJson(address, signal) {
 /**
  * Loads an address, and again after `pause(data)` milliseconds, unless that is null, while the page can be seen.
  * What was loaded last stays until the next answer is there, so nothing flickers and no video stops.
- *
- * `days` limits it to what began in as many days before each load.
  */
-function useLoaded(address, pause, days = "") {
-  const asked = `${address} ${days}`;
+function useLoaded(address, pause) {
   const [loaded, setLoaded] = useState({ data: null, error: null, now: 0, asked: "" });
   const [turn, setTurn] = useState(0);
   useEffect(() => {
@@ -154,16 +151,15 @@ function useLoaded(address, pause, days = "") {
     let timer;
     let due = false;
     const load = async () => {
-      const since = days ? `&since=${Math.floor(Date.now() / 1000 - days * 86400)}` : "";
       let wait = null;
       try {
-        const answer = await fetchJson(address + since, abort.signal);
+        const answer = await fetchJson(address, abort.signal);
         if (abort.signal.aborted) return;
-        setLoaded({ ...answer, error: null, asked });
+        setLoaded({ ...answer, error: null, asked: address });
         wait = pause(answer.data);
       } catch (error) {
         if (abort.signal.aborted) return;
-        setLoaded((old) => ({ ...old, data: old.asked === asked ? old.data : null, error, asked }));
+        setLoaded((old) => ({ ...old, data: old.asked === address ? old.data : null, error, asked: address }));
         if (error.status !== 401 && error.status !== 403) wait = REFRESH_IDLE;
       }
       if (wait !== null) timer = setTimeout(loadIfSeen, wait);
@@ -180,9 +176,9 @@ function useLoaded(address, pause, days = "") {
       clearTimeout(timer);
       document.removeEventListener("visibilitychange", onVisible);
     };
-  }, [asked, turn]);
+  }, [address, turn]);
   const reload = useCallback(() => setTurn((count) => count + 1), []);
-  return { ...loaded, reload, changing: loaded.asked !== asked };
+  return { ...loaded, reload, changing: loaded.asked !== address };
 }
 
 /** What an error means to the reader: a headline, and what to do. */
@@ -333,10 +329,14 @@ function Video({ clip }) {
   const [trouble, setTrouble] = useState(null);
   const address = videoOf(clip);
   const loaded = useRef(false);
+  const loadedAnewAt = useRef(-Infinity); // seconds of the film
   const onError = async ({ target: video }) => {
-    if (loaded.current) { // it was fine: its link into a storage has run out, and the address gives a new one
+    const [time, paused] = [video.currentTime, video.paused];
+    // It was fine: its link into a storage has run out, and the address gives a new one. But only once at the same
+    // place: a film that is broken there would be loaded without end.
+    if (loaded.current && Math.abs(time - loadedAnewAt.current) > 1) {
       loaded.current = false;
-      const [time, paused] = [video.currentTime, video.paused];
+      loadedAnewAt.current = time;
       video.load();
       video.currentTime = time;
       if (!paused) video.play().catch(() => {});
@@ -345,13 +345,17 @@ function Video({ clip }) {
     setTrouble("…");
     setTrouble(await whyNoVideo(address));
   };
+  const tryAgain = () => {
+    [loaded.current, loadedAnewAt.current] = [false, -Infinity];
+    setTrouble(null);
+  };
   const onPlay = (event) => { // one voice at a time
     const videos = [...document.querySelectorAll(".kling-clips video")];
     videos.filter((other) => other !== event.target).forEach((other) => other.pause());
   };
   if (trouble !== null) {
     return h("div", { className: "kc-screen kc-words" }, h("p", null, `This video could not be loaded: ${trouble}`),
-      h(Button, { onClick: () => setTrouble(null) }, "Try again"));
+      h(Button, { onClick: tryAgain }, "Try again"));
   }
   // The fragment makes every browser show the first frame before anybody presses play.
   return h("div", { className: "kc-screen", ref: box }, near && h("video", {
@@ -386,9 +390,9 @@ function Gallery({ dagId }) {
   const known = (name, options) => (options.some(([key]) => key === filter(name)) ? filter(name) : "");
   const [dag, state, days] = [dagId ?? filter("dag"), known("state", STATE_FILTERS), known("days", TIME_FILTERS)];
   const offset = Math.max(0, Number.parseInt(filter("offset"), 10) || 0);
-  const address = withQuery("api/clips", { dag_id: dag, state, limit: PAGE, offset });
+  const address = withQuery("api/clips", { dag_id: dag, state, days, limit: PAGE, offset });
   const pause = (answer) => (answer.clips.some((clip) => clip.under_way) ? REFRESH : REFRESH_IDLE);
-  const { data, error, now, reload, changing } = useLoaded(address, pause, days);
+  const { data, error, now, reload, changing } = useLoaded(address, pause);
   const choose = (name) => (value) => setFilters({ [name]: value, offset: "" });
   const clear = () => setFilters({ dag: "", state: "", days: "", offset: "" });
   const dags = [...new Set([...(data?.dags ?? []), ...(dag ? [dag] : [])])].sort().map((key) => [key, key]);
@@ -487,7 +491,7 @@ function Manifest({ clip, now }) {
 function DagTab({ dagId }) {
   const [filter, setFilters] = useFilters();
   const days = COST_DAYS.some(([key]) => key === filter("cost_days")) ? filter("cost_days") : "30";
-  const { data, error, reload } = useLoaded(withQuery(`api/dags/${id(dagId)}/costs`, { days }), () => null);
+  const { data, error, reload } = useLoaded(withQuery(`api/dags/${id(dagId)}/costs`, { days }), () => REFRESH_IDLE);
   const day = (row) => new Date(`${row.day}T12:00:00`).toLocaleDateString(undefined, { dateStyle: "medium" });
   const run = (row) => h(PageLink, { to: runPage({ dag_id: dagId, run_id: row.run_id }) }, row.run_id);
   const choose = (value) => setFilters({ cost_days: value });
@@ -501,7 +505,7 @@ function DagTab({ dagId }) {
       data?.total.clips === 0 &&
         h(Notice, { title: "No costs", text: "No clip of this Dag was ordered in this time." }),
       data?.total.clips > 0 && h("div", { className: "kc-costs" },
-        h(Costs, { title: "By day", first: "Day", rows: data.days, total: data.total, name: day }),
+        h(Costs, { title: "By day", first: "Day (UTC)", rows: data.days, total: data.total, name: day }),
         h(Costs, { title: "By run", first: "Run", rows: data.runs, total: data.total, name: run }))),
     h("h2", null, "Clips"),
     h(Gallery, { dagId }));

@@ -17,7 +17,6 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from airflow_provider_kling_avatar.kling.errors import (
     ConnectionFailedError,
@@ -26,6 +25,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     MediaError,
 )
 from airflow_provider_kling_avatar.kling.media.rules import misfit, too_large
+from airflow_provider_kling_avatar.kling.places import local_path
 from airflow_provider_kling_avatar.kling.redact import LONGEST_NAME, scheme_of, shown
 
 if TYPE_CHECKING:
@@ -167,10 +167,10 @@ def _read_file(source: str, max_bytes: int | None) -> bytes:
 def _local_path(source: str) -> str:
     if not scheme_of(source):
         return os.path.expanduser(source)  # noqa: PTH111 - Path.expanduser raises where nobody is called so
-    parts = urlsplit(source)
-    if parts.netloc not in ("", "localhost"):
-        raise MediaError(f"{shown(source)} names the host {parts.netloc!r}; local files are file:///path")
-    return url2pathname(parts.path)
+    try:
+        return local_path(source)
+    except ValueError as error:
+        raise MediaError(f"{shown(source)} {error}") from None
 
 
 def _read(stream: BinaryIO, max_bytes: int | None) -> bytes:
