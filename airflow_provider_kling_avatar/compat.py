@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from airflow.models.dagrun import DagRun
     from airflow.providers.common.compat.sdk import DAG, Context
+    from fsspec import AbstractFileSystem
 
 T = TypeVar("T")
 
@@ -91,6 +92,7 @@ __all__ = [
     "dag_bag",
     "get_async_connection",
     "get_async_extra_dejson",
+    "get_fs",
     "is_asked_anew",
     "is_inline",
     "is_left_over",
@@ -135,6 +137,15 @@ def round_of(context: Context, retries: int) -> int:
 def is_asked_anew(context: Context, retries: int) -> bool:
     """Tell whether this try was asked for, by a schedule or a person who cleared the task, or is a mere retry."""
     return bool(context["ti"].try_number <= round_of(context, retries) + 1)
+
+
+def get_fs(scheme: str, conn_id: str | None) -> AbstractFileSystem:
+    """Return a new file system of a storage: `ObjectStoragePath` has one for as long as the process lives."""
+    try:
+        from airflow.sdk.io import get_fs as new_file_system
+    except ImportError:  # before Airflow 3.1
+        from airflow.io import get_fs as new_file_system  # type: ignore[attr-defined,no-redef]
+    return new_file_system(scheme, conn_id)
 
 
 def own_xcom(context: Context, key: str) -> Any:

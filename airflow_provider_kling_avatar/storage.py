@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from airflow_provider_kling_avatar.compat import ObjectStoragePath
+from airflow_provider_kling_avatar.compat import BaseHook, ObjectStoragePath, get_fs
 from airflow_provider_kling_avatar.kling.download.tempfiles import partial_file
 from airflow_provider_kling_avatar.kling.errors import KlingError, LandingError, OutputPathError, StorageError
 from airflow_provider_kling_avatar.kling.places import local_path
@@ -538,3 +538,34 @@ _REMEDIES: tuple[tuple[tuple[type[Exception], ...], tuple[int, ...], str], ...] 
     ((), (errno.ELOOP,), "links on this path lead in a circle"),
 )
 """What a person has to change: kinds of errors, numbers of errors, and what to say."""
+
+
+def parts_of(uri: str) -> tuple[str, str, str]:
+    """
+    Return scheme, connection id (may be empty) and bucket with key of a storage URI.
+
+    As `ObjectStoragePath` reads it: nothing is unquoted, and a question mark or a hash belongs to the key.
+    """
+    account, _, key = uri.partition("://")[2].partition("/")
+    conn_id, _, bucket = account.rpartition("@")
+    return scheme_of(uri), conn_id, f"{bucket}/{key}"
+
+
+def signed_link(uri: str, seconds: int) -> str:
+    """
+    Make a link to a file in a storage, signed with the connection as it is now.
+
+    By a file system of its own. `ObjectStoragePath` goes on with the connection that it met first for as long as the
+    process lives; and that of Amazon (s3fs 2026.4 and older), asked for a second link before anything was read,
+    forgets the connection and takes what rights the process itself has.
+
+    :param uri: such as ``s3://conn_id@bucket/key``.
+    :param seconds: how long it lives.
+    :raises NotImplementedError: the storage cannot sign links.
+    """
+    scheme, conn_id, place = parts_of(uri)
+    if conn_id:  # Amazon's file system goes on without it, with what rights the process itself has
+        BaseHook.get_connection(conn_id)
+    file_system = get_fs(scheme, conn_id or None)
+    file_system.clear_instance_cache()  # or fsspec would keep each for as long as the process lives
+    return str(file_system.sign(place, expiration=seconds))

@@ -18,6 +18,7 @@ from airflow_provider_kling_avatar.gallery.texts import shown_text
 from airflow_provider_kling_avatar.kling.places import local_path
 from airflow_provider_kling_avatar.kling.redact import redact, scheme_of
 from airflow_provider_kling_avatar.lineage import uri_of
+from airflow_provider_kling_avatar.storage import parts_of, signed_link
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -67,7 +68,7 @@ def servable(uri: str) -> Path | str:
     roots = [root for root in gallery_roots() if not _is_local(root)]
     if any(_is_beneath(uri, root) for root in roots):
         return uri
-    scheme, conn_id, place = _in_storage(uri)
+    scheme, conn_id, place = parts_of(uri)
     if not conn_id:  # it would be signed with the server's own rights, which are not for what a task names
         bucket = shown_text(place.partition("/")[0], 100) or ""
         raise NotServedError(
@@ -135,11 +136,11 @@ def link_to(uri: str, others: Iterable[str] = ()) -> str:
     :param others: where clips lie that the reader may not see, by whichever connection.
     :raises NotServedError: the storage gives none, or it is one of the others.
     """
-    scheme, conn_id, place = _in_storage(uri)
-    if any(place == _in_storage(other)[2] for other in others if not _is_local(other)):
+    place = parts_of(uri)[2]
+    if any(place == parts_of(other)[2] for other in others if not _is_local(other)):
         raise NotServedError(_OF_OTHERS)
     try:
-        link = _signed(scheme, conn_id, place)
+        link = signed_link(uri, LINK_SECONDS)
     except Exception as error:
         problem = f"{type(error).__name__}: {redact(error)}"
         raise NotServedError(
@@ -154,38 +155,8 @@ def link_to(uri: str, others: Iterable[str] = ()) -> str:
     return link
 
 
-def _signed(scheme: str, conn_id: str, place: str) -> str:
-    """
-    Return a link that is signed with the connection as it is now.
-
-    By a file system of its own. `ObjectStoragePath` goes on with the connection that it met first for as long as the
-    API server lives; and that of Amazon (s3fs 2026.4 and older), asked for a second link before anything was read,
-    forgets the connection and takes what rights the server itself has.
-    """
-    from airflow.sdk.io import get_fs
-
-    from airflow_provider_kling_avatar.compat import BaseHook
-
-    if conn_id:  # Amazon's file system goes on without it, with what rights the server itself has
-        BaseHook.get_connection(conn_id)
-    file_system = get_fs(scheme, conn_id or None)
-    file_system.clear_instance_cache()  # or fsspec would keep each for as long as the server lives
-    return str(file_system.sign(place, expiration=LINK_SECONDS))
-
-
 def _is_local(uri: str) -> bool:
     return scheme_of(uri) in ("", "file")
-
-
-def _in_storage(uri: str) -> tuple[str, str, str]:
-    """
-    Return scheme, connection id and bucket with key of a storage URI.
-
-    As `ObjectStoragePath` reads it: nothing is unquoted, and a question mark or a hash belongs to the key.
-    """
-    account, _, key = uri.partition("://")[2].partition("/")
-    conn_id, _, bucket = account.rpartition("@")
-    return scheme_of(uri), conn_id, f"{bucket}/{key}"
 
 
 def _local_file(uri: str) -> Path:
@@ -226,8 +197,8 @@ def _outside(kind: str) -> str:
 
 def _is_beneath(uri: str, root: str) -> bool:
     """Tell whether a URI lies in a storage's folder, by whole parts of the path; connection ids have to be the same."""
-    *account, place = _in_storage(uri)
-    *account_of_root, folder = _in_storage(root)
+    *account, place = parts_of(uri)
+    *account_of_root, folder = parts_of(root)
     folder = folder.strip("/")
     return (
         account == account_of_root

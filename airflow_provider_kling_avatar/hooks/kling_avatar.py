@@ -267,9 +267,10 @@ def sign_storage(uri: str, seconds: int) -> str:
     :param seconds: how long it lives.
     :raises NotImplementedError: the storage cannot sign links.
     """
-    path = ObjectStoragePath(uri)
+    from airflow_provider_kling_avatar.storage import signed_link
+
     with hidden_links():
-        return str(path.fs.sign(path.path, expiration=seconds))
+        return signed_link(uri, seconds)
 
 
 def _check_extra(connection: Connection) -> None:

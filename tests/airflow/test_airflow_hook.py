@@ -497,6 +497,23 @@ def test_blanks_around_a_host_are_left_out_and_blanks_inside_are_refused(connect
         KlingAvatarHook().get_conn()
 
 
+def test_each_link_into_a_storage_is_signed_with_its_connection_however_many_were_before(monkeypatch):
+    """With s3fs 2026.3 the second was signed with the worker's own rights, or not at all."""
+    connection = {
+        "conn_type": "aws",
+        "login": "of-the-connection",
+        "password": "s",
+        "extra": {"region_name": "x"},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_PICTURES", json.dumps(connection))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-the-worker")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-the-worker")
+
+    links = [sign_storage(f"s3://pictures@faces/{number}.png", 60) for number in range(3)]
+
+    assert [link.count("of-the-connection") for link in links] == [1, 1, 1]
+
+
 def test_a_connection_that_is_not_there_is_told_with_the_variable_to_set_and_may_be_tried_again(
     no_connection,
 ):
