@@ -94,24 +94,23 @@ function PageLink({ to, children, ...rest }) {
   return h("a", { href: new URL(`.${to}`, AIRFLOW).href, ...rest }, children);
 }
 
-/** The address' query where a router holds it, else a state of the page alone. */
-function useQuery() {
-  const routed = Router.useSearchParams && Router.useInRouterContext?.(); // never changes for a mounted page
-  return routed ? Router.useSearchParams() : useState(() => new URLSearchParams());
-}
-
-/** One value of the address' query by our own name, and a function that sets several of them. */
+/**
+ * One value of the address' query by our own name, and a function that sets several of them.
+ * Not by the UI's router: that would mount the page anew, which loses the focus and what is shown meanwhile.
+ */
 function useFilters() {
-  const [query, setQuery] = useQuery();
-  const change = (values) =>
-    setQuery((old) => {
-      const next = new URLSearchParams(old);
-      for (const [name, value] of Object.entries(values)) {
-        if (value) next.set(`clips_${name}`, value);
-        else next.delete(`clips_${name}`);
-      }
-      return next;
-    });
+  const [query, setQuery] = useState(() => new URLSearchParams(globalThis.location.search));
+  const change = (values) => {
+    const next = new URLSearchParams(query);
+    for (const [name, value] of Object.entries(values)) {
+      if (value) next.set(`clips_${name}`, value);
+      else next.delete(`clips_${name}`);
+    }
+    const address = new URL(globalThis.location.href);
+    address.search = next;
+    globalThis.history.replaceState(globalThis.history.state, "", address);
+    setQuery(next);
+  };
   return [(name) => query.get(`clips_${name}`) ?? "", change];
 }
 
