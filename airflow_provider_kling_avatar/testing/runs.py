@@ -160,6 +160,7 @@ def airflow_of_its_own(empty: Path, folder: Path) -> Iterator[DagRunner]:
         patch.setattr(TaskInstance, "next_retry_datetime", lambda ti: ti.end_date)
         for module in ("kling_avatar", "kling_slot"):  # there is no scheduler that could be overtaken
             patch.setattr(f"airflow_provider_kling_avatar.triggers.{module}.SETTLE_SECONDS", 0.0)
+        patch.setattr("airflow_provider_kling_avatar.kling.polling.wait.FIRST_LOOK_SECONDS", 0.0)
         yield DagRunner(folder / "dags")
 
 

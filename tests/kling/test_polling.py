@@ -106,13 +106,14 @@ def test_waiting_goes_on_at_the_interval_until_the_clip_is_done(wait):
     assert all(9 <= nap <= 11 for nap in world.naps)
 
 
-@pytest.mark.parametrize(("deadline", "first_look"), [(1000.0, 10.0), (4.0, 4.0)])
-def test_a_clip_that_was_sent_just_now_is_first_asked_for_after_an_interval(wait, deadline, first_look):
+@pytest.mark.parametrize(
+    ("limits", "first_look"),
+    [({}, 2.0), ({"poll_interval": None}, 2.0), ({"poll_interval": 1.0}, 1.0), ({"deadline": 0.5}, 0.5)],
+)
+def test_a_clip_that_was_sent_just_now_is_first_asked_for_after_a_pause(wait, limits, first_look):
     world = World(DONE)
 
-    assert wait(world, msgspec.structs.replace(LIMITS, deadline=deadline), is_new=True) == Finished(
-        Verdict.SUCCEEDED
-    )
+    assert wait(world, msgspec.structs.replace(LIMITS, **limits), is_new=True) == Finished(Verdict.SUCCEEDED)
 
     assert world.looks == [first_look]
 

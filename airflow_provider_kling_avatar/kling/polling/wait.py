@@ -23,6 +23,10 @@ class Log(Protocol):
         ...
 
 
+FIRST_LOOK_SECONDS = 2.0
+"""So long after a task was sent it may have been refused already, which is not told an interval late."""
+
+
 def wait_for_task(
     look: Callable[[], VideoTask],
     limits: PollLimits,
@@ -38,11 +42,11 @@ def wait_for_task(
     :param look: asks for the task once.
     :param limits: how long and how often to ask.
     :param log: gets the log lines.
-    :param is_new: the task was sent just now: it is first asked for after an interval.
+    :param is_new: the task was sent just now: it is first asked for after a pause.
     """
     tracker = PollTracker(limits)
     if is_new:
-        sleep(max(0.0, min(limits.interval, limits.deadline - clock())))
+        sleep(max(0.0, min(limits.interval, FIRST_LOOK_SECONDS, limits.deadline - clock())))
     while True:
         seen: VideoTask | KlingError
         try:
