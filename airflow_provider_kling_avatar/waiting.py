@@ -26,10 +26,10 @@ from airflow_provider_kling_avatar.kling.errors import (
 from airflow_provider_kling_avatar.kling.polling.decide import (
     HINT,
     HINT_SECONDS,
-    NO_SLOT,
     PollLimits,
     hides_a_reason,
 )
+from airflow_provider_kling_avatar.kling.responses.error_codes import NO_FREE_SLOT
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.compat import BaseTrigger
@@ -129,7 +129,7 @@ def is_not_now(error: KlingError) -> bool:
 
 def failed_for_want_of_slot(error: KlingError) -> bool:
     """Tell whether the vendor took a task and then failed it because the account was full."""
-    return isinstance(error, TaskFailedError) and error.code == NO_SLOT
+    return isinstance(error, TaskFailedError) and error.code == NO_FREE_SLOT
 
 
 def is_about_clip(event: dict[str, Any] | None) -> bool:

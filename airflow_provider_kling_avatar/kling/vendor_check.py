@@ -33,10 +33,14 @@ from airflow_provider_kling_avatar.kling.errors import (
     bare,
 )
 from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
-from airflow_provider_kling_avatar.kling.polling.decide import is_not_there
 from airflow_provider_kling_avatar.kling.redact import public_url, redact
 from airflow_provider_kling_avatar.kling.responses.answer import as_number, at, dicts
-from airflow_provider_kling_avatar.kling.responses.errors import error_in, read_json, route_is_right
+from airflow_provider_kling_avatar.kling.responses.errors import (
+    error_in,
+    is_no_such_task,
+    read_json,
+    route_is_right,
+)
 from airflow_provider_kling_avatar.kling.responses.tasks import rows_of
 
 if TYPE_CHECKING:
@@ -246,7 +250,7 @@ class VendorCheck:
         if isinstance(seen, VideoTask):
             means = "an id that nobody has is taken for a task"
             return Finding(probe, expected, self._shown(answer, seen), MATTERS, means)
-        waiting, later = is_not_there(seen), route_is_right(seen)
+        waiting, later = is_no_such_task(seen), route_is_right(seen)
         means = f"a missing id is believed: {_yes(waiting)} while waiting, {_yes(later)} by a later try"
         if waiting and later:
             return Finding(probe, expected, self._shown(answer, seen), OK, means)

@@ -15,7 +15,6 @@ import msgspec
 from airflow_provider_kling_avatar.kling.errors import (
     KlingError,
     NoSuchTaskError,
-    NotFoundError,
     RateLimitedError,
     TaskFailedError,
     TaskLostError,
@@ -24,6 +23,13 @@ from airflow_provider_kling_avatar.kling.errors import (
 )
 from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
 from airflow_provider_kling_avatar.kling.polling.backoff import SINGLE_SECONDS
+from airflow_provider_kling_avatar.kling.responses.error_codes import (
+    BAD_INPUT,
+    MODERATED,
+    NO_FREE_SLOT,
+    TOO_MANY_REQUESTS,
+)
+from airflow_provider_kling_avatar.kling.responses.errors import is_no_such_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,15 +39,6 @@ JITTER = 0.1
 """Share of the interval by which waits differ, so that many tasks do not ask at the same moment."""
 HEARTBEAT_SECONDS = 120.0
 """A log line at least so often, when nothing changes."""
-NO_SLOT = 1303
-"""https://kling.ai/document-api/api/get-started/error-codes"""
-MODERATED = frozenset({1300, 1301})
-BAD_INPUT = frozenset({1200, 1201})
-NO_SUCH_TASK = frozenset({1201, 1203, "task_not_exist", "task_not_found"})
-"""Codes of a `NotFoundError` that speaks of the task, Kling's or a gateway's of the ids it gave itself. A bare HTTP 404
-may be about the route."""
-TOO_MANY_REQUESTS = 1302
-"""Kling's own word for a limit of requests."""
 HINT_SECONDS = 600.0
 """After so long of `hides_a_reason` in a row the log gives `HINT`."""
 HINT = (
@@ -106,7 +103,7 @@ class PollLimits(msgspec.Struct, frozen=True, gc=False):
 
     def doubts(self, seen: VideoTask | KlingError) -> bool:
         """Tell whether the vendor says that it has no such task, and nobody here knows better."""
-        return not self.is_known and is_not_there(seen)
+        return not self.is_known and is_no_such_task(seen)
 
     def deadline_of(self, seen: VideoTask | KlingError, began: float | None) -> float:
         """
@@ -124,11 +121,6 @@ class PollLimits(msgspec.Struct, frozen=True, gc=False):
 def is_queued(seen: VideoTask | KlingError) -> bool:
     """Tell whether the vendor has the task but has not begun with it."""
     return isinstance(seen, VideoTask) and seen.state.is_queued
-
-
-def is_not_there(seen: VideoTask | KlingError) -> bool:
-    """Tell whether the vendor certainly says that it has no such task."""
-    return isinstance(seen, NotFoundError) and seen.code in NO_SUCH_TASK
 
 
 def hides_a_reason(seen: VideoTask | KlingError) -> bool:
@@ -264,7 +256,7 @@ def _failure(task_id: str, finished: Finished, reason: str) -> TaskFailedError:
             f"Kling found the input of task {task_id} wrong{reason}; change what the reason names",
             code=finished.code,
         )
-    if finished.code == NO_SLOT:
+    if finished.code == NO_FREE_SLOT:
         return TaskFailedError(
             f"Kling took task {task_id} and failed it for want of a free slot{reason}", code=finished.code
         )

@@ -29,9 +29,9 @@ from airflow_provider_kling_avatar.kling.errors import (
 )
 from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
 from airflow_provider_kling_avatar.kling.polling import backoff
-from airflow_provider_kling_avatar.kling.polling.decide import is_not_there
 from airflow_provider_kling_avatar.kling.polling.slot_queue import PAGE_SIZE, SlotQueue
 from airflow_provider_kling_avatar.kling.polling.waiter import HIDDEN_AFTER, Waiter, loop_time, wait_for
+from airflow_provider_kling_avatar.kling.responses.errors import is_no_such_task
 from airflow_provider_kling_avatar.kling.responses.page import is_thin, unfinished
 
 if TYPE_CHECKING:
@@ -514,7 +514,7 @@ class TaskPoller:
     def _plan_next(self, waiter: Waiter, seen: Seen, due: float) -> None:
         """Plan the next single poll, unless the list answers for the task; ``due``: when this one was."""
         interval = waiter.single_interval
-        if is_not_there(seen) and waiter.is_doubtful:
+        if is_no_such_task(seen) and waiter.is_doubtful:
             self._plan(waiter, loop_time() + waiter.first_interval)
         elif isinstance(seen, KlingError) or is_thin(seen):
             pause = backoff.pause_after(waiter.failures + 1, interval)
