@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_kling_avatar.kling.errors import Accepted, KlingError
 from airflow_provider_kling_avatar.kling.submission.recovery import Recovery
-from airflow_provider_kling_avatar.kling.submission.state import Account
+from airflow_provider_kling_avatar.kling.submission.state import PayingAccount
 
 SEEDS = range(100)
 STORES = pytest.mark.parametrize("remembers", [True, False], ids=["store", "no store"])
@@ -167,7 +167,7 @@ def test_what_is_caught_is_reduced_to_what_matters(counts_tries):
 @pytest.mark.parametrize(
     ("api", "changing", "broken"),
     [
-        ("kling", "host", {(Account, "is_elsewhere"): False, (Recovery, "_mind_the_gone"): None}),
+        ("kling", "host", {(PayingAccount, "is_elsewhere"): False, (Recovery, "_mind_the_gone"): None}),
         ("kling", "key", {(Recovery, "_mind_the_gone"): None}),
         ("generations", "words", {(Recovery, "_keeps_to"): False}),
         ("generations", "store", {(Recovery, "_nothing_open"): True}),

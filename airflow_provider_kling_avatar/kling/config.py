@@ -69,7 +69,7 @@ class KlingConfig:
     allow_private_addresses: bool = False
 
     @property
-    def account(self) -> Hashable:
+    def account_key(self) -> Hashable:
         """What two connections have in common that ask the same account in the same way; of the key only a hash."""
         paths = tuple(
             (name, endpoint.path, endpoint.query_path, endpoint.list_path)

@@ -26,7 +26,7 @@ from airflow_provider_kling_avatar.kling.polling.decide import (
     Verdict,
     tenths,
 )
-from airflow_provider_kling_avatar.triggers.accounts import account_of
+from airflow_provider_kling_avatar.triggers.accounts import session_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
     from airflow_provider_kling_avatar.kling.polling.decide import Decision
     from airflow_provider_kling_avatar.kling.polling.waiter import Waiter
-    from airflow_provider_kling_avatar.kling.polling.watcher import Account, TaskPoller
+    from airflow_provider_kling_avatar.kling.polling.watcher import AccountSession, TaskPoller
 
 
 class KlingAvatarTrigger(BaseTrigger):
@@ -115,13 +115,13 @@ class KlingAvatarTrigger(BaseTrigger):
         """Wait for a verdict, on whichever account the connection names by then."""
         while True:
             try:
-                account = await account_of(self.kling_conn_id)
-                poller = account.poller(self.endpoint)
+                session = await session_of(self.kling_conn_id)
+                poller = session.poller(self.endpoint)
                 limits = tracker.limits
                 async with poller.subscribe(
                     self.kling_task_id, limits.poll_interval, limits.since, is_known=limits.is_known
                 ) as waiter:
-                    finished = await self._follow(account, poller, waiter, tracker)
+                    finished = await self._follow(session, poller, waiter, tracker)
             except KlingError as error:
                 if isinstance(error, ConnectionUnreadableError) and is_inline(self):
                     return Finished(Verdict.LOST, str(error))
@@ -136,7 +136,7 @@ class KlingAvatarTrigger(BaseTrigger):
                     return finished
 
     async def _follow(
-        self, account: Account, poller: TaskPoller, waiter: Waiter, tracker: PollTracker
+        self, session: AccountSession, poller: TaskPoller, waiter: Waiter, tracker: PollTracker
     ) -> Finished | None:
         """
         Wait for a verdict on one account.
@@ -158,8 +158,8 @@ class KlingAvatarTrigger(BaseTrigger):
                 await self._tell_people(seen)
                 if isinstance(seen, KlingError) and seen.permanent:
                     # Somebody may have changed the connection: a rotated key, another host.
-                    current = await account_of(self.kling_conn_id, newer_than=account.refused_at)
-                    if current is not account:
+                    current = await session_of(self.kling_conn_id, newer_than=session.refused_at)
+                    if current is not session:
                         return None
 
     async def _tell_people(self, seen: VideoTask | KlingError) -> None:

@@ -39,14 +39,14 @@ from airflow_provider_kling_avatar.kling.polling.waiter import loop_time
 from airflow_provider_kling_avatar.kling.redact import redact
 from airflow_provider_kling_avatar.kling.responses.answer import as_number
 from airflow_provider_kling_avatar.kling.responses.page import is_thin
-from airflow_provider_kling_avatar.triggers.accounts import account_of
+from airflow_provider_kling_avatar.triggers.accounts import session_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from airflow_provider_kling_avatar.kling.client import AsyncKlingClient
     from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
-    from airflow_provider_kling_avatar.kling.polling.watcher import Account
+    from airflow_provider_kling_avatar.kling.polling.watcher import AccountSession
 
 POLL_SECONDS = 30.0
 """Between two looks at the list, unless told otherwise."""
@@ -159,14 +159,14 @@ class KlingClipsTrigger(BaseEventTrigger):
         clips = await self._load()
         yielded_at = -inf
         while True:
-            account, news = await self._look(clips)
-            wanted = {task.task_id for task in news if self._is_wanted(task, account)}
+            session, news = await self._look(clips)
+            wanted = {task.task_id for task in news if self._is_wanted(task, session)}
             for task in news:  # in their order: the record begins where the last one ended
                 if task.task_id in wanted:
                     wanted.remove(task.task_id)
                     spacing = SPACING_SECONDS if wanted else LAST_SPACING_SECONDS
                     await asyncio.sleep(yielded_at + spacing - time.monotonic())
-                    yield TriggerEvent(self.payload(task, account.config.dialect.name))
+                    yield TriggerEvent(self.payload(task, session.config.dialect.name))
                     yielded_at = time.monotonic()
                     # Airflow collects events once a second: one recorded sooner could be lost with the process.
                     await asyncio.sleep(SPACING_SECONDS)
@@ -195,24 +195,24 @@ class KlingClipsTrigger(BaseEventTrigger):
             "ended_at": ended_at(task) or None,
         }
 
-    def _is_wanted(self, task: VideoTask, account: Account) -> bool:
+    def _is_wanted(self, task: VideoTask, session: AccountSession) -> bool:
         name = task.external_task_id or ""
         return (
             (self.state is None or self.state == task.state.value)
             and name.startswith(self.name_prefix or "")
-            and not (self.skip_awaited and task.task_id in account.awaited)
+            and not (self.skip_awaited and task.task_id in session.awaited)
         )
 
     # ------------------------------------------------------------ the vendor
 
-    async def _look(self, clips: EndedClips) -> tuple[Account, list[VideoTask]]:
+    async def _look(self, clips: EndedClips) -> tuple[AccountSession, list[VideoTask]]:
         """Read the list, as often as it takes; return the account and what is news there."""
         failures, refused_at = 0, -inf
         while True:
             try:
-                account = await account_of(self.kling_conn_id, newer_than=refused_at)
+                session = await session_of(self.kling_conn_id, newer_than=refused_at)
                 # In an empty context: connections that it opens are those of all who wait for this account.
-                reading = self._read(account, clips)
+                reading = self._read(session, clips)
                 loop = asyncio.get_running_loop()
                 news = await loop.create_task(reading, context=contextvars.Context())
             except KlingError as error:
@@ -234,12 +234,12 @@ class KlingClipsTrigger(BaseEventTrigger):
             else:
                 self._tell_trouble(None)
                 self._tell_too_old(clips)
-                return account, news
+                return session, news
             await asyncio.sleep(pause)
 
-    async def _read(self, account: Account, clips: EndedClips) -> list[VideoTask]:
+    async def _read(self, session: AccountSession, clips: EndedClips) -> list[VideoTask]:
         """Return the clips that are news, with their videos or the reasons for which they failed."""
-        async with account.session() as client:
+        async with session.kept_open() as client:
             rows = await read_list(client, self.endpoint, clips.read_back_to(time.time()))
             news = clips.news(rows, now=time.time())
             self._questions.keep(task.task_id for task in news)

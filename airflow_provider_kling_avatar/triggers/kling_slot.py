@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_kling_avatar.compat import SETTLE_SECONDS, BaseTrigger, TriggerEvent, is_inline
 from airflow_provider_kling_avatar.hooks.kling_avatar import ConnectionUnreadableError
 from airflow_provider_kling_avatar.kling.errors import KlingError
-from airflow_provider_kling_avatar.triggers.accounts import account_of
+from airflow_provider_kling_avatar.triggers.accounts import session_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from airflow_provider_kling_avatar.kling.models import EndpointName
     from airflow_provider_kling_avatar.kling.polling.slot_queue import SlotQueue, SlotTicket
-    from airflow_provider_kling_avatar.kling.polling.watcher import Account
+    from airflow_provider_kling_avatar.kling.polling.watcher import AccountSession
 
 FREE_SLOT, TIMEOUT = "free_slot", "timeout"
 """The verdicts of the event: submit now, or the deadline is over."""
@@ -121,8 +121,8 @@ class KlingSlotTrigger(BaseTrigger):
         self.log.info("%s, no worker and no retry is used", self._reason())
         while True:
             try:
-                account = await account_of(self.kling_conn_id)
-                verdict = await self._queue_up(account, since, settled, deadline)
+                session = await session_of(self.kling_conn_id)
+                verdict = await self._queue_up(session, since, settled, deadline)
             except KlingError as error:
                 if isinstance(error, ConnectionUnreadableError) and is_inline(self):
                     raise
@@ -135,13 +135,15 @@ class KlingSlotTrigger(BaseTrigger):
                 if verdict is not None:
                     return verdict
 
-    async def _queue_up(self, account: Account, since: float, settled: float, deadline: float) -> str | None:
+    async def _queue_up(
+        self, session: AccountSession, since: float, settled: float, deadline: float
+    ) -> str | None:
         """
         Wait on one account.
 
         :returns: ``None`` if the connection names another account by now.
         """
-        poller = account.poller(self.endpoint)
+        poller = session.poller(self.endpoint)
         woken = asyncio.Event()
         now = time.time()
         ticket = poller.slot_queue.enter(
@@ -155,7 +157,7 @@ class KlingSlotTrigger(BaseTrigger):
         verdict = None
         async with poller.queue_up(ticket, self.poll_interval):
             try:
-                verdict = await self._until_admitted(account, poller.slot_queue, ticket, woken, deadline)
+                verdict = await self._until_admitted(session, poller.slot_queue, ticket, woken, deadline)
             finally:
                 if verdict != FREE_SLOT:  # late or cancelled: whatever it had been given is the next one's
                     poller.slot_queue.leave(ticket)
@@ -163,13 +165,13 @@ class KlingSlotTrigger(BaseTrigger):
 
     async def _until_admitted(
         self,
-        account: Account,
+        session: AccountSession,
         slot_queue: SlotQueue,
         ticket: SlotTicket,
         woken: asyncio.Event,
         deadline: float,
     ) -> str | None:
-        refused_at = account.refused_at
+        refused_at = session.refused_at
         while not ticket.is_admitted:
             left = deadline - time.time()
             if left <= 0:
@@ -179,9 +181,9 @@ class KlingSlotTrigger(BaseTrigger):
                     await woken.wait()
             if not ticket.is_admitted:
                 self._tell(slot_queue, ticket)
-            if account.refused_at > refused_at:  # the key may have been rotated
-                refused_at = account.refused_at
-                if await account_of(self.kling_conn_id, newer_than=refused_at) is not account:
+            if session.refused_at > refused_at:  # the key may have been rotated
+                refused_at = session.refused_at
+                if await session_of(self.kling_conn_id, newer_than=refused_at) is not session:
                     return None
         self.log.info(
             "submitting again on a worker: %s",

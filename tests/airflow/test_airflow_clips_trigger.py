@@ -16,7 +16,7 @@ from airflow_provider_kling_avatar.kling.errors import ConfigurationError
 from airflow_provider_kling_avatar.kling.polling import backoff
 from airflow_provider_kling_avatar.simulator.settings import DEFAULT_API_KEY
 from airflow_provider_kling_avatar.triggers import accounts, kling_clips
-from airflow_provider_kling_avatar.triggers.accounts import account_of
+from airflow_provider_kling_avatar.triggers.accounts import session_of
 from airflow_provider_kling_avatar.triggers.kling_clips import KlingClipsTrigger
 
 CLASS_PATH = "airflow_provider_kling_avatar.triggers.kling_clips.KlingClipsTrigger"
@@ -346,8 +346,8 @@ async def test_a_clip_that_a_task_waits_for_here_is_left_to_that_task(sim, store
         awaited, other = sim.seed(count=2)
         waiting = begin(awaited)
         await until(lambda: asked(sim, "list"))
-        account = await account_of("kling_avatar_default")
-        await until(lambda: awaited in account.awaited)
+        session = await session_of("kling_avatar_default")
+        await until(lambda: awaited in session.awaited)
         sim.advance(60)
         await waiting
         await until(lambda: other in watch.told)
@@ -362,8 +362,8 @@ async def test_a_clip_that_its_task_gives_up_is_told_when_it_ends(sim, store):
         await looked(sim)
         (task_id,) = sim.seed(count=1)
         waiting = begin(task_id)
-        account = await account_of("kling_avatar_default")
-        await until(lambda: task_id in account.awaited)
+        session = await session_of("kling_avatar_default")
+        await until(lambda: task_id in session.awaited)
         await end(waiting)
         sim.advance(60)
         await until(lambda: watch.events)
@@ -798,8 +798,8 @@ async def test_it_never_sends_anything_but_questions(sim, store, sessions):
 
 @needs_airflow_3
 async def test_the_session_is_not_closed_under_a_look_when_the_last_waiter_goes(sim, sessions):
-    account = await account_of("kling_avatar_default")
-    async with account.session() as client:
+    session = await session_of("kling_avatar_default")
+    async with session.kept_open() as client:
         (task_id,) = sim.seed(count=1)
         sim.advance(60)
         await begin(task_id)

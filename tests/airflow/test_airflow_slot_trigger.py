@@ -21,7 +21,7 @@ from airflow_provider_kling_avatar.operators import base as operator_base
 from airflow_provider_kling_avatar.operators.kling_avatar import KlingAvatarSubmitOperator
 from airflow_provider_kling_avatar.simulator.settings import DEFAULT_API_KEY
 from airflow_provider_kling_avatar.triggers import kling_slot
-from airflow_provider_kling_avatar.triggers.accounts import account_of
+from airflow_provider_kling_avatar.triggers.accounts import session_of
 from airflow_provider_kling_avatar.triggers.kling_slot import KlingSlotTrigger
 
 CLASS_PATH = "airflow_provider_kling_avatar.triggers.kling_slot.KlingSlotTrigger"
@@ -365,7 +365,7 @@ async def test_a_slot_given_to_one_that_is_cancelled_goes_to_the_next(run_clips,
     run_clips(1)
     first, second = begin(1, busy=1), begin(2, busy=1)
     await until(lambda: len(looks(sim)) >= 2)
-    room = (await account_of("kling_avatar_default")).poller("avatar").slot_queue
+    room = (await session_of("kling_avatar_default")).poller("avatar").slot_queue
     saw = room.saw
 
     def see_and_cancel(*seen, now):

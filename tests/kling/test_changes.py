@@ -545,7 +545,7 @@ RECORD = {
     "external_task_id": "news-clip-25e98a6d4b0cc5-0a1b2c3d-0",
     "task_id": "t-1",
     "account": {
-        "connection": "kling_default",
+        "conn_id": "kling_default",
         "api": "kling",
         "address": "https://api-singapore.klingai.com",
         "key": "0a1b2c",

@@ -292,7 +292,7 @@ PART = st.text(max_size=12) | st.sampled_from(
     ["", "a", "a-b", "0", "1", "1:a", "\0", "a\0", "-1", "日本", ":", "3:abc"]
 )
 WORKS = st.builds(
-    TaskIdentity, dag_id=PART, task_id=PART, run_id=PART, map_index=st.integers(-1, 99), account=PART
+    TaskIdentity, dag_id=PART, task_id=PART, run_id=PART, map_index=st.integers(-1, 99), conn_id=PART
 )
 
 
@@ -305,7 +305,7 @@ PRINTS = st.builds(
 @given(WORKS, PRINTS, st.integers(0, 999))
 def test_a_name_is_the_same_for_the_same_work_and_fits_everywhere(work, print_, number):
     name = work.name(print_, number)
-    again = TaskIdentity(work.dag_id, work.task_id, work.run_id, work.map_index, work.account)
+    again = TaskIdentity(work.dag_id, work.task_id, work.run_id, work.map_index, work.conn_id)
     assert name == again.name(print_, number)
     assert len(name) <= 60
     assert re.fullmatch(r"[A-Za-z0-9-]+", name, re.ASCII)

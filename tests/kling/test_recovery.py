@@ -261,7 +261,7 @@ def test_a_users_own_name_skips_the_numbers_of_other_inputs_after_a_failure(desk
 def test_another_connection_is_a_changed_input(desk, api):
     here = desk(api, store=True)
     here.try_it(first=True)
-    other = dataclasses.replace(WORK, account="another_account")
+    other = dataclasses.replace(WORK, conn_id="another_account")
     stop = step(here, work=other, on_changed_input="fail")
     assert isinstance(stop, e.ChangedInputError)
 

@@ -96,7 +96,7 @@ def test_other_inputs_another_run_or_another_account_make_another_clip(desk):
     for other in (
         dataclasses.replace(WORK, run_id="r"),
         dataclasses.replace(WORK, map_index=0),
-        dataclasses.replace(WORK, account="b"),
+        dataclasses.replace(WORK, conn_id="b"),
     ):
         names.add(desk().try_it(work=other).external_task_id)
     assert len(names) == 5

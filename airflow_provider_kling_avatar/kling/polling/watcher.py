@@ -59,7 +59,7 @@ NOBODY_CAN_ASK = (AuthenticationError, ConfigurationError, ConnectionFailedError
 """Errors that say nothing of the list: a single poll would end the same way."""
 
 
-class Account:
+class AccountSession:
     """
     One account on one event loop: its session, opened by the first who waits and closed by the last.
 
@@ -102,7 +102,7 @@ class Account:
             del self.awaited[next(iter(self.awaited))]
 
     @contextlib.asynccontextmanager
-    async def session(self) -> AsyncIterator[AsyncKlingClient]:
+    async def kept_open(self) -> AsyncIterator[AsyncKlingClient]:
         """Keep the client open as long as the context lasts, for whoever asks beside the pollers."""
         self._guests += 1
         try:
@@ -135,20 +135,20 @@ class TaskPoller:
     """
     Polls the tasks of one account and endpoint for all who wait for one of them, or for a slot.
 
-    :param account: asks.
+    :param session: asks.
     :param endpoint: ``avatar`` or ``image_to_video``.
     :raises UnsupportedError: the account's API has no such tasks.
     """
 
-    def __init__(self, account: Account, endpoint: EndpointName) -> None:
+    def __init__(self, session: AccountSession, endpoint: EndpointName) -> None:
         self.endpoint: EndpointName = endpoint
         self.slot_queue = SlotQueue()
         self.times = backoff.RenderTimes()
-        self._account = account
+        self._session = session
         self._waiters: dict[str, list[Waiter]] = {}  # by task id
         self._queued: dict[SlotTicket, float] = {}  # with the seconds between two looks
         self._listing = backoff.Listing()
-        if not account.config.dialect.endpoint(endpoint).list_path:
+        if not session.config.dialect.endpoint(endpoint).list_path:
             self._listing.usable_at = inf
         self._ended: dict[str, float] = {}  # when a task itself said so
         self._stirred = asyncio.Event()
@@ -178,7 +178,7 @@ class TaskPoller:
         waiter = Waiter(task_id, interval, time.time() if since is None else since, is_known)
         waiters = self._waiters.setdefault(task_id, [])
         waiters.append(waiter)
-        self._account.await_task(task_id)
+        self._session.await_task(task_id)
         if not self._list_answers_for(waiter):
             self._plan(waiter)
         self._hurry(min(waiter.list_interval, waiter.first_interval))
@@ -191,8 +191,8 @@ class TaskPoller:
                 if not (
                     waiter.has_ended or task_id in self._ended
                 ):  # given up: who looks for what ends may have it
-                    self._account.awaited.pop(task_id, None)
-            await self._account.release()
+                    self._session.awaited.pop(task_id, None)
+            await self._session.release()
 
     @contextlib.asynccontextmanager
     async def queue_up(self, ticket: SlotTicket, interval: float | None) -> AsyncIterator[None]:
@@ -208,7 +208,7 @@ class TaskPoller:
             yield
         finally:
             del self._queued[ticket]
-            await self._account.release()
+            await self._session.release()
 
     def _all(self) -> list[Waiter]:
         return [waiter for waiters in self._waiters.values() for waiter in waiters]
@@ -233,7 +233,7 @@ class TaskPoller:
             # that trigger's work, and write into its log.
             self._runner = asyncio.get_running_loop().create_task(
                 self._run(),
-                name=f"kling watcher {self.endpoint} {self._account.config.base_url}",
+                name=f"kling watcher {self.endpoint} {self._session.config.base_url}",
                 context=contextvars.Context(),
             )
             self._runner.add_done_callback(self._runner_ended, context=contextvars.Context())
@@ -383,7 +383,7 @@ class TaskPoller:
 
     async def _read_pages(self) -> None:
         """Read as many pages as it takes to see all who are expected to be in the list."""
-        client = await self._account.client()
+        client = await self._session.client()
         wanted = {waiter.task_id for waiter in self._all() if not waiter.is_hidden}
         shown: set[str] = set()
         misses = 1
@@ -472,7 +472,7 @@ class TaskPoller:
     async def poll_now(self, waiter: Waiter) -> Seen:
         """Poll a task at once, or as soon as it has its turn."""
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS), self._account.turns:
+            async with asyncio.timeout(PATIENCE_SECONDS), self._session.turns:
                 # In an empty context: connections that it opens outlive the trigger that asks.
                 polling = self._poll(waiter)
                 return await asyncio.get_running_loop().create_task(polling, context=contextvars.Context())
@@ -481,7 +481,7 @@ class TaskPoller:
 
     async def _poll(self, waiter: Waiter) -> Seen:
         try:
-            client = await self._account.client()
+            client = await self._session.client()
             seen = await client.get_task(waiter.task_id, self.endpoint)
         except KlingError as error:
             return error
@@ -494,7 +494,7 @@ class TaskPoller:
 
     async def _poll_single(self, waiter: Waiter, due: float) -> None:
         """Poll a task by itself when it has its turn, tell of it and plan the next time."""
-        async with self._account.turns:
+        async with self._session.turns:
             if loop_time() < self._quiet_until:  # the vendor asked for a pause while this one waited
                 waiter.is_asked = False
                 self._plan(waiter)
@@ -559,4 +559,4 @@ class TaskPoller:
 
     def _note_refusal(self, error: KlingError) -> None:
         if isinstance(error, AuthenticationError):
-            self._account.refused_at = loop_time()
+            self._session.refused_at = loop_time()

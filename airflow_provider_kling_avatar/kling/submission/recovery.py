@@ -31,7 +31,7 @@ from airflow_provider_kling_avatar.kling.errors import (
 from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
 from airflow_provider_kling_avatar.kling.polling.decide import Finished, Verdict, error_for
 from airflow_provider_kling_avatar.kling.responses.errors import route_is_right
-from airflow_provider_kling_avatar.kling.submission.state import Account, Record, load
+from airflow_provider_kling_avatar.kling.submission.state import PayingAccount, Record, load
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.client import KlingClient
@@ -110,7 +110,7 @@ class Recovery:
         self.endpoint = prepared.endpoint
         self.this_try = this_try
         self.policies = this_try.policies
-        self.account = Account.of(client.config, this_try.work)
+        self.account = PayingAccount.of(client.config, this_try.work)
         self.fingerprint = prepared.fingerprint
         self.input_fingerprint = str(prepared.fingerprint)
         self.is_named = dialect.takes(prepared.endpoint, "external_task_id")
