@@ -220,7 +220,9 @@ class CostLimits:
         if not url.lower().startswith(("http://", "https://")):
             return None
         try:
-            data = media.fetch_url(url, max_bytes=LONGEST_AUDIO_DOWNLOAD_BYTES, reach=self.config.reach)
+            data = media.fetch_url(
+                url, max_bytes=LONGEST_AUDIO_DOWNLOAD_BYTES, address_rules=self.config.address_rules
+            )
             return measured(media.measure_audio(data).seconds)
         except KlingError as error:
             self.not_measured = f" ({error.message})"

@@ -191,7 +191,7 @@ class _Variant:
         clip = Clip(
             self.link(self.task),
             refresh=self._new_link,
-            reach=config.reach,
+            address_rules=config.address_rules,
             connect_timeout=config.connect_timeout,
             read_timeout=config.read_timeout,
             sleep=self.landing.sleep,

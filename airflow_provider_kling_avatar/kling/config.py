@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
     from decimal import Decimal
 
-    from airflow_provider_kling_avatar.kling.download.ssrf import Reach
+    from airflow_provider_kling_avatar.kling.download.ssrf import AddressRules
 
 EXTRAS: dict[str, str] = {
     "api": "which API the key is for",
@@ -80,11 +80,11 @@ class KlingConfig:
         return where, self.connect_timeout, self.read_timeout, key
 
     @property
-    def reach(self) -> Reach:
+    def address_rules(self) -> AddressRules:
         """Where the links may lead that workers follow for this account."""
-        from airflow_provider_kling_avatar.kling.download.ssrf import Reach
+        from airflow_provider_kling_avatar.kling.download.ssrf import AddressRules
 
-        return Reach(self.base_url, private=self.allow_private_addresses)
+        return AddressRules(self.base_url, private=self.allow_private_addresses)
 
     @classmethod
     def build(

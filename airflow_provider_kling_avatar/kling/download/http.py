@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import urllib3
 
 from airflow_provider_kling_avatar.kling.download import MAX_BYTES
-from airflow_provider_kling_avatar.kling.download.ssrf import GuardedSession, Reach, announced_bytes
+from airflow_provider_kling_avatar.kling.download.ssrf import AddressRules, GuardedSession, announced_bytes
 from airflow_provider_kling_avatar.kling.errors import (
     DamagedVideoError,
     DownloadError,
@@ -84,7 +84,7 @@ class Clip:
 
     :param url: where it can be fetched for now.
     :param refresh: asks the vendor for a new link; called when the old one is refused.
-    :param reach: which addresses may be asked.
+    :param address_rules: which addresses may be asked.
     :param connect_timeout: seconds.
     :param read_timeout: seconds to wait for the next bytes.
     :param max_seconds: seconds for a whole download.
@@ -97,7 +97,7 @@ class Clip:
         url: str,
         *,
         refresh: Callable[[], str],
-        reach: Reach,
+        address_rules: AddressRules,
         connect_timeout: float = 10.0,
         read_timeout: float = 60.0,
         max_seconds: float = MAX_SECONDS,
@@ -107,7 +107,7 @@ class Clip:
         self._url = url
         self._refresh = refresh
         self._refreshes = 0
-        self._reach = reach
+        self._address_rules = address_rules
         self._timeouts = (connect_timeout, read_timeout)
         self._max_seconds = max_seconds
         self._sleep = sleep
@@ -142,7 +142,7 @@ class Clip:
             reraise=True,
         )
         try:
-            with GuardedSession(self._reach) as session:
+            with GuardedSession(self._address_rules) as session:
                 retrying(self._go_on, session, transfer, deadline)
         except _TryAgainError as error:
             status = error.status if isinstance(error, _ExpiredError) else None

@@ -51,7 +51,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class AddressRules:
     """
     What may be connected to.
 
@@ -127,15 +127,15 @@ class GuardedSession(requests.Session):
     """
     Connects only to what may be reached, and sends nobody's credentials along.
 
-    :param reach: what that is.
+    :param address_rules: which addresses those are.
     """
 
-    def __init__(self, reach: Reach) -> None:
+    def __init__(self, address_rules: AddressRules) -> None:
         super().__init__()
-        self._reach = reach
+        self._address_rules = address_rules
         self.trust_env = False  # else requests takes a login for the host out of ~/.netrc
         self.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
-        adapter = _GuardedAdapter(reach)
+        adapter = _GuardedAdapter(address_rules)
         self.mount("http://", adapter)
         self.mount("https://", adapter)
 
@@ -154,7 +154,7 @@ class GuardedSession(requests.Session):
         """
         here, before = url, None
         for _ in range(REDIRECTS + 1):
-            self._reach.check_url(here, before)
+            self._address_rules.check_url(here, before)
             answer = self.get(
                 here,
                 headers={"Accept-Encoding": "identity", **headers},
@@ -184,27 +184,27 @@ def _proxies_for(url: str) -> dict[str, str]:
 
 
 class _GuardedAdapter(HTTPAdapter):
-    """Connections without a proxy are judged by `Reach` as soon as they are made; no link gets into the log."""
+    """Connections without a proxy are judged by `AddressRules` as soon as they are made; no link gets into the log."""
 
-    def __init__(self, reach: Reach) -> None:
-        self._reach = reach
+    def __init__(self, address_rules: AddressRules) -> None:
+        self._address_rules = address_rules
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
-        self.poolmanager.pool_classes_by_scheme = _pools(self._reach)
+        self.poolmanager.pool_classes_by_scheme = _pools(self._address_rules)
 
     def send(self, *request: Any, **options: Any) -> requests.Response:
         with hidden_links():
             return super().send(*request, **options)
 
 
-def _pools(reach: Reach) -> dict[str, type[HTTPConnectionPool]]:
-    """Make connection pools whose connections ask `reach` about their peer before they send anything, TLS included."""
+def _pools(address_rules: AddressRules) -> dict[str, type[HTTPConnectionPool]]:
+    """Make pools whose connections ask the rules about their peer before they send anything, TLS included."""
 
     def judge(connection: HTTPConnection, sock: socket.socket) -> socket.socket:
         peer = str(sock.getpeername()[0])
-        if not reach.allows(connection.host, connection.port, peer):
+        if not address_rules.allows(connection.host, connection.port, peer):
             sock.close()
             raise forbidden(connection.host, peer)
         return sock

@@ -31,7 +31,7 @@ from airflow_provider_kling_avatar.kling.redact import LONGEST_NAME, scheme_of, 
 if TYPE_CHECKING:
     import requests
 
-    from airflow_provider_kling_avatar.kling.download.ssrf import Reach
+    from airflow_provider_kling_avatar.kling.download.ssrf import AddressRules
 
 Opener: TypeAlias = Callable[[str], BinaryIO]
 """Opens a storage URI (``s3://``, ``gs://``) for reading; comes from the caller, who holds the credentials."""
@@ -225,22 +225,25 @@ def fetch_url(
     url: str,
     *,
     max_bytes: int,
-    reach: Reach | None = None,
+    address_rules: AddressRules | None = None,
     timeout_seconds: tuple[float, float] = (10, 60),
 ) -> bytes:
     """
     Download a file over http(s), from where clips may come from too.
 
     :param max_bytes: never much more than this is read.
-    :param reach: which addresses may be asked; only public ones if left out.
+    :param address_rules: which addresses may be asked; only public ones if left out.
     :param timeout_seconds: to connect, and between two pieces of the answer.
     :raises MediaError: the URL is wrong, leads where it must not, or holds too large a file.
     :raises ConnectionFailedError: its host cannot be reached or has trouble: trying again may help.
     """
-    from airflow_provider_kling_avatar.kling.download.ssrf import GuardedSession, Reach
+    from airflow_provider_kling_avatar.kling.download.ssrf import AddressRules, GuardedSession
 
     try:
-        with GuardedSession(reach or Reach("")) as http, http.fetch(url, {}, timeout_seconds) as answer:
+        with (
+            GuardedSession(address_rules or AddressRules("")) as http,
+            http.fetch(url, {}, timeout_seconds) as answer,
+        ):
             return _body(answer, max_bytes)
     except DownloadError as error:  # which would say that a clip was made
         problem: KlingError = MediaError(error.finding)
