@@ -414,7 +414,7 @@ class KlingSubmitOperator(KlingOperator):
         queueing: Queueing | None,
         cost_limits: CostLimits,
     ) -> Submitter:
-        from airflow_provider_kling_avatar.cost_limits import told_estimate
+        from airflow_provider_kling_avatar.cost_limits import pushed_estimate
         from airflow_provider_kling_avatar.kling.submission.submit import Submitter
 
         return Submitter(
@@ -422,7 +422,11 @@ class KlingSubmitOperator(KlingOperator):
             prepared,
             self._this_try(context, refused=queueing is not None),
             spoken=self._spoken(context, prepared) if queueing else None,
-            paid_for=lambda: {"mode": cost_limits.mode, "estimate": told_estimate(context), **self._places()},
+            paid_for=lambda: {
+                "mode": cost_limits.mode,
+                "estimate": pushed_estimate(context),
+                **self._places(),
+            },
             approval=self.approval(cost_limits, is_unsent=queueing is None),
         )
 

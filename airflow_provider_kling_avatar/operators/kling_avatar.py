@@ -466,18 +466,18 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
         finished: Finished,
         task: VideoTask | None,
     ) -> VideoManifest:
-        from airflow_provider_kling_avatar.cost_limits import told_estimate
+        from airflow_provider_kling_avatar.cost_limits import pushed_estimate
 
         # Of what was paid for, perhaps by an earlier try: by now the inputs may be others.
         paid_for = own_xcom(context, PAID_FOR_XCOM_KEY) or {"mode": self._mode(hook), **self._places()}
-        order = ResultContext(
+        result_context = ResultContext(
             paid_for.get("mode"),
             own_xcom(context, SUBMIT_REQUEST_XCOM_KEY),
             self._landing(),
             inputs=(paid_for.get("image"), paid_for.get("audio")),
-            estimate=paid_for.get("estimate") or told_estimate(context),
+            estimate=paid_for.get("estimate") or pushed_estimate(context),
         )
-        result = collect(context, hook, self.endpoint, task_id, finished, task, order=order)
+        result = collect(context, hook, self.endpoint, task_id, finished, task, result_context=result_context)
         self.note_delivery(context)
         return result
 

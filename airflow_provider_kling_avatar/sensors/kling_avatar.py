@@ -260,7 +260,13 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
                 raise as_final(error)  # asking again does not change it
             raise error
         return collect(
-            context, hook, endpoint, task_id, finished, task, order=ResultContext(landing=self._landing())
+            context,
+            hook,
+            endpoint,
+            task_id,
+            finished,
+            task,
+            result_context=ResultContext(landing=self._landing()),
         )
 
     def _landing(self) -> Landing | None:
