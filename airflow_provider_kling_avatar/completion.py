@@ -32,7 +32,7 @@ from airflow_provider_kling_avatar.kling.polling.decide import (
     error_for,
     say_durations,
 )
-from airflow_provider_kling_avatar.lineage import announce
+from airflow_provider_kling_avatar.lineage import report_clip
 from airflow_provider_kling_avatar.links.kling_avatar import LINK_XCOM_KEY
 from airflow_provider_kling_avatar.manifest import Costs, VideoManifest, video_manifest
 
@@ -298,7 +298,7 @@ def collect(
     )
     push(context, file=manifest["file"], file_uri=manifest["file_uri"])
     tell_ready(context, manifest)
-    announce(context, hook, manifest, result_context.inputs)
+    report_clip(context, hook, manifest, result_context.inputs)
     return manifest
 
 

@@ -226,7 +226,7 @@ class LocalFile:
             yield file
 
     @contextlib.contextmanager
-    def partial(self) -> Iterator[tuple[BinaryIO, Path]]:
+    def partial_file(self) -> Iterator[tuple[BinaryIO, Path]]:
         """Make a file to collect the clip in."""
         with storage_errors(self.shown, OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -358,7 +358,7 @@ class StorageFile:
             yield file
 
     @contextlib.contextmanager
-    def partial(self) -> Iterator[tuple[BinaryIO, Path]]:
+    def partial_file(self) -> Iterator[tuple[BinaryIO, Path]]:
         """Make a file to collect the clip in."""
         folder = Path(tempfile.gettempdir())
         with (
@@ -523,7 +523,7 @@ def _told(where: str, error: Exception) -> LandingError:
     code = error.errno if isinstance(error, OSError) else None
     what = f"{type(error).__name__}: {redact(error)}"
     if code in _FULL:
-        return StorageError(f"{where}: the disk is full ({what}); make room")
+        return StorageError(f"{where}: the disk is full ({what}); free some of it")
     for kinds, codes, remedy in _REMEDIES:
         if isinstance(error, kinds) or code in codes:
             return OutputPathError(f"{where}: {remedy} ({what})")

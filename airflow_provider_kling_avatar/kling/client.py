@@ -327,10 +327,10 @@ class KlingClient:
         return call.read_as(self.config.credentials, self._send(call))
 
     def _send(self, call: Call[Any]) -> Answer:
-        outcome = self._exchange(call)
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return outcome
+        result = self._exchange(call)
+        if isinstance(result, BaseException):
+            raise result
+        return result
 
     def _exchange(self, call: Call[Any]) -> Answer | BaseException:
         """Return the answer, or what went wrong: raised here, it would carry frames that hold key and payload."""
@@ -438,10 +438,10 @@ class AsyncKlingClient:
     async def _send(self, call: Call[Any]) -> Answer:
         if self._session is None:
             raise RuntimeError("use AsyncKlingClient as an async context manager")
-        outcome = await self._exchange(self._session, call)
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return outcome
+        result = await self._exchange(self._session, call)
+        if isinstance(result, BaseException):
+            raise result
+        return result
 
     async def _exchange(self, session: aiohttp.ClientSession, call: Call[Any]) -> Answer | BaseException:
         """As the worker's, but by what aiohttp raises: nothing is paid here, and its errors tell it well enough."""

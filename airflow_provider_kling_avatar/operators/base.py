@@ -64,7 +64,7 @@ if TYPE_CHECKING:
         OnUnknownSubmission,
     )
     from airflow_provider_kling_avatar.kling.submission.submit import Approval, Submission, Submitter
-    from airflow_provider_kling_avatar.parameters import KlingArguments, Money, Span, Templated
+    from airflow_provider_kling_avatar.parameters import Duration, KlingArguments, Money, Templated
 
 SPEECH_XCOM_KEY = "kling_speech"
 """
@@ -231,8 +231,8 @@ class KlingSubmitOperator(KlingOperator):
         task_id: str,
         validate: bool = True,
         deferrable: bool = DEFAULT_DEFERRABLE,
-        poll_interval: Span | None = None,
-        slot_timeout: Span = DEFAULT_SLOT_TIMEOUT,
+        poll_interval: Duration | None = None,
+        slot_timeout: Duration = DEFAULT_SLOT_TIMEOUT,
         on_unknown_submission: OnUnknownSubmission = "fail",
         on_changed_input: OnChangedInput = "keep",
         on_rerun: OnRerun = "reuse",
@@ -425,7 +425,7 @@ class KlingSubmitOperator(KlingOperator):
             paid_for=lambda: {
                 "mode": cost_limits.mode,
                 "estimate": pushed_estimate(context),
-                **self._places(),
+                **self._input_uris(),
             },
             approval=self.approval(cost_limits, is_unsent=queueing is None),
         )
@@ -500,7 +500,7 @@ class KlingSubmitOperator(KlingOperator):
         policies = Policies(self.on_unknown_submission, self.on_changed_input, self.on_rerun)
         return self.try_of(context, policies, self.state_path, refused=refused)
 
-    def _places(self) -> dict[str, str | None]:
+    def _input_uris(self) -> dict[str, str | None]:
         """Return where image and audio came from, without what signs a link."""
         return {name: uri_of(self.given(name)) for name in ("image", "audio") if name in self.request_fields}
 

@@ -67,8 +67,8 @@ if TYPE_CHECKING:
     from airflow_provider_kling_avatar.manifest import VideoManifest
     from airflow_provider_kling_avatar.parameters import (
         AvatarSubmitArguments,
+        Duration,
         KlingArguments,
-        Span,
         SubmitArguments,
         Templated,
     )
@@ -358,9 +358,9 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
         task_id: str,
         output_path: Templated[str] | None = None,
         on_existing: OnExisting | XComArg = "fail",
-        timeout: Span = DEFAULT_TIMEOUT,
-        queue_timeout: Span | None = None,
-        render_timeout: Span | None = None,
+        timeout: Duration = DEFAULT_TIMEOUT,
+        queue_timeout: Duration | None = None,
+        render_timeout: Duration | None = None,
         max_failed_polls: int = DEFAULT_MAX_FAILED_POLLS,
         **kwargs: Unpack[AvatarSubmitArguments],
     ) -> None:
@@ -469,7 +469,7 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
         from airflow_provider_kling_avatar.cost_limits import pushed_estimate
 
         # Of what was paid for, perhaps by an earlier try: by now the inputs may be others.
-        paid_for = own_xcom(context, PAID_FOR_XCOM_KEY) or {"mode": self._mode(hook), **self._places()}
+        paid_for = own_xcom(context, PAID_FOR_XCOM_KEY) or {"mode": self._mode(hook), **self._input_uris()}
         result_context = ResultContext(
             paid_for.get("mode"),
             own_xcom(context, SUBMIT_REQUEST_XCOM_KEY),

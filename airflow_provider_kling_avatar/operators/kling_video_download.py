@@ -20,7 +20,7 @@ from airflow_provider_kling_avatar.kling.polling.decide import (
     error_for,
     tenths,
 )
-from airflow_provider_kling_avatar.lineage import announce_file
+from airflow_provider_kling_avatar.lineage import report_file
 from airflow_provider_kling_avatar.links.kling_avatar import KlingTaskLink
 from airflow_provider_kling_avatar.operators.base import KlingOperator
 
@@ -123,7 +123,7 @@ class KlingVideoDownloadOperator(KlingOperator):
                     created_at=task.created_at,
                     updated_at=task.updated_at,
                 )
-                announce_file(context, hook, result)
+                report_file(context, hook, result)
                 return result
             finally:
                 hook.close()

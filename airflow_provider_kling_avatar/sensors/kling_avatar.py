@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.polling.decide import PollLimits
     from airflow_provider_kling_avatar.landing import Landing, OnExisting
     from airflow_provider_kling_avatar.manifest import VideoManifest
-    from airflow_provider_kling_avatar.parameters import SensorArguments, Span, Templated
+    from airflow_provider_kling_avatar.parameters import Duration, SensorArguments, Templated
 
 
 @whole_signature
@@ -115,11 +115,11 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
         on_existing: OnExisting | XComArg = "fail",
         watermarked: bool = False,
         deferrable: bool = DEFAULT_DEFERRABLE,
-        queue_timeout: Span | None = None,
-        render_timeout: Span | None = None,
+        queue_timeout: Duration | None = None,
+        render_timeout: Duration | None = None,
         max_failed_polls: int = DEFAULT_MAX_FAILED_POLLS,
-        poke_interval: Span | None = None,
-        timeout: Span = DEFAULT_TIMEOUT,
+        poke_interval: Duration | None = None,
+        timeout: Duration = DEFAULT_TIMEOUT,
         **kwargs: Unpack[SensorArguments],
     ) -> None:
         super().__init__(

@@ -272,7 +272,7 @@ def say_durations(queued: float, rendering: float) -> str:
 
 
 def tenths(seconds: float | None) -> float | None:
-    """Return a span as it is handed on: to a tenth of a second."""
+    """Return a duration as it is handed on: to a tenth of a second."""
     return None if seconds is None else max(round(seconds * 10), 0) / 10
 
 

@@ -104,7 +104,7 @@ class TaskIdentity:
         """Tell whether a submission of this work, known by its name alone, was made from the same media."""
         return name.startswith(self.name_prefix + fingerprint.media[:8])
 
-    def hide(self, secrets: tuple[str, ...]) -> str:
+    def key_hash(self, secrets: tuple[str, ...]) -> str:
         """Return a short hash by which this work knows the key again, and nobody finds the key."""
         return _joined(self.name_prefix, *secrets)[:12]
 

@@ -119,7 +119,7 @@ class PayingAccount(msgspec.Struct, frozen=True):
     :param conn_id: Airflow's id of the connection.
     :param api: name of the dialect.
     :param address: scheme, host, port and prefix of the API.
-    :param key: a short hash of the key, of use only to the work it was made for, see `TaskIdentity.hide`.
+    :param key: a short hash of the key, of use only to the work it was made for, see `TaskIdentity.key_hash`.
     """
 
     conn_id: str
@@ -131,7 +131,7 @@ class PayingAccount(msgspec.Struct, frozen=True):
     def of(cls, config: KlingConfig, work: TaskIdentity) -> PayingAccount:
         """Return the account that a work is paid from now."""
         address = config.base_url + config.dialect.prefix
-        return cls(work.conn_id, config.dialect.name, address, work.hide(config.credentials.secrets()))
+        return cls(work.conn_id, config.dialect.name, address, work.key_hash(config.credentials.secrets()))
 
     def is_elsewhere(self, other: PayingAccount) -> bool:
         """Tell whether another account is meant, and not merely another key of perhaps the same one."""
