@@ -516,10 +516,10 @@ def storage_errors(where: str, kinds: type[Exception] = Exception) -> Iterator[N
     except KlingError:
         raise
     except kinds as error:
-        raise _told(where, error) from error
+        raise _landing_error(where, error) from error
 
 
-def _told(where: str, error: Exception) -> LandingError:
+def _landing_error(where: str, error: Exception) -> LandingError:
     code = error.errno if isinstance(error, OSError) else None
     what = f"{type(error).__name__}: {redact(error)}"
     if code in _FULL:

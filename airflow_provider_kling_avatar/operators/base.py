@@ -338,13 +338,13 @@ class KlingSubmitOperator(KlingOperator):
                 request, validate=self.validate, transcode_audio=self.transcode_audio is True
             )
         except InvalidRequestError:
-            self._tell_what_is_bought(context)
+            self._log_what_is_bought(context)
             raise
         self.log.info(
             "a clip from %s at %s: %s",
             hook.config.dialect.title,
             hook.config.base_url,
-            _inputs_told(request, prepared.audio_seconds),
+            _inputs_in_words(request, prepared.audio_seconds),
         )
         return prepared, CostLimits(
             context,
@@ -379,7 +379,7 @@ class KlingSubmitOperator(KlingOperator):
             raise
         if hint := queueing.hint(error):
             self.log.warning("%s", hint)
-        self._tell(context, hook, "waiting_for_slot")
+        self._push_summary(context, hook, "waiting_for_slot")
         queued = {
             "try_number": context["ti"].try_number,
             "since": queueing.since,
@@ -445,7 +445,7 @@ class KlingSubmitOperator(KlingOperator):
             self.log.exception("task %s is paid for, but its id could not be handed on", task.task_id)
             raise
         estimate = submission.paid_for.get("estimate") or {}
-        self._tell(
+        self._push_summary(
             context,
             hook,
             self.sent_state,
@@ -464,11 +464,11 @@ class KlingSubmitOperator(KlingOperator):
             task.request_id,
         )
 
-    def _tell(self, context: Context, hook: KlingAvatarHook, state: str, **facts: object) -> None:
+    def _push_summary(self, context: Context, hook: KlingAvatarHook, state: str, **facts: object) -> None:
         """Say in the clip's summary how it stands."""
         tell(context, state, step=self.step, api=hook.config.dialect.name, endpoint=self.endpoint, **facts)
 
-    def _tell_what_is_bought(self, context: Context) -> None:
+    def _log_what_is_bought(self, context: Context) -> None:
         """Name the clip that an earlier try has paid for, when its inputs can no longer be read."""
         with suppress(KlingError):
             if task_id := load(self._this_try(context).store).task_id:
@@ -520,7 +520,7 @@ class KlingSubmitOperator(KlingOperator):
             )
 
 
-def _inputs_told(request: VideoRequest, audio_seconds: float | None) -> str:
+def _inputs_in_words(request: VideoRequest, audio_seconds: float | None) -> str:
     """Say what a clip is made from, without a payload or a permission in it."""
     told = [
         f"{name} {mask(str(value))}" for name in ("image", "audio") if (value := getattr(request, name, None))

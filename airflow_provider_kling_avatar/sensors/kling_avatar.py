@@ -147,7 +147,7 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
         Airflow itself skips on different exceptions in poke mode and after a deferral. Inside, our errors are none of
         those, so they pass ``soft_fail`` unchanged; only out here do they become Airflow's.
         """
-        with airflow_errors(context), _giving_up_told(context):
+        with airflow_errors(context), _summary_of_giving_up(context):
             return self.begin(context) if self.deferrable else super().execute(context)
 
     def begin(self, context: Context) -> Any:
@@ -227,7 +227,7 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume after a deferral, with the same end as in the other modes."""
-        with airflow_errors(context), _giving_up_told(context):
+        with airflow_errors(context), _summary_of_giving_up(context):
             try:
                 return super().resume_execution(next_method, next_kwargs, context)
             except AirflowSensorTimeout as error:
@@ -274,7 +274,7 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
 
 
 @contextmanager
-def _giving_up_told(context: Context) -> Iterator[None]:
+def _summary_of_giving_up(context: Context) -> Iterator[None]:
     """Let the clip's summary say why Airflow ends the waiting, of which no error of ours tells."""
     try:
         yield

@@ -73,7 +73,7 @@ class KlingAvatarTrigger(BaseTrigger):
             self.limits = PollLimits.from_dict({**limits, "is_known": is_known})
         except msgspec.ValidationError as error:
             raise TypeError(f"the limits of waiting are not understood: {error}") from None
-        self._has_told_people = False
+        self._has_pushed_summary = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, all JSON scalars."""
@@ -92,7 +92,7 @@ class KlingAvatarTrigger(BaseTrigger):
         begin = time.time()
         # Thousands may have started together, and all be told of the same outage.
         heartbeat = HEARTBEAT_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311  # spreads load
-        tracker = PollTracker(self.limits, told_at=begin, heartbeat=heartbeat)
+        tracker = PollTracker(self.limits, logged_at=begin, heartbeat=heartbeat)
         finished = await self._wait(tracker)
         if (left := self._unsettled(begin)) > 0:
             await asyncio.sleep(left)
@@ -150,31 +150,31 @@ class KlingAvatarTrigger(BaseTrigger):
             if not news and time.time() >= tracker.deadline:
                 news = [(await poller.poll_now(waiter), time.time())]
             if not news:
-                self._tell(tracker, waiter.last, time.time())
+                self._log_lines(tracker, waiter.last, time.time())
             for seen, at in news:
                 decision = self._decide(tracker, seen, at)
                 if isinstance(decision, Finished):
                     return decision
-                await self._tell_people(seen)
+                await self._push_summary(seen)
                 if isinstance(seen, KlingError) and seen.permanent:
                     # Somebody may have changed the connection: a rotated key, another host.
                     current = await session_of(self.kling_conn_id, newer_than=session.refused_at)
                     if current is not session:
                         return None
 
-    async def _tell_people(self, seen: VideoTask | KlingError) -> None:
+    async def _push_summary(self, seen: VideoTask | KlingError) -> None:
         """Say in the clip's summary that the vendor has begun. The worker has said that it is queued."""
-        if isinstance(seen, KlingError) or seen.state.is_queued or self._has_told_people:
+        if isinstance(seen, KlingError) or seen.state.is_queued or self._has_pushed_summary:
             return
-        self._has_told_people = True
+        self._has_pushed_summary = True
         await tell_from_trigger(self, "rendering")
 
     def _decide(self, tracker: PollTracker, seen: VideoTask | KlingError, now: float) -> Decision:
         decision = tracker.look(seen, now=now)
-        self._tell(tracker, seen, now)
+        self._log_lines(tracker, seen, now)
         return decision
 
-    def _tell(self, tracker: PollTracker, seen: VideoTask | KlingError | None, now: float) -> None:
+    def _log_lines(self, tracker: PollTracker, seen: VideoTask | KlingError | None, now: float) -> None:
         for line in tracker.log_lines(seen, now=now):
             self.log.info("%s", line)
 

@@ -129,7 +129,7 @@ class KlingClipsTrigger(BaseEventTrigger):
         self._saved: Mapping[str, Any] | None = None
         self._questions = Questions()
         self._trouble: str | None = None
-        self._told_at = 0.0
+        self._logged_at = 0.0
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, all JSON scalars. Airflow knows a trigger by them."""
@@ -224,16 +224,16 @@ class KlingClipsTrigger(BaseEventTrigger):
                     min(error.retry_after or 0.0, LONGEST_QUIET_SECONDS),
                 )
                 level = logging.ERROR if error.permanent else logging.WARNING
-                self._tell_trouble(error.message, level, said=str(error))
+                self._log_trouble(error.message, level, said=str(error))
             except Exception as error:
                 failures += 1
                 pause = pause_after(failures, self.poll_interval)
                 # Airflow would start this trigger again at once, and again.
                 self.log.exception("the list of %s clips was not understood", self.endpoint)
-                self._tell_trouble(type(error).__name__, logging.ERROR)
+                self._log_trouble(type(error).__name__, logging.ERROR)
             else:
-                self._tell_trouble(None)
-                self._tell_too_old(clips)
+                self._log_trouble(None)
+                self._log_too_old(clips)
                 return session, news
             await asyncio.sleep(pause)
 
@@ -279,14 +279,14 @@ class KlingClipsTrigger(BaseEventTrigger):
                     record, now=time.time(), lookback=self.lookback, first_lookback=self.first_lookback
                 )
             except Exception as error:  # noqa: BLE001  # whatever Airflow or a store of the user's raises
-                self._tell_trouble(
+                self._log_trouble(
                     f"what was told before, in {self.record_key}, cannot be read: {redact(error)}",
                     logging.ERROR,
                 )
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, POLL_SECONDS)
                 continue
-            self._tell_start(is_first=record is None)
+            self._log_start(is_first=record is None)
             self._saved = record
             return clips
 
@@ -306,7 +306,7 @@ class KlingClipsTrigger(BaseEventTrigger):
 
     # ------------------------------------------------------------ the log
 
-    def _tell_start(self, *, is_first: bool) -> None:
+    def _log_start(self, *, is_first: bool) -> None:
         self.log.info(
             "looking for %s clips that have ended, every %.0f s, by the connection %s: %s",
             self.endpoint,
@@ -317,7 +317,7 @@ class KlingClipsTrigger(BaseEventTrigger):
             else "going on where the last triggerer ended",
         )
 
-    def _tell_too_old(self, clips: EndedClips) -> None:
+    def _log_too_old(self, clips: EndedClips) -> None:
         too_old, clips.too_old = clips.too_old, 0
         if too_old:
             self.log.warning(
@@ -327,16 +327,16 @@ class KlingClipsTrigger(BaseEventTrigger):
                 too_old,
             )
 
-    def _tell_trouble(self, trouble: str | None, level: int = logging.INFO, said: str | None = None) -> None:
+    def _log_trouble(self, trouble: str | None, level: int = logging.INFO, said: str | None = None) -> None:
         """
         Log what changed, and trouble that lasts now and then.
 
         :param said: the same with what differs each time, such as the id of the request.
         """
         now = time.monotonic()
-        if trouble == self._trouble and (trouble is None or now - self._told_at < HEARTBEAT_SECONDS):
+        if trouble == self._trouble and (trouble is None or now - self._logged_at < HEARTBEAT_SECONDS):
             return
-        self._trouble, self._told_at = trouble, now
+        self._trouble, self._logged_at = trouble, now
         if trouble is None:
             self.log.info("%s clips can be looked for again", self.endpoint)
         else:

@@ -75,7 +75,7 @@ class KlingSlotTrigger(BaseTrigger):
         self.poll_interval = poll_interval
         self.hint_at = hint_at
         self._trouble: str | None = None
-        self._told_at = 0.0
+        self._logged_at = 0.0
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, all JSON scalars."""
@@ -117,7 +117,7 @@ class KlingSlotTrigger(BaseTrigger):
         :param settled: Unix seconds; nothing is reported before.
         """
         deadline = max(self.deadline, settled)
-        self._told_at = time.time()
+        self._logged_at = time.time()
         self.log.info("%s, no worker and no retry is used", self._reason())
         while True:
             try:
@@ -129,7 +129,7 @@ class KlingSlotTrigger(BaseTrigger):
                 left = deadline - time.time()
                 if left <= 0:
                     return self._late()
-                self._tell_trouble(str(error))
+                self._log_trouble(str(error))
                 await asyncio.sleep(min(CHECK_SECONDS, left))
             else:
                 if verdict is not None:
@@ -180,7 +180,7 @@ class KlingSlotTrigger(BaseTrigger):
                 async with asyncio.timeout(min(CHECK_SECONDS, left)):
                     await woken.wait()
             if not ticket.is_admitted:
-                self._tell(slot_queue, ticket)
+                self._log_state(slot_queue, ticket)
             if session.refused_at > refused_at:  # the key may have been rotated
                 refused_at = session.refused_at
                 if await session_of(self.kling_conn_id, newer_than=refused_at) is not session:
@@ -204,19 +204,19 @@ class KlingSlotTrigger(BaseTrigger):
         self.log.info("no slot became free until the deadline")
         return TIMEOUT
 
-    def _tell(self, slot_queue: SlotQueue, ticket: SlotTicket) -> None:
+    def _log_state(self, slot_queue: SlotQueue, ticket: SlotTicket) -> None:
         """Log what changed, and a sign of life now and then."""
-        self._tell_trouble(slot_queue.trouble)
-        if time.time() - self._told_at >= HEARTBEAT_SECONDS:
-            self._told_at = time.time()
+        self._log_trouble(slot_queue.trouble)
+        if time.time() - self._logged_at >= HEARTBEAT_SECONDS:
+            self._logged_at = time.time()
             self.log.info(
                 "still waiting for a free slot, as number %d in line, for up to %.0f s more",
                 slot_queue.ahead_of(ticket) + 1,
                 max(self.deadline - time.time(), 0),
             )
 
-    def _tell_trouble(self, trouble: str | None) -> None:
+    def _log_trouble(self, trouble: str | None) -> None:
         if trouble != self._trouble:
-            self._trouble, self._told_at = trouble, time.time()
+            self._trouble, self._logged_at = trouble, time.time()
             hidden = f"free slots cannot be seen, so one task tries now and then: {trouble}"
             self.log.info("%s", hidden if trouble else "free slots can be seen again")

@@ -578,7 +578,7 @@ def test_the_verdict_carries_both_times():
 
 
 def test_between_two_workers_the_story_is_of_what_happens_in_between():
-    watch = PollTracker(SPLIT, told_at=0.0)
+    watch = PollTracker(SPLIT, logged_at=0.0)
     lines = []
     for now, seen in ((0.0, QUEUED), (20.0, RUNNING), (30.0, RUNNING), (50.0, DONE)):
         watch.look(seen, now=now)
@@ -589,7 +589,7 @@ def test_between_two_workers_the_story_is_of_what_happens_in_between():
 
 
 def test_a_bad_end_is_told_in_the_triggerer_too():
-    watch = PollTracker(SPLIT, told_at=0.0)
+    watch = PollTracker(SPLIT, logged_at=0.0)
     watch.look(RUNNING, now=0.0)
     failed = task(TaskState.FAILED, "failed")
 
@@ -600,7 +600,7 @@ def test_a_bad_end_is_told_in_the_triggerer_too():
 
 
 def test_who_hears_nothing_wakes_for_a_sign_of_life_and_for_the_deadline():
-    watch = PollTracker(SPLIT, told_at=100.0)
+    watch = PollTracker(SPLIT, logged_at=100.0)
 
     assert watch.wake_at(130.0) == 100.0 + HEARTBEAT_SECONDS
     assert [*watch.log_lines(None, now=100.0 + HEARTBEAT_SECONDS)] == [], "nobody knows anything yet"

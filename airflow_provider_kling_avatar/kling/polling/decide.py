@@ -281,7 +281,7 @@ class PollTracker:
     One task being waited for: counts the failed questions and words what happens in few log lines.
 
     :param limits: how long and how often to ask.
-    :param told_at: Unix seconds when a worker last told of it, which will also tell of its success: then the lines
+    :param logged_at: Unix seconds when a worker last logged it, which will also log its success: then the lines
         are only of what happens in between. Thousands may be waited for, and their lines cost more than the waiting.
     :param heartbeat: seconds until a sign of life.
     """
@@ -292,8 +292,8 @@ class PollTracker:
         "_heartbeat",
         "_hint_at",
         "_is_between",
+        "_logged_at",
         "_status",
-        "_told_at",
         "_unknown_words",
         "deadline",
         "failed_polls",
@@ -303,7 +303,7 @@ class PollTracker:
     )
 
     def __init__(
-        self, limits: PollLimits, *, told_at: float | None = None, heartbeat: float = HEARTBEAT_SECONDS
+        self, limits: PollLimits, *, logged_at: float | None = None, heartbeat: float = HEARTBEAT_SECONDS
     ) -> None:
         self.limits = limits
         self._heartbeat = heartbeat
@@ -312,8 +312,8 @@ class PollTracker:
         """Unix seconds: when waiting ends if the task stays as it was last seen."""
         self._has_waited = False
         self._status: str | None = None
-        self._is_between = told_at is not None
-        self._told_at = told_at or 0.0
+        self._is_between = logged_at is not None
+        self._logged_at = logged_at or 0.0
         self._unknown_words: tuple[str, ...] = ()
         self._hint_at: float | None = None  # infinite once it was given
         self._began: float | None = None  # when the vendor began, as far as we saw it
@@ -375,7 +375,7 @@ class PollTracker:
 
     def wake_at(self, now: float) -> float:
         """Return when there is something to do though nothing is heard of the task; both in Unix seconds."""
-        return min(self.deadline, (self._told_at or now) + self._heartbeat)
+        return min(self.deadline, (self._logged_at or now) + self._heartbeat)
 
     def log_lines(self, seen: VideoTask | KlingError | None, *, now: float) -> list[str]:
         """
@@ -384,10 +384,10 @@ class PollTracker:
         :param seen: ``None`` if nothing has been heard.
         """
         if seen is None:
-            self._told_at = now
+            self._logged_at = now
             return []
         if isinstance(seen, KlingError):
-            self._told_at = now
+            self._logged_at = now
             return self._trouble(seen, now)
         lines = []
         if seen.state is TaskState.UNKNOWN and seen.status and seen.status not in self._unknown_words:
@@ -395,11 +395,11 @@ class PollTracker:
             lines.append(
                 f"task {seen.task_id} has a status this package does not know, {seen.status!r}: waiting on"
             )
-        is_news = seen.status != self._status and not (self._is_between and self._is_told_by_worker(seen))
-        if is_news or now - self._told_at >= self._heartbeat:
+        is_news = seen.status != self._status and not (self._is_between and self._is_logged_by_worker(seen))
+        if is_news or now - self._logged_at >= self._heartbeat:
             outlook = self._outlook(seen, now)
             lines.append(f"task {seen.task_id}: {seen.status or 'no status yet'}{outlook}")
-            self._told_at = now
+            self._logged_at = now
         self._status = seen.status
         return lines
 
@@ -413,7 +413,7 @@ class PollTracker:
             lines.append(HINT)
         return lines
 
-    def _is_told_by_worker(self, seen: VideoTask) -> bool:
+    def _is_logged_by_worker(self, seen: VideoTask) -> bool:
         return self._status is None or seen.state is TaskState.SUCCEEDED
 
     def _outlook(self, seen: VideoTask, now: float) -> str:

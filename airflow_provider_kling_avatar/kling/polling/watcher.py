@@ -333,7 +333,7 @@ class TaskPoller:
                 self._failures = 0
                 self._leave_list_alone(f"it alone is refused: {error}")
             else:
-                await self._tell_failure(error)
+                await self._wake_for_failure(error)
         except KlingError as error:
             self._list_not_before = loop_time() + min(error.retry_after or 0.0, backoff.LONGEST_PAUSE_SECONDS)
             self.slot_queue.saw_nothing(str(error))
@@ -351,10 +351,10 @@ class TaskPoller:
         waiter = next((waiter for waiter in self._all() if not waiter.is_hidden), None)
         return waiter is not None and not isinstance(await self.poll_now(waiter), KlingError)
 
-    async def _tell_failure(self, error: KlingError) -> None:
-        """Tell all whom the list answers for, and none more often than by single polls."""
+    async def _wake_for_failure(self, error: KlingError) -> None:
+        """Wake all whom the list answers for, and none more often than by single polls."""
         now = loop_time()
-        await self._tell_in_turns(
+        await self._wake_in_turns(
             (waiter, error)
             for waiter in self._all()
             if not waiter.is_hidden
@@ -396,7 +396,7 @@ class TaskPoller:
                 self._ended.clear()
                 self._leave_list_alone("it lags behind the tasks themselves")
                 return
-            await self._tell_in_turns(self._news_of(page))
+            await self._wake_in_turns(self._news_of(page))
             wanted -= ids
             if not wanted or ids <= shown:  # all are found, or a gateway that has only one page
                 break
@@ -509,7 +509,7 @@ class TaskPoller:
             has_newer = waiter.last is not last  # the list was quicker
             if has_newer or waiter.is_no_news(seen.status):
                 return
-        self._tell(waiter, seen)
+        self._wake(waiter, seen)
 
     def _plan_next(self, waiter: Waiter, seen: Seen, due: float) -> None:
         """Plan the next single poll, unless the list answers for the task; ``due``: when this one was."""
@@ -529,24 +529,24 @@ class TaskPoller:
             # many wait that they cannot all have their turn in that time, the next one begins now.
             self._plan(waiter, max(due + backoff.pause_until_ready(interval, ready_in), loop_time()))
 
-    # ------------------------------------------------------------ what is told
+    # ------------------------------------------------------------ who is woken
 
-    async def _tell_in_turns(self, news: Iterable[tuple[Waiter, Seen]]) -> None:
+    async def _wake_in_turns(self, news: Iterable[tuple[Waiter, Seen]]) -> None:
         for number, (waiter, seen) in enumerate(news, 1):
-            self._tell(waiter, seen)
+            self._wake(waiter, seen)
             if number % TURN == 0:
                 await asyncio.sleep(0)
 
-    def _tell(self, waiter: Waiter, seen: Seen) -> None:
+    def _wake(self, waiter: Waiter, seen: Seen) -> None:
         if isinstance(seen, VideoTask) and seen.state.is_final and not is_thin(seen):
-            self._tell_end(waiter.task_id, seen)
+            self._wake_for_end(waiter.task_id, seen)
         else:
             if isinstance(seen, KlingError):
                 self._note_refusal(seen)
             waiter.hear(seen)
 
-    def _tell_end(self, task_id: str, task: VideoTask) -> None:
-        """Tell all who wait for a task of its end, once."""
+    def _wake_for_end(self, task_id: str, task: VideoTask) -> None:
+        """Wake all who wait for a task at its end, once."""
         waiters = [waiter for waiter in self._waiters.get(task_id, ()) if not waiter.has_ended]
         if not waiters:
             return

@@ -236,7 +236,7 @@ class Recovery:
         what = (self._change or Change.WORDS).value
         ways = "clear the task, or set" if self.policies.on_changed_input == "keep" else "set"
         return ChangedInputError(
-            f"{what} changed since an earlier submission of this run ({record.told}), and {why}; this try sends "
+            f"{what} changed since an earlier submission of this run ({record.in_words}), and {why}; this try sends "
             f"nothing. Restore what changed; or {ways} on_changed_input='submit_new', to pay for another clip"
         )
 
@@ -245,7 +245,7 @@ class Recovery:
         log.warning(
             "%s changed since an earlier submission of this run (%s): submitting a new clip, since %s",
             (self._change or Change.WORDS).value,
-            record.told,
+            record.in_words,
             why,
         )
         if self._change is not Change.ACCOUNT:
@@ -385,7 +385,8 @@ class Recovery:
                 "beside the new one"
             )
         log.info(
-            "the noted submission (%s) led to nothing: sending the new inputs in its place", self.record.told
+            "the noted submission (%s) led to nothing: sending the new inputs in its place",
+            self.record.in_words,
         )
         if self.record.external_task_id:  # what it finds from now on was not made from the old inputs
             self.before[self.record.input_fingerprint] = self.record.number + 1

@@ -197,7 +197,7 @@ class Record(Versioned, frozen=True, omit_defaults=True, kw_only=True):
         return Fingerprint.from_text(self.input_fingerprint)
 
     @property
-    def told(self) -> str:
+    def in_words(self) -> str:
         """The submission, for a message."""
         return (
             f"task {self.task_id}"
@@ -271,8 +271,8 @@ def write_intent(store: StateStore | None, record: Record, known: Record) -> Non
     now = load(store)
     if now != known and now.input_fingerprint and not now.refused:
         raise UnknownSubmissionError(
-            f"another try of this task has ordered a clip meanwhile ({now.told}): this one was perhaps taken for dead. "
-            "It sends nothing; the next try goes on with that clip"
+            f"another try of this task has ordered a clip meanwhile ({now.in_words}): this one was perhaps taken for "
+            "dead. It sends nothing; the next try goes on with that clip"
         )
     save(store, record)
 
