@@ -243,7 +243,7 @@ class StorageThenCostLimits:
         self.cost_limits.before_clip(spoken_seconds)
 
 
-def collect(
+def deliver(
     context: Context,
     hook: KlingAvatarHook,
     endpoint: EndpointName,

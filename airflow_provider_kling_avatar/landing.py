@@ -1,7 +1,7 @@
 """
 The landing of a finished clip: from the vendor's link to a verified file in the user's storage, whole or not at all.
 
-Knows the order of things: the clip is collected and checked on this machine, compared with what is there, and only
+Knows the order of things: the clip is fetched and checked on this machine, compared with what is there, and only
 then published. Never asks for anything to be made, so nothing here can be paid twice.
 """
 

@@ -227,7 +227,7 @@ class LocalFile:
 
     @contextlib.contextmanager
     def partial_file(self) -> Iterator[tuple[BinaryIO, Path]]:
-        """Make a file to collect the clip in."""
+        """Make a file to fetch the clip into."""
         with storage_errors(self.shown, OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with partial_file(self._path.parent, self._path.name) as made:
@@ -359,7 +359,7 @@ class StorageFile:
 
     @contextlib.contextmanager
     def partial_file(self) -> Iterator[tuple[BinaryIO, Path]]:
-        """Make a file to collect the clip in."""
+        """Make a file to fetch the clip into."""
         folder = Path(tempfile.gettempdir())
         with (
             storage_errors(f"the folder for temporary files, {folder}, on the way to {self.shown}", OSError),

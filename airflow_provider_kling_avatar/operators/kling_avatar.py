@@ -16,7 +16,7 @@ from airflow_provider_kling_avatar.completion import (
     ResultContext,
     StorageThenCostLimits,
     before_sending,
-    collect,
+    deliver,
     landing_of,
     log_durations,
     look_once_more,
@@ -384,7 +384,7 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
             else:
                 ended = self._submit_and_wait(context, hook, queueing)
             try:
-                return self._collect(context, hook, *ended)
+                return self._deliver(context, hook, *ended)
             except KlingError as error:
                 if not failed_for_want_of_slot(error):
                     raise
@@ -458,7 +458,7 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
         mode = self.given("mode") or hook.config.dialect.endpoint(self.endpoint).defaults.get("mode")
         return None if mode is None else str(mode)
 
-    def _collect(
+    def _deliver(
         self,
         context: Context,
         hook: KlingAvatarHook,
@@ -477,7 +477,7 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
             inputs=(paid_for.get("image"), paid_for.get("audio")),
             estimate=paid_for.get("estimate") or pushed_estimate(context),
         )
-        result = collect(context, hook, self.endpoint, task_id, finished, task, result_context=result_context)
+        result = deliver(context, hook, self.endpoint, task_id, finished, task, result_context=result_context)
         self.note_delivery(context)
         return result
 

@@ -21,7 +21,7 @@ from airflow_provider_kling_avatar.compat import (
 )
 from airflow_provider_kling_avatar.completion import (
     ResultContext,
-    collect,
+    deliver,
     found_elsewhere,
     landing_of,
     log_durations,
@@ -211,7 +211,7 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
                 return PokeReturnValue(is_done=False)
             time.sleep(decision.seconds)
         task = None if isinstance(seen, KlingError) else seen
-        result = self._collect(context, hook, self.endpoint, task_id, decision, task)
+        result = self._deliver(context, hook, self.endpoint, task_id, decision, task)
         return PokeReturnValue(is_done=True, xcom_value=result)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
@@ -223,7 +223,7 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
         last, task = look_once_more(hook, endpoint, task_id, finished)
         if last is None:
             self.wait_for_clip(context, task_id, endpoint, self._limits(is_known=True))
-        return self._collect(context, hook, endpoint, task_id, last, task)
+        return self._deliver(context, hook, endpoint, task_id, last, task)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume after a deferral, with the same end as in the other modes."""
@@ -235,7 +235,7 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
                     raise AirflowSkipException(str(error)) from None
                 raise
 
-    def _collect(
+    def _deliver(
         self,
         context: Context,
         hook: KlingAvatarHook,
@@ -259,7 +259,7 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
             if finished.verdict is Verdict.FAILED:
                 raise as_final(error)  # asking again does not change it
             raise error
-        return collect(
+        return deliver(
             context,
             hook,
             endpoint,

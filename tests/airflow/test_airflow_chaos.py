@@ -36,7 +36,7 @@ def test_a_relay_that_forgets_names_may_need_a_person_but_is_never_paid_twice(re
 
 @STORES
 @pytest.mark.parametrize("api", APIS)
-def test_being_told_to_slow_down_while_collecting_pays_nothing(api, remembers):
+def test_being_told_to_slow_down_while_asking_for_the_clip_pays_nothing(api, remembers):
     slow_down = Schedule(api, gets=("arrives",) * 3 + ("code 1302",) * 3)
     outcome = Clip(slow_down, Operator(remembers=remembers)).live()
     assert not outcome.is_bad

@@ -170,7 +170,7 @@ def test_on_a_worker_it_sleeps_and_sends_again(kind, request, sim, context, naps
         "airflow_provider_kling_avatar.operators.kling_avatar.wait_for_task", lambda *_, **__: None
     )
     monkeypatch.setattr(
-        "airflow_provider_kling_avatar.operators.kling_avatar.collect", lambda *_, **__: {"made": True}
+        "airflow_provider_kling_avatar.operators.kling_avatar.deliver", lambda *_, **__: {"made": True}
     )
     task = request.getfixturevalue(kind)(deferrable=False)
     full(sim, times=4)
@@ -502,7 +502,7 @@ def finished(sim, entry=-1):
 
 @pytest.mark.parametrize("store_there", [False, True], ids=["without a state store", "with a state store"])
 @pytest.mark.parametrize(("on_rerun", "clips"), [("reuse", 1), ("regenerate", 2)])
-def test_a_clear_after_success_collects_the_clip_again_or_makes_a_new_one(
+def test_a_clear_after_success_delivers_the_clip_again_or_makes_a_new_one(
     avatar, sim, make_context, store_there, on_rerun, clips
 ):
     task = avatar(on_rerun=on_rerun, retries=2)

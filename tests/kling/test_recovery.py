@@ -1,4 +1,4 @@
-"""What a try does about a clip that may be there already: attach, collect, submit or stop. It never pays for asking."""
+"""What a try does about a clip that may be there already: reuse, submit or stop. It never pays for asking."""
 
 from __future__ import annotations
 
@@ -42,24 +42,27 @@ class Unreadable(Notebook):
         raise e.StateUnavailableError("the store is down")
 
 
-# ------------------------------------------------------------------ one function, four answers
+# ------------------------------------------------------------------ one function, three answers
 
 
 @pytest.mark.parametrize("store", [False, True])
 @pytest.mark.parametrize("api", NAMED)
-def test_it_attaches_while_the_clip_is_made_collects_when_it_is_there_and_submits_after_a_failure(
+def test_it_reuses_the_clip_while_it_is_made_and_when_it_is_there_and_submits_after_a_failure(
     desk, api, store
 ):
     here = desk(api, store=store)
     assert submits(step(here)) == (0, name_of(here, 0))
     done = here.try_it(first=True)
-    attach = step(here)
-    assert isinstance(attach, Reuse)
-    assert (attach.task.task_id, attach.record.external_task_id) == (done.task.task_id, done.external_task_id)
+    unfinished = step(here)
+    assert isinstance(unfinished, Reuse)
+    assert (unfinished.task.task_id, unfinished.record.external_task_id) == (
+        done.task.task_id,
+        done.external_task_id,
+    )
     here.sim.advance(60)
-    collect = step(here)
-    assert isinstance(collect, Reuse)
-    assert collect.task.state is TaskState.SUCCEEDED
+    finished = step(here)
+    assert isinstance(finished, Reuse)
+    assert finished.task.state is TaskState.SUCCEEDED
     assert len(here.paid()) == 1
 
 
