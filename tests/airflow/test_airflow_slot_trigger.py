@@ -72,13 +72,13 @@ def run_clips(face, voice):
 
 @pytest.fixture
 def no_tries(monkeypatch):
-    """Only seeing room lets anybody go."""
+    """Only a free slot that is seen admits anybody."""
     monkeypatch.setattr(slot_queue, "BLIND_PAUSES", (1000.0, 1000.0))
 
 
 @pytest.fixture
 def quick_tries(monkeypatch):
-    """Tries without seeing room come after a tenth of a second."""
+    """Tries without a free slot being seen come after a tenth of a second."""
     monkeypatch.setattr(slot_queue, "BLIND_PAUSES", (0.1, 0.4))
 
 
@@ -361,20 +361,20 @@ async def test_a_cancelled_waiter_makes_way_for_the_next(run_clips, sim):
 
 
 async def test_a_slot_given_to_one_that_is_cancelled_goes_to_the_next(run_clips, sim):
-    """Killed in the moment between being let go and ending."""
+    """Killed in the moment between being admitted and ending."""
     run_clips(1)
     first, second = begin(1, busy=1), begin(2, busy=1)
     await until(lambda: len(looks(sim)) >= 2)
-    room = (await session_of("kling_avatar_default")).poller("avatar").slot_queue
-    saw = room.saw
+    queue = (await session_of("kling_avatar_default")).poller("avatar").slot_queue
+    saw = queue.saw
 
     def see_and_cancel(*seen, now):
         saw(*seen, now=now)
-        room.admit(now)
-        if room.in_flight == 0:
+        queue.admit(now)
+        if queue.in_flight == 0:
             first.cancel()
 
-    room.saw = see_and_cancel
+    queue.saw = see_and_cancel
     sim.advance(60)
 
     payload = (await asyncio.wait_for(second, 10))[0]
