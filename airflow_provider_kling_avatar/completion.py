@@ -25,8 +25,8 @@ from airflow_provider_kling_avatar.kling.errors import (
     TaskLostError,
 )
 from airflow_provider_kling_avatar.kling.polling.decide import (
+    ONE_LOOK,
     Finished,
-    PollLimits,
     Verdict,
     decide,
     error_for,
@@ -147,7 +147,7 @@ def look_once_more(
         if error.permanent:
             raise
         return finished, None
-    decision = decide(task, now=time.time(), limits=PollLimits(float("inf"), 1.0, 1))
+    decision = decide(task, now=time.time(), limits=ONE_LOOK)
     if not isinstance(decision, Finished):
         return None if finished.verdict is Verdict.NOT_FOUND else finished, None
     return msgspec.structs.replace(decision, queued=finished.queued, rendering=finished.rendering), task

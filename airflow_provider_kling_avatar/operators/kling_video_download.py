@@ -13,8 +13,8 @@ from airflow_provider_kling_avatar.completion import found_elsewhere, push_link
 from airflow_provider_kling_avatar.exceptions import airflow_errors, as_final
 from airflow_provider_kling_avatar.kling.errors import ConfigurationError, NotFoundError, TaskTimeoutError
 from airflow_provider_kling_avatar.kling.polling.decide import (
+    ONE_LOOK,
     Finished,
-    PollLimits,
     Verdict,
     decide,
     error_for,
@@ -136,7 +136,7 @@ def _finished(task: VideoTask) -> VideoTask:
     :raises TaskFailedError: the vendor failed it; asking again does not change that.
     :raises TaskTimeoutError: it is not ready yet.
     """
-    decision = decide(task, now=time.time(), limits=PollLimits(float("inf"), 1.0, 1))
+    decision = decide(task, now=time.time(), limits=ONE_LOOK)
     if not isinstance(decision, Finished):
         raise TaskTimeoutError(
             f"task {task.task_id} is not ready yet (the vendor says {task.status!r}): wait for it with "

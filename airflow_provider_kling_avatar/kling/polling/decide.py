@@ -118,6 +118,10 @@ class PollLimits(msgspec.Struct, frozen=True, gc=False):
         return self.deadline
 
 
+ONE_LOOK = PollLimits(inf, 1.0, 1)
+"""Of one who looks but once: only a task that has ended is over, also one that succeeded without a URL."""
+
+
 def is_queued(seen: VideoTask | KlingError) -> bool:
     """Tell whether the vendor has the task but has not begun with it."""
     return isinstance(seen, VideoTask) and seen.state.is_queued
