@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from airflow_provider_kling_avatar.compat import ObjectStoragePath
 from airflow_provider_kling_avatar.kling.download.tempfiles import partial_file
 from airflow_provider_kling_avatar.kling.errors import KlingError, LandingError, OutputPathError, StorageError
-from airflow_provider_kling_avatar.kling.redact import redact, scheme_of, shown
+from airflow_provider_kling_avatar.kling.redact import public_source, redact, scheme_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +84,7 @@ def file_at(path: str, file_name: str, *, kind: str = "", parameter: str = "outp
             f"{parameter} came as {type(path).__name__}, or empty: give a path, or a URI such as "
             "s3://conn_id@bucket/key; if it comes from an upstream task, that task returned nothing"
         )
-    name = f"{parameter} {shown(path)}"
+    name = f"{parameter} {public_source(path)}"
     if "\0" in path:
         raise OutputPathError(f"{name} has a zero byte in it: look where it comes from")
     scheme = scheme_of(path)
@@ -143,7 +143,7 @@ class LocalFile:
     def __init__(self, path: Path, parameter: str = "output_path") -> None:
         self._path = path
         self.uri = f"file://{path}"
-        self.shown = f"{parameter} {shown(str(path))}"
+        self.shown = f"{parameter} {public_source(str(path))}"
         longest = max(len(os.fsencode(part)) for part in path.parts)
         if longest > LONGEST_NAME:
             raise OutputPathError(
@@ -298,7 +298,7 @@ class StorageFile:
 
     def __init__(self, uri: str, parameter: str = "output_path") -> None:
         self.uri = uri
-        self.shown = f"{parameter} {shown(uri)}"
+        self.shown = f"{parameter} {public_source(uri)}"
         try:
             path = ObjectStoragePath(uri)
             self._fs: AbstractFileSystem = path.fs

@@ -61,7 +61,7 @@ LONGEST_OWN_PAUSE_SECONDS = 10.0
 """Where the vendor says nothing; they begin with one second at most."""
 _ODD_IN_A_PATH = re.compile(r"[/\\%]|^\.+$")
 """Many servers unpack these before they route: "not found" would then be said of another name."""
-PATIENCE_SECONDS = 30.0
+LONGEST_ASYNC_CALL_SECONDS = 30.0
 """In the triggerer, where thousands may wait for an answer or for their turn, none may take longer."""
 DOUBTFUL = (NotFoundError, InvalidRequestError, RefusedError)
 """What a query may be answered with where the vendor has no such task; only some of it is certain."""
@@ -487,7 +487,7 @@ class AsyncKlingClient:
         # Without `trust_env`: besides the proxy it would read .netrc, on the loop, and refuse or replace our key.
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(
-                total=min(self.config.read_timeout, PATIENCE_SECONDS),
+                total=min(self.config.read_timeout, LONGEST_ASYNC_CALL_SECONDS),
                 sock_connect=self.config.connect_timeout,
             ),
             headers={"User-Agent": USER_AGENT},

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 Stage = Literal["asked", "granted", "waiting", "withdrawn"]
 """``asked``: counts until it is decided. ``granted``: may be paid. ``waiting``: gives way, does not count."""
 
-PATIENCE_SECONDS = 60.0
+GIVE_UP_SECONDS = 60.0
 """How long to wait for others to decide. They need a second; one that was killed while it asked never does."""
-PAUSE_SECONDS = 0.5
+READ_PAUSE_SECONDS = 0.5
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -75,7 +75,7 @@ def claim(
     :raises CostLimitError: what others were granted leaves no room.
     :raises CostUndecidedError: others have asked for the rest and do not decide.
     """
-    give_up_at = clock() + PATIENCE_SECONDS
+    give_up_at = clock() + GIVE_UP_SECONDS
     stage: Stage = "asked"
     push(Share(map_index, amount, stage))
     while True:
@@ -96,7 +96,7 @@ def claim(
             push(Share(map_index, amount, "withdrawn"))
             raise CostUndecidedError(
                 f"other rows have asked for the rest of max_cost_per_run {plain(limit)} and have not decided within "
-                f"{PATIENCE_SECONDS:.0f} s (rows {', '.join(str(other.map_index) for other in asked) or 'unknown'}); "
+                f"{GIVE_UP_SECONDS:.0f} s (rows {', '.join(str(other.map_index) for other in asked) or 'unknown'}); "
                 "no clip was ordered, the next try asks again"
             )
         before = _sum(other for other in asked if other.map_index < map_index)
@@ -106,7 +106,7 @@ def claim(
             push(Share(map_index, amount, stage))
             if stage == "asked":
                 continue
-        sleep(PAUSE_SECONDS)
+        sleep(READ_PAUSE_SECONDS)
 
 
 def _sum(shares: Iterable[Share]) -> Decimal:

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 30.0
 """Between two looks at the list, unless told otherwise."""
-SHORTEST_SECONDS = 1.0
+SHORTEST_POLL_SECONDS = 1.0
 DAY_SECONDS = 86400.0
 START_SECONDS = 3.0
 """After a start of the triggerer those who wait for a clip of theirs come back first."""
@@ -60,7 +60,7 @@ Between two events, and before the last one that is known. Airflow (3.0.6 to 3.3
 first one after the run before; what came later, while its scheduler was busy, waits for the next event.
 Hence one at a time; and the last comes when the scheduler has surely seen the others, and takes all with it.
 """
-HEARTBEAT_SECONDS = 300.0
+TROUBLE_AGAIN_SECONDS = 300.0
 """Trouble that lasts is told again so often."""
 
 
@@ -123,7 +123,7 @@ class KlingClipsTrigger(BaseEventTrigger):
         self.state = state
         self.name_prefix = name_prefix
         self.skip_awaited = skip_awaited
-        self.poll_interval = _seconds("poll_interval", poll_interval, SHORTEST_SECONDS)
+        self.poll_interval = _seconds("poll_interval", poll_interval, SHORTEST_POLL_SECONDS)
         self.lookback = _seconds("lookback", lookback)
         self.first_lookback = _seconds("first_lookback", first_lookback)
         self._saved: Mapping[str, Any] | None = None
@@ -271,7 +271,7 @@ class KlingClipsTrigger(BaseEventTrigger):
 
         Never a first start in its place: what has ended meanwhile would be lost.
         """
-        pause = SHORTEST_SECONDS
+        pause = SHORTEST_POLL_SECONDS
         while True:
             try:
                 record = latest(await load_of_watcher(self, self.record_key))
@@ -334,7 +334,7 @@ class KlingClipsTrigger(BaseEventTrigger):
         :param said: the same with what differs each time, such as the id of the request.
         """
         now = time.monotonic()
-        if trouble == self._trouble and (trouble is None or now - self._logged_at < HEARTBEAT_SECONDS):
+        if trouble == self._trouble and (trouble is None or now - self._logged_at < TROUBLE_AGAIN_SECONDS):
             return
         self._trouble, self._logged_at = trouble, now
         if trouble is None:

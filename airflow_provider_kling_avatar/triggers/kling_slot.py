@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FREE_SLOT, TIMEOUT = "free_slot", "timeout"
 """The verdicts of the event: submit now, or the deadline is over."""
-HEARTBEAT_SECONDS = 300.0
+SLOT_HEARTBEAT_SECONDS = 300.0
 """A log line at least so often, when nothing changes."""
 CHECK_SECONDS = 10.0
 """Between two looks at whether there is anything to tell, or another key in the connection."""
@@ -207,7 +207,7 @@ class KlingSlotTrigger(BaseTrigger):
     def _log_state(self, slot_queue: SlotQueue, ticket: SlotTicket) -> None:
         """Log what changed, and a sign of life now and then."""
         self._log_trouble(slot_queue.trouble)
-        if time.time() - self._logged_at >= HEARTBEAT_SECONDS:
+        if time.time() - self._logged_at >= SLOT_HEARTBEAT_SECONDS:
             self._logged_at = time.time()
             self.log.info(
                 "still waiting for a free slot, as number %d in line, for up to %.0f s more",

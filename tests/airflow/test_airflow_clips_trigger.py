@@ -130,7 +130,7 @@ def no_waiting(monkeypatch, caplog):
     """There is no scheduler here that could be overtaken, and nothing that fails is waited for long."""
     for name in ("START_SECONDS", "SPACING_SECONDS", "LAST_SPACING_SECONDS"):
         monkeypatch.setattr(kling_clips, name, 0.0)
-    monkeypatch.setattr(kling_clips, "SHORTEST_SECONDS", 0.02)
+    monkeypatch.setattr(kling_clips, "SHORTEST_POLL_SECONDS", 0.02)
     monkeypatch.setattr(backoff, "LONGEST_PAUSE_SECONDS", 0.1)
     monkeypatch.setattr(accounts, "RETRY_SECONDS", 0.02)
     caplog.set_level(logging.INFO)
@@ -207,7 +207,7 @@ def test_two_dags_that_write_the_same_watcher_have_one_trigger():
 )
 def test_a_wrong_argument_is_told_where_the_dag_is_read_and_ends_no_triggerer(arguments, said, monkeypatch):
     """The arguments may be those of a later version. Airflow leaves out a trigger for a `TypeError`, else all of it."""
-    monkeypatch.setattr(kling_clips, "SHORTEST_SECONDS", 1.0)
+    monkeypatch.setattr(kling_clips, "SHORTEST_POLL_SECONDS", 1.0)
 
     with pytest.raises(TypeError, match=said):
         KlingClipsTrigger(**arguments)

@@ -504,7 +504,7 @@ async def test_the_log_tells_the_story_in_few_lines(run_clips, sim, monkeypatch)
 
 
 async def test_the_log_shows_a_sign_of_life_now_and_then(run_clips, sim, monkeypatch):
-    monkeypatch.setattr(kling_slot, "HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(kling_slot, "SLOT_HEARTBEAT_SECONDS", 0.1)
     log = Story()
     monkeypatch.setattr(KlingSlotTrigger, "log", log)
     run_clips(1)

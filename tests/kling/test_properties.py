@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from airflow_provider_kling_avatar.kling.auth import SignedKey
 from airflow_provider_kling_avatar.kling.errors import KlingError
 from airflow_provider_kling_avatar.kling.models import Speech, VideoTask
-from airflow_provider_kling_avatar.kling.redact import MAX_TEXT, public_url, redact, shown
+from airflow_provider_kling_avatar.kling.redact import MAX_TEXT, public_source, public_url, redact
 from airflow_provider_kling_avatar.kling.responses.answer import Answer
 from airflow_provider_kling_avatar.kling.responses.errors import read_json
 from airflow_provider_kling_avatar.kling.responses.tasks import read_speech, read_task, read_task_list
@@ -259,7 +259,7 @@ def test_no_signature_is_quoted_wherever_it_stands(text):
     assert SIGNATURE not in redact(text)
 
 
-@pytest.mark.parametrize("show", [shown, public_url])
+@pytest.mark.parametrize("show", [public_source, public_url])
 @pytest.mark.parametrize("mark", ["?", "#", ";", ";a=b/c?", "/;"])
 def test_a_place_is_named_without_what_may_be_a_signature(show, mark):
     place = show(f"https://me:passw0rd@h.test/clip.mp4{mark}sig=S3CR3T")

@@ -23,7 +23,7 @@ from airflow_provider_kling_avatar.kling.errors import (
     VideoTooLargeError,
     bare,
 )
-from airflow_provider_kling_avatar.kling.redact import redact, shown
+from airflow_provider_kling_avatar.kling.redact import public_source, redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,7 +168,7 @@ class Clip:
             transfer.begin(answer)
             while chunk := self._read(answer, deadline):
                 transfer.write(chunk)
-            transfer.check_end(shown(self._url))
+            transfer.check_end(public_source(self._url))
 
     def _read(self, answer: requests.Response, deadline: float) -> bytes:
         """Return the next bytes as they come, so that a dripping server is noticed between them."""
@@ -191,14 +191,16 @@ class Clip:
         except (OSError, ValueError) as error:
             problem = self._interrupted(error)
         else:
-            _check_status(answer, shown(answer.url))
+            _check_status(answer, public_source(answer.url))
             return answer
         # Not inside of `except`: the frames of such errors hold the link with its signature.
         raise problem
 
     def _interrupted(self, error: Exception) -> _TryAgainError:
         # Only its kind: the text of such an error holds the link with its signature.
-        return _TryAgainError(f"{shown(self._url)} was cut off or not reached ({type(error).__name__})")
+        return _TryAgainError(
+            f"{public_source(self._url)} was cut off or not reached ({type(error).__name__})"
+        )
 
 
 def _check_status(answer: requests.Response, where: str) -> None:

@@ -25,7 +25,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from airflow_provider_kling_avatar.kling.errors import DownloadError, ForbiddenAddressError
-from airflow_provider_kling_avatar.kling.redact import hidden_links, shown
+from airflow_provider_kling_avatar.kling.redact import hidden_links, public_source
 
 if TYPE_CHECKING:
     import socket
@@ -84,16 +84,16 @@ class AddressRules:
         :param before: the URL that redirected to it.
         :raises ForbiddenAddressError: another scheme than http(s), or from https back to http, or no host at all.
         """
-        how = "the link" if before is None else f"{shown(before)} redirects to what"
+        how = "the link" if before is None else f"{public_source(before)} redirects to what"
         if _scheme(url) not in _DEFAULT_PORTS:
             raise ForbiddenAddressError(
-                f"{how} is not an http(s) URL ({shown(url)[:60]}): it is not followed"
+                f"{how} is not an http(s) URL ({public_source(url)[:60]}): it is not followed"
             )
         if before is not None and _scheme(before) == "https" and _scheme(url) != "https":
             raise ForbiddenAddressError(f"{how} is not https any more: it is not followed")
         place = _host_and_port(url)
         if place is None:
-            raise ForbiddenAddressError(f"{how} names no host ({shown(url)})")
+            raise ForbiddenAddressError(f"{how} names no host ({public_source(url)})")
         host, port = place
         literal = "127.0.0.1" if host == "localhost" or host.endswith(".localhost") else host
         if _address(literal) is not None and not self.allows(host, port, literal):
@@ -167,7 +167,7 @@ class GuardedSession(requests.Session):
                 return answer
             answer.close()
             before, here = here, urljoin(here, answer.headers["location"])
-        raise DownloadError(f"{shown(url)} redirects more than {REDIRECTS} times")
+        raise DownloadError(f"{public_source(url)} redirects more than {REDIRECTS} times")
 
 
 def announced_bytes(answer: requests.Response) -> int | None:

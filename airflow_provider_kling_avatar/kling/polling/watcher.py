@@ -49,7 +49,7 @@ ALWAYS_PAGES, TASKS_WORTH_A_PAGE = 3, 5
 """So many pages are read for anybody; behind them only for more tasks than would cost fewer single polls."""
 FAILURES_OF_LIST_ALONE = 3
 """After so many refusals in a row it is found out whether only the list is refused."""
-PATIENCE_SECONDS = 30.0
+LAST_LOOK_SECONDS = 30.0
 """At a deadline, thousands may ask for a last look at the same time."""
 MOST_AWAITED = 10_000
 """So many tasks that were waited for are remembered."""
@@ -433,7 +433,7 @@ class TaskPoller:
         for task_id, ended_at in list(self._ended.items()):
             task = page.task(task_id) if task_id in page.statuses else None
             is_running = task is not None and not task.state.is_final
-            if is_running and self._list_began - ended_at >= backoff.LAG_SECONDS:
+            if is_running and self._list_began - ended_at >= backoff.LAGS_AFTER_SECONDS:
                 return True
             if (
                 task_id in page.statuses and not is_running
@@ -472,12 +472,12 @@ class TaskPoller:
     async def poll_now(self, waiter: Waiter) -> Seen:
         """Poll a task at once, or as soon as it has its turn."""
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS), self._session.turns:
+            async with asyncio.timeout(LAST_LOOK_SECONDS), self._session.turns:
                 # In an empty context: connections that it opens outlive the trigger that asks.
                 polling = self._poll(waiter)
                 return await asyncio.get_running_loop().create_task(polling, context=contextvars.Context())
         except TimeoutError:
-            return ConnectionLostError(f"no answer within {PATIENCE_SECONDS:.0f} s")
+            return ConnectionLostError(f"no answer within {LAST_LOOK_SECONDS:.0f} s")
 
     async def _poll(self, waiter: Waiter) -> Seen:
         try:

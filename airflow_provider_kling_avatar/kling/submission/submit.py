@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 
 LOOKS = 3
 """How often the vendor is asked for a task whose creation broke off: it may show up a little late."""
-PAUSE_SECONDS = 2.0
+LOOK_PAUSE_SECONDS = 2.0
 """Between those looks."""
 SENDINGS = 2
 """How often one name is sent in one try, where the vendor takes a name only once."""
@@ -253,7 +253,7 @@ class Submitter:
         problem: KlingError | None = None
         for look in range(LOOKS):
             if look:
-                self.sleep(PAUSE_SECONDS)
+                self.sleep(LOOK_PAUSE_SECONDS)
             try:
                 found = self.client.find_task(name, self.prepared.endpoint)
             except KlingError as error:
