@@ -174,7 +174,7 @@ def state_store_of(
     Return what outlives a try of this task; ``None`` where there is nothing.
 
     :param state_path: the user's choice; wins over Airflow's store, so that an upgrade of Airflow forgets nothing.
-    :param key: what is remembered; each has a record of its own.
+    :param key: what the record is of; each has one of its own.
     """
     if state_path:
         return FileStateStore(state_path, work, key)

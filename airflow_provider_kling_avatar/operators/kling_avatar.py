@@ -246,7 +246,7 @@ class KlingTextToSpeechOperator(KlingOperator):
     Pushes ``audio_id``, ``duration`` (seconds), ``units`` and ``speech`` to XCom: the last is an object with
     ``audio_id``, ``spoken_at`` (Unix seconds) and ``duration``, which the avatar operators take as ``audio_id`` and
     check. The vendor answers at once: nothing waits. A retry, and a clear within 29 days, hands on the same speech
-    and pays nothing, where Airflow remembers it (3.3 and newer) or a ``state_path`` does.
+    and pays nothing, where Airflow's state store (3.3 and newer) or a ``state_path`` keeps it.
 
     :param text: 1000 characters at most; or the name of a ``.txt`` or ``.md`` file that holds them.
     :param voice_id: the vendor's id of the voice; it must exist in ``voice_language``.

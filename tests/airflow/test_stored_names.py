@@ -113,7 +113,7 @@ def test_the_other_keys_have_these_names():
     )
 
 
-def test_what_a_decorated_function_answered_is_remembered_in_this_shape():
+def test_what_a_decorated_function_answered_is_kept_in_this_shape():
     record = decorator.AnswerRecord(version=1, arguments="a", answer={"text": "b"}, delivered_in=0)
 
     assert msgspec.to_builtins(record) == {

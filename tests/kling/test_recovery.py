@@ -87,7 +87,7 @@ def test_a_vendor_that_cannot_be_asked_is_a_reason_to_stop(desk, api):
 
 
 @pytest.mark.parametrize("api", ALL)
-def test_a_memory_that_cannot_be_read_is_a_reason_to_stop_even_at_first(desk, api):
+def test_a_store_that_cannot_be_read_is_a_reason_to_stop_even_at_first(desk, api):
     here = desk(api)
     here.store = Unreadable()
     for first in (False, True):
@@ -96,7 +96,7 @@ def test_a_memory_that_cannot_be_read_is_a_reason_to_stop_even_at_first(desk, ap
     assert here.methods() == []
 
 
-def test_a_memory_that_cannot_be_written_stops_before_anything_is_paid(desk):
+def test_a_store_that_cannot_be_written_stops_before_anything_is_paid(desk):
     here = desk(store=True)
 
     def broken(_record):
@@ -128,7 +128,7 @@ def test_a_clip_that_is_paid_is_not_lost_because_its_id_could_not_be_noted(desk,
 
 
 @pytest.mark.parametrize("api", ALL)
-def test_a_proxys_bare_404_for_a_remembered_clip_is_asked_again_by_the_next_try(desk, api):
+def test_a_proxys_bare_404_for_a_noted_clip_is_asked_again_by_the_next_try(desk, api):
     here = desk(api, store=True)
     done = here.try_it(first=True)
     here.sim.fault(kind="http_error", status=404, method="GET", times=0)
@@ -215,7 +215,7 @@ def test_changed_inputs_stop_the_try_where_the_user_wants_to_know(desk, api):
     assert isinstance(step(first, on_changed_input="fail"), Reuse)
 
 
-def test_changed_inputs_cannot_be_noticed_without_a_memory_and_that_is_said_before_anything_is_paid(desk):
+def test_changed_inputs_cannot_be_noticed_without_a_store_and_that_is_said_before_anything_is_paid(desk):
     here = desk()
     stop = step(here, first=True, asked_anew=True, on_changed_input="fail")
     assert isinstance(stop, e.ConfigurationError)

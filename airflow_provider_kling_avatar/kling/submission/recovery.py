@@ -45,7 +45,7 @@ CANNOT_BE_ASKED = (InvalidRequestError, NotFoundError, RefusedError, WrongRouteE
 MAX_NUMBERS = 100
 """So many submissions of one piece of work end the search for the next free number."""
 MAX_BEFORE = 20
-"""So many earlier inputs of a task are remembered."""
+"""So many earlier inputs of a task are noted."""
 NAMESAKE = (
     "the vendor has a task named %r already: going on with it, %s. If it is not this clip, choose another "
     "external_task_id"
@@ -191,7 +191,7 @@ class Recovery:
         if self.this_try.store is None:
             if self.policies.on_changed_input == "fail":
                 raise ConfigurationError(
-                    "on_changed_input='fail' needs something that remembers the inputs: "
+                    "on_changed_input='fail' needs a state store that keeps the inputs: "
                     "Airflow 3.3 or newer, or a state_path"
                 )
             return

@@ -74,13 +74,13 @@ class Policies:
 
 class StateStore(Protocol):
     """
-    A small store that outlives a try. `load` of what was never remembered gives an empty dict.
+    A small store that outlives a try. `load` gives an empty dict where nothing was saved.
 
     Both raise `StateUnavailableError` if the store cannot be reached.
     """
 
     def load(self) -> dict[str, Any]:
-        """Return what was remembered last."""
+        """Return what was saved last."""
         ...
 
     def save(self, record: dict[str, Any]) -> None:

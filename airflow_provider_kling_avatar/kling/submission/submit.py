@@ -121,7 +121,7 @@ class Submitter:
     :param prepared: what is to be paid for.
     :param this_try: of which work, with which store and policies.
     :param spoken: the voice of this text, if this very try had it spoken before.
-    :param paid_for: tells what shall be remembered of the clip for its result: a small JSON object, asked for when the
+    :param paid_for: what shall be noted of the clip for its result: a small JSON object, asked for when the
         approval has been given. Whoever delivers the clip later gets this one, whatever the inputs are by then.
     :param approval: asked right before anything is paid.
     :param sleep: how to wait; replaced in tests.
