@@ -99,10 +99,10 @@ def check(conn_id: str, task_id: str | None) -> list[Finding]:
     """
     from airflow_provider_kling_avatar.kling.vendor_check import VendorCheck
 
-    return VendorCheck(_config_of(conn_id), _tell).run(task_id)
+    return VendorCheck(_config_of(conn_id), _print_progress).run(task_id)
 
 
-def _tell(probe: str) -> None:
+def _print_progress(probe: str) -> None:
     """Say what is being asked to a person who waits: not into a log, and not between the lines of the report."""
     if sys.stderr.isatty():
         sys.stderr.write(f"kling-avatar: asking for {probe}\n")

@@ -25,14 +25,14 @@ from airflow_provider_kling_avatar.kling.errors import (
     TaskLostError,
 )
 from airflow_provider_kling_avatar.kling.polling.decide import (
+    ONE_LOOK,
     Finished,
-    PollLimits,
     Verdict,
     decide,
     error_for,
     say_durations,
 )
-from airflow_provider_kling_avatar.lineage import announce
+from airflow_provider_kling_avatar.lineage import report_clip
 from airflow_provider_kling_avatar.links.kling_avatar import LINK_XCOM_KEY
 from airflow_provider_kling_avatar.manifest import Costs, VideoManifest, video_manifest
 
@@ -147,7 +147,7 @@ def look_once_more(
         if error.permanent:
             raise
         return finished, None
-    decision = decide(task, now=time.time(), limits=PollLimits(float("inf"), 1.0, 1))
+    decision = decide(task, now=time.time(), limits=ONE_LOOK)
     if not isinstance(decision, Finished):
         return None if finished.verdict is Verdict.NOT_FOUND else finished, None
     return msgspec.structs.replace(decision, queued=finished.queued, rendering=finished.rendering), task
@@ -162,7 +162,7 @@ class ResultContext:
     :param submit_request_id: the vendor's id of the answer to the submission.
     :param landing: puts the file where the user wants it.
     :param inputs: image and audio as they were given, for lineage.
-    :param estimate: what it was thought to cost, see `cost_limits.told_estimate`.
+    :param estimate: what it was thought to cost, see `cost_limits.pushed_estimate`.
     """
 
     mode: str | None = None
@@ -243,7 +243,7 @@ class StorageThenCostLimits:
         self.cost_limits.before_clip(spoken_seconds)
 
 
-def collect(
+def deliver(
     context: Context,
     hook: KlingAvatarHook,
     endpoint: EndpointName,
@@ -251,13 +251,13 @@ def collect(
     finished: Finished,
     task: VideoTask | None = None,
     *,
-    order: ResultContext | None = None,
+    result_context: ResultContext | None = None,
 ) -> VideoManifest:
     """
     Land the clip of a task that was waited for, push its ``video_url`` and return its manifest.
 
     :param task: the task as it was just seen; asked for again if not given, since its URLs are signed anew.
-    :param order: how it was ordered, if that is known here.
+    :param result_context: how it was ordered, if that is known here.
     :raises LandingError: the file is not there, nor half of it; the clip is safe.
     :raises KlingError: the verdict was a bad one, or the result cannot be read.
     """
@@ -272,7 +272,7 @@ def collect(
         raise TaskLostError(
             f"task {task_id} succeeded but the vendor gives no video URL: ask its support. {CLIP_IS_SAFE}"
         )
-    order = order or ResultContext()
+    result_context = result_context or ResultContext()
     push(context, video_url=video.url)  # whatever becomes of the landing
     hook.log.info(
         "video ready: task %s%s, %s s, %s units deducted",
@@ -282,27 +282,27 @@ def collect(
         task.units or "unknown",
     )
     landed = None
-    if order.landing:
+    if result_context.landing:
         tell(context, "landing")
-        landed = order.landing.land(hook, endpoint, task)
+        landed = result_context.landing.land(hook, endpoint, task)
     manifest = video_manifest(
         task,
         video,
         api=hook.config.dialect.name,
         endpoint=endpoint,
         finished=finished,
-        mode=order.mode,
+        mode=result_context.mode,
         landed=landed,
-        costs=_costs(hook, task, order.estimate),
-        submit_request_id=order.submit_request_id,
+        costs=_costs(hook, task, result_context.estimate),
+        submit_request_id=result_context.submit_request_id,
     )
     push(context, file=manifest["file"], file_uri=manifest["file_uri"])
     tell_ready(context, manifest)
-    announce(context, hook, manifest, order.inputs)
+    report_clip(context, hook, manifest, result_context.inputs)
     return manifest
 
 
-def _costs(hook: KlingAvatarHook, task: VideoTask, told: Mapping[str, Any] | None) -> Costs:
+def _costs(hook: KlingAvatarHook, task: VideoTask, estimate: Mapping[str, Any] | None) -> Costs:
     """Return what a task was thought to cost, if that is known here, and what it did, as far as the vendor says."""
     from airflow_provider_kling_avatar.cost_limits import cost_of
     from airflow_provider_kling_avatar.kling.pricing import amount_text, plain
@@ -314,9 +314,9 @@ def _costs(hook: KlingAvatarHook, task: VideoTask, told: Mapping[str, Any] | Non
             amount_text(actual.amount),
             actual.currency or "(no currency)",
         )
-    currency = actual.currency if actual is not None else told and told["currency"]
+    currency = actual.currency if actual is not None else estimate and estimate["currency"]
     return Costs(
-        estimated=told["amount"] if told and told["currency"] == currency else None,
+        estimated=estimate["amount"] if estimate and estimate["currency"] == currency else None,
         actual=plain(actual.amount) if actual is not None else None,
         currency=currency or None,
     )

@@ -118,7 +118,7 @@ class CostLimits:
         self.not_measured = ""
         self.mode = self._mode()
         map_index = context["ti"].map_index
-        self.place = -1 if map_index is None else int(map_index)
+        self.map_index = -1 if map_index is None else int(map_index)
 
     def before_speech(self) -> None:
         """
@@ -141,7 +141,7 @@ class CostLimits:
         """
         expected = self.estimate(spoken_seconds)
         self._check_known(expected)
-        self._tell(expected)
+        self._log_and_push(expected)
         if expected is None:
             return
         if self.max_cost is not None and expected.at_most > self.max_cost:
@@ -171,10 +171,10 @@ class CostLimits:
             if paid_for:
                 log.info("cost: not known: what this clip was made from, or its price then, was not noted")
             else:
-                self._tell(expected)
+                self._log_and_push(expected)
             amount = expected.at_most if expected else None
         if amount is not None and self.max_cost_per_run is not None:
-            self._tell_share(Share(self.place, amount, "granted"))
+            self._push_share(Share(self.map_index, amount, "granted"))
 
     def estimate(self, spoken_seconds: float | None) -> Estimate | None:
         """Return what the clip will cost, ``None`` if its price or its length is not known."""
@@ -220,14 +220,16 @@ class CostLimits:
         if not url.lower().startswith(("http://", "https://")):
             return None
         try:
-            data = media.fetch_url(url, max_bytes=LONGEST_AUDIO_DOWNLOAD_BYTES, reach=self.config.reach)
+            data = media.fetch_url(
+                url, max_bytes=LONGEST_AUDIO_DOWNLOAD_BYTES, address_rules=self.config.address_rules
+            )
             return measured(media.measure_audio(data).seconds)
         except KlingError as error:
             self.not_measured = f" ({error.message})"
             log.info("the length of the audio could not be measured: %s", error)
             return None
 
-    def _tell(self, expected: Estimate | None) -> None:
+    def _log_and_push(self, expected: Estimate | None) -> None:
         if expected is None:
             log.info("cost: not known, since %s", self._what_is_missing())
             return
@@ -273,7 +275,7 @@ class CostLimits:
         if held and held.stage == "granted" and held.amount >= expected.at_most:
             return  # this try has claimed it before it began to wait for a slot
         total = claim(
-            self.place, expected.at_most, limit, tell=self._tell_share, told=self._shares_of_all_rows
+            self.map_index, expected.at_most, limit, push=self._push_share, read_all=self._shares_of_all_rows
         )
         log.info(
             "with this clip %s of max_cost_per_run %s %s are spoken for",
@@ -282,22 +284,22 @@ class CostLimits:
             expected.currency,
         )
 
-    def _tell_share(self, share: Share) -> None:
-        _tell_share(self.context, share)
+    def _push_share(self, share: Share) -> None:
+        _push_share(self.context, share)
 
     def _shares_of_all_rows(self) -> list[Share]:
         shares = (Share.from_json(value) for value in xcoms_of_all_rows(self.context, SHARE_XCOM_KEY))
         return [share for share in shares if share]
 
 
-def told_estimate(context: Context) -> dict[str, Any] | None:
+def pushed_estimate(context: Context) -> dict[str, Any] | None:
     """
-    Return what this try has told of the clip's cost, also after a deferral.
+    Return what this try has pushed of the clip's cost, also after a deferral.
 
     :return: ``{"amount", "currency", "seconds", "rough"}``, or ``None`` if it is not known.
     """
-    told: dict[str, Any] | None = own_xcom(context, ESTIMATE_XCOM_KEY)
-    return told
+    estimate: dict[str, Any] | None = own_xcom(context, ESTIMATE_XCOM_KEY)
+    return estimate
 
 
 def cost_of(task: VideoTask, config: KlingConfig) -> Cost | None:
@@ -309,12 +311,12 @@ def release_share(context: Context) -> None:
     """Give back what a row has claimed of its run's budget, if it has: the vendor has certainly refused the clip."""
     share = _own_share(context)
     if share and share.stage == "granted":
-        _tell_share(context, Share(share.place, share.amount, "withdrawn"))
+        _push_share(context, Share(share.map_index, share.amount, "withdrawn"))
 
 
 def _own_share(context: Context) -> Share | None:
     return Share.from_json(own_xcom(context, SHARE_XCOM_KEY))
 
 
-def _tell_share(context: Context, share: Share) -> None:
+def _push_share(context: Context, share: Share) -> None:
     context["ti"].xcom_push(key=SHARE_XCOM_KEY, value=share.as_json())

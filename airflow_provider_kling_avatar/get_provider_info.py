@@ -41,8 +41,8 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def _modules(room: str, *names: str) -> list[dict[str, Any]]:
-    modules = [f"{_PACKAGE}.{room}.{name}" for name in ("kling_avatar", *names)]
+def _modules(package: str, *names: str) -> list[dict[str, Any]]:
+    modules = [f"{_PACKAGE}.{package}.{name}" for name in ("kling_avatar", *names)]
     return [{"integration-name": _INTEGRATION, "python-modules": modules}]
 
 

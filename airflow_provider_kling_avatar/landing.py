@@ -1,7 +1,7 @@
 """
 The landing of a finished clip: from the vendor's link to a verified file in the user's storage, whole or not at all.
 
-Knows the order of things: the clip is collected and checked on this machine, compared with what is there, and only
+Knows the order of things: the clip is fetched and checked on this machine, compared with what is there, and only
 then published. Never asks for anything to be made, so nothing here can be paid twice.
 """
 
@@ -69,7 +69,7 @@ class Landed:
 
 class Landing:
     """
-    Lands clips at one place.
+    Lands clips as one file or into one folder.
 
     **Names.** ``output_path`` is a path or any URI that ``ObjectStoragePath`` takes. One that ends in ``/``, or an
     existing folder of this machine, is a folder: there the file is called by the vendor's id of the task,
@@ -102,7 +102,7 @@ class Landing:
 
     def check(self) -> None:
         """
-        Say what is wrong with the place, as far as it shows without writing.
+        Say what is wrong with the path, as far as it shows without writing.
 
         :raises InvalidRequestError: a parameter has an unknown value.
         :raises OutputPathError: no file can be there: the storage's provider, the connection or the bucket is missing,
@@ -111,8 +111,8 @@ class Landing:
         :raises StorageError: the storage cannot be asked.
         """
         self._check_parameters()
-        for place in self._places():
-            place.check()
+        for target in self._targets():
+            target.check()
 
     def check_free(self) -> None:
         """
@@ -122,12 +122,12 @@ class Landing:
 
         :raises OutputExistsError: a file is certainly there, and has to stay.
         """
-        for place in self._places() if self.on_existing == "fail" else ():
+        for target in self._targets() if self.on_existing == "fail" else ():
             size = None
             with contextlib.suppress(StorageError, OutputPathError):
-                size = place.size()
+                size = target.size()
             if size is not None:
-                raise _exists(place, size, "a new clip could not land there")
+                raise _exists(target, size, "a new clip could not land there")
 
     def land(self, hook: KlingAvatarHook, endpoint: EndpointName, task: VideoTask) -> Landed:
         """
@@ -146,16 +146,18 @@ class Landing:
                 f"task {task.task_id} has no watermarked variant: it is made only if watermark=True was set when "
                 "the clip was ordered"
             )
-        places = zip(self._places(_safe_name(task.task_id)), (_plain_link, _watermarked_link), strict=False)
-        main, *others = [_Variant(self, hook, endpoint, task, place, link).land() for place, link in places]
+        targets = zip(self._targets(_safe_name(task.task_id)), (_plain_link, _watermarked_link), strict=False)
+        main, *others = [
+            _Variant(self, hook, endpoint, task, target, link).land() for target, link in targets
+        ]
         return replace(
             main,
             seconds=round(time.monotonic() - begin, 3),
             watermark_file=others[0].file if others else None,
         )
 
-    def _places(self, name: str = "<task_id>") -> list[StoredFile]:
-        """Return the place of each variant, in a folder with a name for the task's id."""
+    def _targets(self, name: str = "<task_id>") -> list[StoredFile]:
+        """Return the file of each variant, in a folder with a name for the task's id."""
         kinds = ("", WATERMARKED) if self.watermarked else ("",)
         return [file_at(self.output_path, f"{name}.mp4", kind=kind) for kind in kinds]
 
@@ -179,7 +181,7 @@ class _Variant:
     hook: KlingAvatarHook
     endpoint: EndpointName
     task: VideoTask
-    place: StoredFile
+    target: StoredFile
     link: Callable[[VideoTask], str]
 
     def land(self) -> Landed:
@@ -191,12 +193,12 @@ class _Variant:
         clip = Clip(
             self.link(self.task),
             refresh=self._new_link,
-            reach=config.reach,
+            address_rules=config.address_rules,
             connect_timeout=config.connect_timeout,
             read_timeout=config.read_timeout,
             sleep=self.landing.sleep,
         )
-        with self.place.partial() as (file, path):
+        with self.target.partial_file() as (file, path):
             fetched = clip.fetch(file, self.landing.max_bytes, self._check_announced)
             duration = self._duration(path)
             was_there = not self._publish(file, path, fetched)
@@ -204,12 +206,12 @@ class _Variant:
             "task %s %s at %s: %s bytes, sha256 %s, after %.1f s",
             self.task.task_id,
             "was already" if was_there else "landed",
-            self.place.shown,
+            self.target.shown,
             fetched.size,
             fetched.sha256,
             time.monotonic() - begin,
         )
-        uri = self.place.uri
+        uri = self.target.uri
         return Landed(
             file=uri if "://" in self.landing.output_path else uri.removeprefix("file://"),
             file_uri=uri,
@@ -226,7 +228,7 @@ class _Variant:
 
     def _check_announced(self, announced: int) -> None:
         """Raise if another file is there, which must stay: one of another size is known before the clip is fetched."""
-        size = self.place.size()
+        size = self.target.size()
         if size not in (None, announced) and self.landing.on_existing == "fail":
             raise self._another(size)
 
@@ -234,21 +236,21 @@ class _Variant:
         """Publish; ``False`` if the same content was there."""
         if self._is_there(fetched):
             return False
-        if self.place.publish(file, path, replace=self.landing.on_existing == "replace"):
+        if self.target.publish(file, path, replace=self.landing.on_existing == "replace"):
             return True
         if self._is_there(fetched):  # somebody was faster, perhaps another try of this task
             return False
-        raise self._another(self.place.size())
+        raise self._another(self.target.size())
 
     def _is_there(self, fetched: Fetched) -> bool:
-        size = self.place.size()
+        size = self.target.size()
         if size is None or size != fetched.size:
             return False
-        with self.place.open() as file:
+        with self.target.open() as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == fetched.sha256
 
     def _another(self, size: int | None) -> OutputExistsError:
-        return _exists(self.place, size, f"it is not task {self.task.task_id}")
+        return _exists(self.target, size, f"it is not task {self.task.task_id}")
 
     def _duration(self, path: Path) -> float | None:
         """Check that a file is a film; return its seconds."""
@@ -260,7 +262,7 @@ class _Variant:
         return expected if seconds is None else round(seconds, 3)
 
 
-def _exists(place: StoredFile, size: int | None, problem: str) -> OutputExistsError:
+def _exists(target: StoredFile, size: int | None, problem: str) -> OutputExistsError:
     """
     Return the error of a place that is taken.
 
@@ -273,7 +275,7 @@ def _exists(place: StoredFile, size: int | None, problem: str) -> OutputExistsEr
         else f"holds another file already ({size} bytes): {problem}"
     )
     return OutputExistsError(
-        f"{place.shown} {what}. Give each clip a path of its own (a path that ends in / does), or set "
+        f"{target.shown} {what}. Give each clip a path of its own (a path that ends in / does), or set "
         "on_existing='replace'"
     )
 

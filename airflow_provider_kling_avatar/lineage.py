@@ -26,22 +26,22 @@ if TYPE_CHECKING:
 SIGNED = ("video_url", "watermark_url")
 """What of a manifest is a permission, and stays out of events."""
 _LONGEST = 2048
-_ACCOUNT_IS_PLACE = ("abfs", "abfss", "wasb", "wasbs")
+_ACCOUNT_IS_LOCATION = ("abfs", "abfss", "wasb", "wasbs")
 
 
-def announce(
+def report_clip(
     context: Context, hook: KlingAvatarHook, manifest: VideoManifest, inputs: Sequence[object] = ()
 ) -> None:
     """
     Tell of a finished clip: its metrics, the events of the task's outlets, hook lineage.
 
-    :param inputs: image and audio as they were given; what is no place, such as base64, is left out.
+    :param inputs: image and audio as they were given; what is no location, such as base64, is left out.
     """
     metrics.succeeded(manifest)
-    announce_file(context, hook, manifest, inputs)
+    report_file(context, hook, manifest, inputs)
 
 
-def announce_file(
+def report_file(
     context: Context, hook: KlingAvatarHook, facts: Mapping[str, Any], inputs: Sequence[object] = ()
 ) -> None:
     """
@@ -50,33 +50,33 @@ def announce_file(
     :param facts: name the file, as a manifest does; the event's ``extra``, without the signed URLs in them.
     """
     known = {name: value for name, value in facts.items() if name not in SIGNED}
-    tellings: dict[str, Callable[[], None]] = {
-        "assets": lambda: _tell_assets(context, known),
-        "hook lineage": lambda: _tell_lineage(hook, known, _uris(inputs)),
+    reports: dict[str, Callable[[], None]] = {
+        "assets": lambda: _add_to_asset_events(context, known),
+        "hook lineage": lambda: _add_to_hook_lineage(hook, known, _uris(inputs)),
         "OpenLineage": lambda: _leave_for_openlineage(context, known, _uris(inputs)),
     }
-    for what, tell in tellings.items():
+    for what, report in reports.items():
         try:
-            tell()
+            report()
         except Exception as error:  # noqa: BLE001  # the clip is there: nothing may fail the task now
             hook.log.warning(
                 "%s could not be told of the clip: %s: %s", what, type(error).__name__, redact(error)
             )
 
 
-def uri_of(place: object) -> str | None:
-    """Return the URI of a place without account and query; ``None`` for what is no place, such as base64."""
-    if isinstance(place, Mapping):  # a manifest, or another object that names a file
-        place = place.get("file_uri") or place.get("file")
-    if not isinstance(place, str) or not 0 < len(place.strip()) <= _LONGEST:
+def uri_of(location: object) -> str | None:
+    """Return the URI of a location without account and query; ``None`` for what is none, such as base64."""
+    if isinstance(location, Mapping):  # a manifest, or another object that names a file
+        location = location.get("file_uri") or location.get("file")
+    if not isinstance(location, str) or not 0 < len(location.strip()) <= _LONGEST:
         return None
-    place = place.strip()
-    if scheme_of(place):
-        parts = urlsplit(place)
-        host = parts.netloc if parts.scheme in _ACCOUNT_IS_PLACE else parts.netloc.rpartition("@")[2]
+    location = location.strip()
+    if scheme_of(location):
+        parts = urlsplit(location)
+        host = parts.netloc if parts.scheme in _ACCOUNT_IS_LOCATION else parts.netloc.rpartition("@")[2]
         return f"{parts.scheme}://{host}{parts.path}"
     # A JPEG in base64 begins with a slash too, but has no full stop.
-    return f"file://{place}" if place.startswith("/") and PurePosixPath(place).suffix else None
+    return f"file://{location}" if location.startswith("/") and PurePosixPath(location).suffix else None
 
 
 def dataset_name(uri: str) -> tuple[str, str]:
@@ -87,11 +87,11 @@ def dataset_name(uri: str) -> tuple[str, str]:
     return f"{parts.scheme}://{parts.netloc}", parts.path.lstrip("/") or "/"
 
 
-def _uris(places: Iterable[object]) -> list[str]:
-    return [uri for uri in map(uri_of, places) if uri]
+def _uris(locations: Iterable[object]) -> list[str]:
+    return [uri for uri in map(uri_of, locations) if uri]
 
 
-def _tell_assets(context: Context, facts: Mapping[str, Any]) -> None:
+def _add_to_asset_events(context: Context, facts: Mapping[str, Any]) -> None:
     outlets = getattr(context.get("task"), "outlets", None)
     events = context.get("outlet_events")
     if not outlets or events is None:
@@ -105,7 +105,7 @@ def _tell_assets(context: Context, facts: Mapping[str, Any]) -> None:
             events[outlet].add(Asset(uri), extra=dict(facts))
 
 
-def _tell_lineage(hook: KlingAvatarHook, facts: Mapping[str, Any], inputs: Sequence[str]) -> None:
+def _add_to_hook_lineage(hook: KlingAvatarHook, facts: Mapping[str, Any], inputs: Sequence[str]) -> None:
     from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 
     collector = get_hook_lineage_collector()
@@ -118,25 +118,25 @@ def _tell_lineage(hook: KlingAvatarHook, facts: Mapping[str, Any], inputs: Seque
 def _leave_for_openlineage(context: Context, facts: Mapping[str, Any], inputs: Sequence[str]) -> None:
     task: object = context.get("task")
     if isinstance(task, LineageMixin):
-        task.announced, task.announced_inputs = facts, inputs
+        task.reported, task.reported_inputs = facts, inputs
 
 
 class LineageMixin:
-    """What OpenLineage asks an operator for. Knows what `announce` left on it."""
+    """What OpenLineage asks an operator for. Knows what `report_file` left on it."""
 
-    announced: Mapping[str, Any] | None = None
-    announced_inputs: Sequence[str] = ()
+    reported: Mapping[str, Any] | None = None
+    reported_inputs: Sequence[str] = ()
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any] | None:  # noqa: ARG002
         """Return inputs, the file, and what the clip cost and how long it took; ``None`` if there is no clip."""
-        if self.announced is None:
+        if self.reported is None:
             return None
         try:
             from airflow_provider_kling_avatar.openlineage_facets import lineage_of
 
-            files = _uris([self.announced, self.announced.get("watermark_file")])
+            files = _uris([self.reported, self.reported.get("watermark_file")])
             return lineage_of(
-                self.announced, map(dataset_name, self.announced_inputs), map(dataset_name, files)
+                self.reported, map(dataset_name, self.reported_inputs), map(dataset_name, files)
             )
         except Exception:  # noqa: BLE001  # lineage is no reason to fail
             return None

@@ -34,9 +34,9 @@ def succeeded(manifest: VideoManifest) -> None:
     """Count a clip that is there: how long it took, and what it cost in millionths."""
     tags = {"api": manifest["api"], "mode": manifest["mode"], "endpoint": manifest["endpoint"]}
     _send("succeeded", 1, **tags)
-    _send("queue_seconds", _span(manifest["queued_seconds"]), **tags)
-    _send("render_seconds", _span(manifest["rendering_seconds"]), **tags)
-    _send("landing_seconds", _span(manifest["landing_seconds"]), **tags)
+    _send("queue_seconds", _timed(manifest["queued_seconds"]), **tags)
+    _send("render_seconds", _timed(manifest["rendering_seconds"]), **tags)
+    _send("landing_seconds", _timed(manifest["landing_seconds"]), **tags)
     _send("cost_micros", _micros(manifest["actual_cost"]), **tags, currency=manifest["currency"])
     _send("estimated_cost_micros", _micros(manifest["estimated_cost"]), **tags, currency=manifest["currency"])
     _send("units_micros", _micros(manifest["units"]), **tags)
@@ -45,11 +45,11 @@ def succeeded(manifest: VideoManifest) -> None:
 def landed(api: str, endpoint: str, seconds: float) -> None:
     """Count a clip that was fetched on its own."""
     _send("landed", 1, api=api, endpoint=endpoint)
-    _send("landing_seconds", _span(seconds), api=api, endpoint=endpoint)
+    _send("landing_seconds", _timed(seconds), api=api, endpoint=endpoint)
 
 
 def _send(name: str, value: int | timedelta | None, **tags: str | None) -> None:
-    """Add to a counter, or time a span; leave out what is not known."""
+    """Add to a counter, or time a duration; leave out what is not known."""
     if value is None:
         return
     known = {tag: told for tag, told in tags.items() if told is not None}
@@ -64,8 +64,8 @@ def _send(name: str, value: int | timedelta | None, **tags: str | None) -> None:
         log.debug("metric %s was not sent: %s", name, type(error).__name__)
 
 
-def _span(seconds: float | None) -> timedelta | None:
-    """Return a span for a timer, as a timedelta, since versions differ on what unit a number is in."""
+def _timed(seconds: float | None) -> timedelta | None:
+    """Return a duration for a timer, as a timedelta, since versions differ on what unit a number is in."""
     return None if seconds is None else timedelta(seconds=seconds)
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Templated: TypeAlias = T | str | XComArg
 """A value, a template that renders to it, or what another task returns."""
-Span: TypeAlias = float | timedelta
+Duration: TypeAlias = float | timedelta
 """Seconds, or a timedelta."""
 Money: TypeAlias = Templated[float | Decimal]
 Callbacks: TypeAlias = Callable[[Context], object] | Collection[Callable[[Context], object]] | None
@@ -41,9 +41,9 @@ class TaskArguments(TypedDict, total=False):
     email_on_retry: bool
     email_on_failure: bool
     retries: int | None
-    retry_delay: Span
+    retry_delay: Duration
     retry_exponential_backoff: float
-    max_retry_delay: Span | None
+    max_retry_delay: Duration | None
     start_date: datetime | None
     end_date: datetime | None
     depends_on_past: bool
@@ -104,7 +104,7 @@ class SensorArguments(KlingArguments, total=False):
     soft_fail: bool
     mode: str
     exponential_backoff: bool
-    max_wait: Span | None
+    max_wait: Duration | None
     silent_fail: bool
     never_fail: bool
 
@@ -114,8 +114,8 @@ class SubmitArguments(KlingArguments, total=False):
 
     validate: bool
     deferrable: bool
-    poll_interval: Span | None
-    slot_timeout: Span
+    poll_interval: Duration | None
+    slot_timeout: Duration
     on_unknown_submission: OnUnknownSubmission
     on_changed_input: OnChangedInput
     on_rerun: OnRerun
@@ -151,7 +151,7 @@ class AvatarArguments(AvatarSubmitArguments, total=False):
     task_id: str
     output_path: Templated[str] | None
     on_existing: OnExisting | XComArg
-    timeout: Span
-    queue_timeout: Span | None
-    render_timeout: Span | None
+    timeout: Duration
+    queue_timeout: Duration | None
+    render_timeout: Duration | None
     max_failed_polls: int

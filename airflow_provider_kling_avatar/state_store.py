@@ -93,7 +93,7 @@ class FileStateStore:
         readable = re.sub(r"[^A-Za-z0-9]+", "-", f"{work.dag_id}-{work.task_id}").strip("-")[:60]
         suffix = "" if key == SUBMISSION_KEY else f".{key}"
         try:
-            self._place = file_at(
+            self._file = file_at(
                 f"{folder.rstrip('/')}/", f"{readable}-{digest}{suffix}.json", parameter="state_path"
             )
         except LandingError as error:
@@ -105,9 +105,9 @@ class FileStateStore:
 
         :raises StateUnavailableError: it cannot be read, or no file could be made where none is.
         """
-        where = self._place.shown
+        where = self._file.shown
         try:
-            content = _patiently(self._place.read_bytes)
+            content = _patiently(self._file.read_bytes)
         except (FileNotFoundError, NotADirectoryError):
             self._check_folder()
             return {}
@@ -128,10 +128,10 @@ class FileStateStore:
         return record
 
     def _check_folder(self) -> None:
-        if not isinstance(self._place, LocalFile):
+        if not isinstance(self._file, LocalFile):
             return
         try:
-            self._place.check_folder()
+            self._file.check_folder()
         except LandingError as error:
             raise StateUnavailableError(
                 f"{error.finding}. Its folder has to be there on every worker: create it, mount it on this one, or "
@@ -142,9 +142,9 @@ class FileStateStore:
         """Replace the file, whole or not at all."""
         content = json.dumps(record, sort_keys=True).encode()
         try:
-            _patiently(lambda: self._place.write_bytes(content))
+            _patiently(lambda: self._file.write_bytes(content))
         except Exception as error:
-            raise _unavailable("written", self._place.shown, error) from error
+            raise _unavailable("written", self._file.shown, error) from error
 
 
 def _patiently(ask: Callable[[], T]) -> T:
@@ -174,7 +174,7 @@ def state_store_of(
     Return what outlives a try of this task; ``None`` where there is nothing.
 
     :param state_path: the user's choice; wins over Airflow's store, so that an upgrade of Airflow forgets nothing.
-    :param key: what is remembered; each has a record of its own.
+    :param key: what the record is of; each has one of its own.
     """
     if state_path:
         return FileStateStore(state_path, work, key)

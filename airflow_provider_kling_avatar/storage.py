@@ -21,7 +21,7 @@ from airflow_provider_kling_avatar.compat import BaseHook, ObjectStoragePath, ge
 from airflow_provider_kling_avatar.kling.download.tempfiles import partial_file
 from airflow_provider_kling_avatar.kling.errors import KlingError, LandingError, OutputPathError, StorageError
 from airflow_provider_kling_avatar.kling.places import local_path
-from airflow_provider_kling_avatar.kling.redact import redact, scheme_of, shown
+from airflow_provider_kling_avatar.kling.redact import public_source, redact, scheme_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +84,7 @@ def file_at(path: str, file_name: str, *, kind: str = "", parameter: str = "outp
             f"{parameter} came as {type(path).__name__}, or empty: give a path, or a URI such as "
             "s3://conn_id@bucket/key; if it comes from an upstream task, that task returned nothing"
         )
-    name = f"{parameter} {shown(path)}"
+    name = f"{parameter} {public_source(path)}"
     if "\0" in path:
         raise OutputPathError(f"{name} has a zero byte in it: look where it comes from")
     scheme = scheme_of(path)
@@ -142,7 +142,7 @@ class LocalFile:
     def __init__(self, path: Path, parameter: str = "output_path") -> None:
         self._path = path
         self.uri = f"file://{path}"
-        self.shown = f"{parameter} {shown(str(path))}"
+        self.shown = f"{parameter} {public_source(str(path))}"
         longest = max(len(os.fsencode(part)) for part in path.parts)
         if longest > LONGEST_NAME:
             raise OutputPathError(
@@ -225,8 +225,8 @@ class LocalFile:
             yield file
 
     @contextlib.contextmanager
-    def partial(self) -> Iterator[tuple[BinaryIO, Path]]:
-        """Make a file to collect the clip in."""
+    def partial_file(self) -> Iterator[tuple[BinaryIO, Path]]:
+        """Make a file to fetch the clip into."""
         with storage_errors(self.shown, OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with partial_file(self._path.parent, self._path.name) as made:
@@ -297,7 +297,7 @@ class StorageFile:
 
     def __init__(self, uri: str, parameter: str = "output_path") -> None:
         self.uri = uri
-        self.shown = f"{parameter} {shown(uri)}"
+        self.shown = f"{parameter} {public_source(uri)}"
         try:
             path = ObjectStoragePath(uri)
             self._fs: AbstractFileSystem = path.fs
@@ -357,8 +357,8 @@ class StorageFile:
             yield file
 
     @contextlib.contextmanager
-    def partial(self) -> Iterator[tuple[BinaryIO, Path]]:
-        """Make a file to collect the clip in."""
+    def partial_file(self) -> Iterator[tuple[BinaryIO, Path]]:
+        """Make a file to fetch the clip into."""
         folder = Path(tempfile.gettempdir())
         with (
             storage_errors(f"the folder for temporary files, {folder}, on the way to {self.shown}", OSError),
@@ -515,14 +515,14 @@ def storage_errors(where: str, kinds: type[Exception] = Exception) -> Iterator[N
     except KlingError:
         raise
     except kinds as error:
-        raise _told(where, error) from error
+        raise _landing_error(where, error) from error
 
 
-def _told(where: str, error: Exception) -> LandingError:
+def _landing_error(where: str, error: Exception) -> LandingError:
     code = error.errno if isinstance(error, OSError) else None
     what = f"{type(error).__name__}: {redact(error)}"
     if code in _FULL:
-        return StorageError(f"{where}: the disk is full ({what}); make room")
+        return StorageError(f"{where}: the disk is full ({what}); free some of it")
     for kinds, codes, remedy in _REMEDIES:
         if isinstance(error, kinds) or code in codes:
             return OutputPathError(f"{where}: {remedy} ({what})")

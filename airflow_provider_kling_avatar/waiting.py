@@ -1,7 +1,7 @@
 """
 How long a task waits, for a free slot and for its clip, and what it defers to meanwhile.
 
-Waiting costs no retry. What room there is, is decided in `kling.polling.slot_queue`, whether a clip has ended in
+Waiting costs no retry. Whether a slot is free is decided in `kling.polling.slot_queue`, whether a clip has ended in
 `kling.polling.decide`; here is what operators and sensor need of them.
 """
 
@@ -26,10 +26,10 @@ from airflow_provider_kling_avatar.kling.errors import (
 from airflow_provider_kling_avatar.kling.polling.decide import (
     HINT,
     HINT_SECONDS,
-    NO_SLOT,
     PollLimits,
     hides_a_reason,
 )
+from airflow_provider_kling_avatar.kling.responses.error_codes import NO_FREE_SLOT
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.compat import BaseTrigger
@@ -59,34 +59,34 @@ Deferral = tuple["BaseTrigger", timedelta]
 
 def seconds(name: str, value: float | timedelta) -> float:
     """
-    Return a span in seconds.
+    Return a duration in seconds.
 
     :param name: of the parameter it was given as.
-    :raises InvalidRequestError: it is no span of time.
+    :raises InvalidRequestError: it is no duration.
     """
     try:
-        span = value.total_seconds() if isinstance(value, timedelta) else float(value)
+        duration = value.total_seconds() if isinstance(value, timedelta) else float(value)
     except (TypeError, ValueError):
-        span = math.nan
-    if not 0 <= span < math.inf:
+        duration = math.nan
+    if not 0 <= duration < math.inf:
         raise InvalidRequestError(
             f"{name} must be a number of seconds, or a timedelta, and not negative: {value!r}", field=name
         )
-    return span
+    return duration
 
 
 def interval(value: float | timedelta | None) -> float | None:
     """
     Return a ``poll_interval`` in seconds; ``None``, for as often as costs little, stays.
 
-    :raises InvalidRequestError: it is no span of time above 0.
+    :raises InvalidRequestError: it is no duration above 0.
     """
     if value is None:
         return None
-    span = seconds("poll_interval", value)
-    if not span:
+    duration = seconds("poll_interval", value)
+    if not duration:
         raise InvalidRequestError("poll_interval must be above 0 seconds", field="poll_interval")
-    return span
+    return duration
 
 
 def poll_limits(
@@ -129,7 +129,7 @@ def is_not_now(error: KlingError) -> bool:
 
 def failed_for_want_of_slot(error: KlingError) -> bool:
     """Tell whether the vendor took a task and then failed it because the account was full."""
-    return isinstance(error, TaskFailedError) and error.code == NO_SLOT
+    return isinstance(error, TaskFailedError) and error.code == NO_FREE_SLOT
 
 
 def is_about_clip(event: dict[str, Any] | None) -> bool:

@@ -147,9 +147,9 @@ class Store:
     def set(self, key: str, value: Any) -> None:
         """Store; the process may die just before or just after."""
         self.step(STORE_AWAY)
-        self.step("before remembering")
+        self.step("before saving")
         self.text[key] = json.dumps(value)
-        self.step("after remembering")
+        self.step("after saving")
 
 
 class Clip:

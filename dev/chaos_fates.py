@@ -140,8 +140,8 @@ STORE_AWAY: Final = "store cannot be reached"
 """Not a kill: Airflow's state store refuses to be read or written this time."""
 STEPS: Final = (
     STORE_AWAY,
-    "before remembering",
-    "after remembering",
+    "before saving",
+    "after saving",
     "submitted",
     "id in XCom",
     "deferring",

@@ -57,7 +57,7 @@ def strategy_of(name: str) -> Strategy:
     """Return one of `chaos_clip.STRATEGIES`."""
     if name == "naive":
         return Naive()
-    return Resumable() if name == "ResumableJobMixin" else Operator(remembers=name == "ours")
+    return Resumable() if name == "ResumableJobMixin" else Operator(has_store=name == "ours")
 
 
 class Naive:
@@ -160,12 +160,12 @@ class Operator:
     """
     This package: the real `KlingAvatarOperator` and its real trigger.
 
-    :param remembers: there is a state store: Airflow 3.3 and newer.
+    :param has_store: there is a state store: Airflow 3.3 and newer.
     """
 
-    def __init__(self, *, remembers: bool) -> None:
-        self.name = "ours" if remembers else "ours, no store"
-        self._remembers = remembers
+    def __init__(self, *, has_store: bool) -> None:
+        self.name = "ours" if has_store else "ours, no store"
+        self._has_store = has_store
         self._operator = ClipOperator(
             task_id="clip",
             image="https://pictures.test/face.png",
@@ -182,7 +182,7 @@ class Operator:
         kept: _Resumption | None = clip.kept if clip.schedule.keeps_event else None
         ti = StandInTaskInstance(clip, attempt, kept.xcoms if kept else {})
         context: Any = {"ti": ti, "task_instance": ti, "run_id": ti.run_id, "params": {}}
-        if self._remembers:
+        if self._has_store:
             context["task_state_store"] = clip.store
         with _clock_of(clip):
             result = self._run(operator, context, attempt, kept)

@@ -30,10 +30,10 @@ from hypothesis import strategies as st
 
 from airflow_provider_kling_avatar.kling.errors import Accepted, KlingError
 from airflow_provider_kling_avatar.kling.submission.recovery import Recovery
-from airflow_provider_kling_avatar.kling.submission.state import Account
+from airflow_provider_kling_avatar.kling.submission.state import PayingAccount
 
 SEEDS = range(100)
-STORES = pytest.mark.parametrize("remembers", [True, False], ids=["store", "no store"])
+STORES = pytest.mark.parametrize("has_store", [True, False], ids=["store", "no store"])
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -58,34 +58,34 @@ def test_nothing_that_hypothesis_thinks_of_makes_us_pay_twice_or_lose_a_clip(api
     @given(dice=st.randoms(use_true_random=False))
     def lived_through(dice):
         schedule = draw(api, dice)
-        for remembers in (True, False):
-            assert not Clip(schedule, Operator(remembers=remembers)).live().is_bad
+        for has_store in (True, False):
+            assert not Clip(schedule, Operator(has_store=has_store)).live().is_bad
 
     lived_through()
 
 
 @pytest.mark.parametrize("api", CHANGING)
 def test_no_proxy_account_store_or_link_that_changes_makes_us_pay_twice_or_lose_a_clip(api):
-    assert bad(lives(api, Operator(remembers=True))) == {}
+    assert bad(lives(api, Operator(has_store=True))) == {}
 
 
 @STORES
 @pytest.mark.parametrize("api", NAMED)
-def test_a_frozen_worker_that_wakes_later_does_not_pay(api, remembers):
+def test_a_frozen_worker_that_wakes_later_does_not_pay(api, has_store):
     schedule = Schedule(api, posts=("frozen while the next try runs",))
-    assert not Clip(schedule, Operator(remembers=remembers)).live().is_bad
+    assert not Clip(schedule, Operator(has_store=has_store)).live().is_bad
     assert Clip(schedule, Naive()).live().paid_twice
 
 
 def test_a_person_is_asked_only_where_nobody_else_can_know():
     lost_answer = {"posts": ("dropped though taken",)}
     for api in NAMED:
-        assert Clip(Schedule(api, **lost_answer), Operator(remembers=False)).live().stops == 0
-    for remembers in (True, False):
-        assert Clip(Schedule("generations", **lost_answer), Operator(remembers=remembers)).live().stops == 1
+        assert Clip(Schedule(api, **lost_answer), Operator(has_store=False)).live().stops == 0
+    for has_store in (True, False):
+        assert Clip(Schedule("generations", **lost_answer), Operator(has_store=has_store)).live().stops == 1
     killed_later = Schedule("generations", kills=(("id in XCom", 0),))
-    assert Clip(killed_later, Operator(remembers=True)).live().stops == 0
-    assert Clip(killed_later, Operator(remembers=False)).live().stops == 1
+    assert Clip(killed_later, Operator(has_store=True)).live().stops == 0
+    assert Clip(killed_later, Operator(has_store=False)).live().stops == 1
 
 
 # ------------------------------------------------------------------ would it be noticed?
@@ -93,8 +93,8 @@ def test_a_person_is_asked_only_where_nobody_else_can_know():
 
 @STORES
 @pytest.mark.parametrize("api", ACCEPTING)
-def test_a_vendor_that_takes_a_name_twice_is_paid_twice_only_for_what_comes_late(api, remembers):
-    strategy = Operator(remembers=remembers)
+def test_a_vendor_that_takes_a_name_twice_is_paid_twice_only_for_what_comes_late(api, has_store):
+    strategy = Operator(has_store=has_store)
     assert bad(lives(api, strategy)) != {}
     assert not any(Clip(punctual(schedule_of(api, seed)), strategy).live().is_bad for seed in SEEDS)
 
@@ -153,11 +153,11 @@ def counts_tries(monkeypatch):
 @pytest.mark.parametrize("broken", ["sends_again", "counts_tries"])
 def test_who_sends_again_or_under_another_name_is_caught(api, broken, request):
     request.getfixturevalue(broken)
-    assert len(bad(lives(api, Operator(remembers=False)))) > 10
+    assert len(bad(lives(api, Operator(has_store=False)))) > 10
 
 
 def test_what_is_caught_is_reduced_to_what_matters(counts_tries):
-    strategy = Operator(remembers=False)
+    strategy = Operator(has_store=False)
     whole = next(schedule_of("kling", seed) for seed in bad(lives("kling", strategy, range(20))))
     least = smallest(whole, lambda schedule: Clip(schedule, strategy).live().is_bad)
     assert Clip(least, strategy).live().is_bad
@@ -167,7 +167,7 @@ def test_what_is_caught_is_reduced_to_what_matters(counts_tries):
 @pytest.mark.parametrize(
     ("api", "changing", "broken"),
     [
-        ("kling", "host", {(Account, "is_elsewhere"): False, (Recovery, "_mind_the_gone"): None}),
+        ("kling", "host", {(PayingAccount, "is_elsewhere"): False, (Recovery, "_mind_the_gone"): None}),
         ("kling", "key", {(Recovery, "_mind_the_gone"): None}),
         ("generations", "words", {(Recovery, "_keeps_to"): False}),
         ("generations", "store", {(Recovery, "_nothing_open"): True}),
@@ -181,7 +181,7 @@ def test_what_keeps_us_from_paying_twice_when_something_changes_would_be_missed(
     ]
     for (owner, name), answer in broken.items():
         monkeypatch.setattr(owner, name, lambda *_, answer=answer: answer)
-    assert any(Clip(schedule, Operator(remembers=True)).live().paid_twice for schedule in schedules)
+    assert any(Clip(schedule, Operator(has_store=True)).live().paid_twice for schedule in schedules)
 
 
 @pytest.mark.parametrize("api", APIS)
@@ -189,7 +189,7 @@ def test_a_schedule_tells_the_same_story_each_time(api):
     def stories():
         lines = []
         for seed in range(10):
-            Clip(schedule_of(api, seed), Operator(remembers=True), lines.append).live()
+            Clip(schedule_of(api, seed), Operator(has_store=True), lines.append).live()
         return [re.sub(r"[0-9a-f-]{10,}", "ID", line) for line in lines]
 
     assert stories() == stories()

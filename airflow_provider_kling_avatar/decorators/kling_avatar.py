@@ -44,7 +44,7 @@ ANSWER_XCOM_KEY = "kling_answer"
 SHOWN_XCOM_KEY = "kling_answer_shown"
 """Where it leaves what may be shown of an answer that may not be kept: enough to deliver the clip."""
 ANSWER_STATE_KEY = "kling_answer"
-"""Under which the answer is remembered for later tries."""
+"""Under which the answer is kept for later tries."""
 MOST_CHARACTERS = 16_000
 """Of an answer, as JSON, that is kept."""
 

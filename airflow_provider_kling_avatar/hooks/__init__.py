@@ -1,1 +1,1 @@
-"""Thin adapters between Airflow and the `kling` room: hooks."""
+"""Thin adapters between Airflow and the `kling` package: hooks."""

@@ -210,7 +210,7 @@ class KlingAvatarHook(BaseHook):
             signer=sign_storage,
             validate=validate,
             transcode_audio=transcode_audio,
-            reach=self.config.reach,
+            address_rules=self.config.address_rules,
         )
 
     def _submit(self, request: VideoRequest, *, validate: bool) -> VideoTask:

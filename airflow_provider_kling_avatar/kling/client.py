@@ -61,7 +61,7 @@ LONGEST_OWN_PAUSE_SECONDS = 10.0
 """Where the vendor says nothing; they begin with one second at most."""
 _ODD_IN_A_PATH = re.compile(r"[/\\%]|^\.+$")
 """Many servers unpack these before they route: "not found" would then be said of another name."""
-PATIENCE_SECONDS = 30.0
+LONGEST_ASYNC_CALL_SECONDS = 30.0
 """In the triggerer, where thousands may wait for an answer or for their turn, none may take longer."""
 DOUBTFUL = (NotFoundError, InvalidRequestError, RefusedError)
 """What a query may be answered with where the vendor has no such task; only some of it is certain."""
@@ -327,10 +327,10 @@ class KlingClient:
         return call.read_as(self.config.credentials, self._send(call))
 
     def _send(self, call: Call[Any]) -> Answer:
-        outcome = self._exchange(call)
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return outcome
+        result = self._exchange(call)
+        if isinstance(result, BaseException):
+            raise result
+        return result
 
     def _exchange(self, call: Call[Any]) -> Answer | BaseException:
         """Return the answer, or what went wrong: raised here, it would carry frames that hold key and payload."""
@@ -438,10 +438,10 @@ class AsyncKlingClient:
     async def _send(self, call: Call[Any]) -> Answer:
         if self._session is None:
             raise RuntimeError("use AsyncKlingClient as an async context manager")
-        outcome = await self._exchange(self._session, call)
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return outcome
+        result = await self._exchange(self._session, call)
+        if isinstance(result, BaseException):
+            raise result
+        return result
 
     async def _exchange(self, session: aiohttp.ClientSession, call: Call[Any]) -> Answer | BaseException:
         """As the worker's, but by what aiohttp raises: nothing is paid here, and its errors tell it well enough."""
@@ -487,7 +487,7 @@ class AsyncKlingClient:
         # Without `trust_env`: besides the proxy it would read .netrc, on the loop, and refuse or replace our key.
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(
-                total=min(self.config.read_timeout, PATIENCE_SECONDS),
+                total=min(self.config.read_timeout, LONGEST_ASYNC_CALL_SECONDS),
                 sock_connect=self.config.connect_timeout,
             ),
             headers={"User-Agent": USER_AGENT},

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
     from decimal import Decimal
 
-    from airflow_provider_kling_avatar.kling.download.ssrf import Reach
+    from airflow_provider_kling_avatar.kling.download.ssrf import AddressRules
 
 EXTRAS: dict[str, str] = {
     "api": "which API the key is for",
@@ -69,7 +69,7 @@ class KlingConfig:
     allow_private_addresses: bool = False
 
     @property
-    def account(self) -> Hashable:
+    def account_key(self) -> Hashable:
         """What two connections have in common that ask the same account in the same way; of the key only a hash."""
         paths = tuple(
             (name, endpoint.path, endpoint.query_path, endpoint.list_path)
@@ -80,11 +80,11 @@ class KlingConfig:
         return where, self.connect_timeout, self.read_timeout, key
 
     @property
-    def reach(self) -> Reach:
+    def address_rules(self) -> AddressRules:
         """Where the links may lead that workers follow for this account."""
-        from airflow_provider_kling_avatar.kling.download.ssrf import Reach
+        from airflow_provider_kling_avatar.kling.download.ssrf import AddressRules
 
-        return Reach(self.base_url, private=self.allow_private_addresses)
+        return AddressRules(self.base_url, private=self.allow_private_addresses)
 
     @classmethod
     def build(

@@ -96,7 +96,7 @@ def scheme_of(place: str) -> str:
     return match[1].lower() if match else ""
 
 
-def shown(source: str) -> str:
+def public_source(source: str) -> str:
     """Name a place in a message: as `public_url`, with a connection's id; nothing at all if it is too long."""
     if scheme_of(source):
         try:

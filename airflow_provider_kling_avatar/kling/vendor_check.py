@@ -33,10 +33,14 @@ from airflow_provider_kling_avatar.kling.errors import (
     bare,
 )
 from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
-from airflow_provider_kling_avatar.kling.polling.decide import is_not_there
 from airflow_provider_kling_avatar.kling.redact import public_url, redact
 from airflow_provider_kling_avatar.kling.responses.answer import as_number, at, dicts
-from airflow_provider_kling_avatar.kling.responses.errors import error_in, read_json, route_is_right
+from airflow_provider_kling_avatar.kling.responses.errors import (
+    error_in,
+    is_no_such_task,
+    read_json,
+    route_is_right,
+)
 from airflow_provider_kling_avatar.kling.responses.tasks import rows_of
 
 if TYPE_CHECKING:
@@ -119,12 +123,13 @@ class VendorCheck:
     Ask one account's API.
 
     :param config: the account.
-    :param told: called before each question with what is asked; an answer may take as long as `config.read_timeout`.
+    :param on_question: called before each question with what is asked; an answer may take as long as
+        `config.read_timeout`.
     """
 
-    def __init__(self, config: KlingConfig, told: Callable[[str], object] = lambda _: None) -> None:
+    def __init__(self, config: KlingConfig, on_question: Callable[[str], object] = lambda _: None) -> None:
         self.config = config
-        self._tell = told
+        self._on_question = on_question
         self._client = _Witness(config)
         self._can_be_asked = False
         self._came_from_api: set[bool] = set()
@@ -166,7 +171,7 @@ class VendorCheck:
 
         :raises KlingError: no question at all can be asked.
         """
-        self._tell(probe)
+        self._on_question(probe)
         self._client.answers.clear()
         seen: T | KlingError
         try:
@@ -246,7 +251,7 @@ class VendorCheck:
         if isinstance(seen, VideoTask):
             means = "an id that nobody has is taken for a task"
             return Finding(probe, expected, self._shown(answer, seen), MATTERS, means)
-        waiting, later = is_not_there(seen), route_is_right(seen)
+        waiting, later = is_no_such_task(seen), route_is_right(seen)
         means = f"a missing id is believed: {_yes(waiting)} while waiting, {_yes(later)} by a later try"
         if waiting and later:
             return Finding(probe, expected, self._shown(answer, seen), OK, means)
@@ -350,9 +355,7 @@ class VendorCheck:
         for endpoint in endpoints:
             seen, answer = self._ask(probe, self._client.get_task, task_id, endpoint)
             if isinstance(seen, VideoTask):
-                shown = (
-                    f"{endpoint}: {self._told([seen])}; {self._fields(answer.layers[-1:] if answer else [])}"
-                )
+                shown = f"{endpoint}: {self._task_counts([seen])}; {self._fields(answer.layers[-1:] if answer else [])}"
                 is_odd = seen.state is TaskState.UNKNOWN or (
                     seen.state is TaskState.SUCCEEDED and not seen.video
                 )
@@ -367,15 +370,17 @@ class VendorCheck:
         unknown = {task.status for task in tasks if task.state is TaskState.UNKNOWN}
         if unknown:
             means = f"waited for until the deadline: {self._masked(', '.join(sorted(unknown)))}"
-            return Finding(probe, expected, self._told(tasks), MATTERS, means)
+            return Finding(probe, expected, self._task_counts(tasks), MATTERS, means)
         done = [task.video for task in tasks if task.state is TaskState.SUCCEEDED]
         if all(video and video.duration is not None for video in done):
-            return Finding(probe, expected, self._told(tasks))
-        return Finding(probe, expected, self._told(tasks), DIFFERS, "such a task is asked for by itself")
+            return Finding(probe, expected, self._task_counts(tasks))
+        return Finding(
+            probe, expected, self._task_counts(tasks), DIFFERS, "such a task is asked for by itself"
+        )
 
     # ------------------------------------------------------------------ what may be shown
 
-    def _told(self, tasks: list[VideoTask]) -> str:
+    def _task_counts(self, tasks: list[VideoTask]) -> str:
         """Say how tasks stand and what they tell, as this package reads it, in numbers."""
         states = Counter(f"{self._masked(task.status) or 'no state'} ({task.state.value})" for task in tasks)
         done = [task for task in tasks if task.state is TaskState.SUCCEEDED]

@@ -1,1 +1,1 @@
-"""Thin adapters between Airflow and the `kling` room: links."""
+"""Thin adapters between Airflow and the `kling` package: links."""

@@ -1,1 +1,1 @@
-"""Thin adapters between Airflow and the `kling` room: operators."""
+"""Thin adapters between Airflow and the `kling` package: operators."""

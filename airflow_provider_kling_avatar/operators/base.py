@@ -64,7 +64,7 @@ if TYPE_CHECKING:
         OnUnknownSubmission,
     )
     from airflow_provider_kling_avatar.kling.submission.submit import Approval, Submission, Submitter
-    from airflow_provider_kling_avatar.parameters import KlingArguments, Money, Span, Templated
+    from airflow_provider_kling_avatar.parameters import Duration, KlingArguments, Money, Templated
 
 SPEECH_XCOM_KEY = "kling_speech"
 """
@@ -231,8 +231,8 @@ class KlingSubmitOperator(KlingOperator):
         task_id: str,
         validate: bool = True,
         deferrable: bool = DEFAULT_DEFERRABLE,
-        poll_interval: Span | None = None,
-        slot_timeout: Span = DEFAULT_SLOT_TIMEOUT,
+        poll_interval: Duration | None = None,
+        slot_timeout: Duration = DEFAULT_SLOT_TIMEOUT,
         on_unknown_submission: OnUnknownSubmission = "fail",
         on_changed_input: OnChangedInput = "keep",
         on_rerun: OnRerun = "reuse",
@@ -338,13 +338,13 @@ class KlingSubmitOperator(KlingOperator):
                 request, validate=self.validate, transcode_audio=self.transcode_audio is True
             )
         except InvalidRequestError:
-            self._tell_what_is_bought(context)
+            self._log_what_is_bought(context)
             raise
         self.log.info(
             "a clip from %s at %s: %s",
             hook.config.dialect.title,
             hook.config.base_url,
-            _inputs_told(request, prepared.audio_seconds),
+            _inputs_in_words(request, prepared.audio_seconds),
         )
         return prepared, CostLimits(
             context,
@@ -379,7 +379,7 @@ class KlingSubmitOperator(KlingOperator):
             raise
         if hint := queueing.hint(error):
             self.log.warning("%s", hint)
-        self._tell(context, hook, "waiting_for_slot")
+        self._push_summary(context, hook, "waiting_for_slot")
         queued = {
             "try_number": context["ti"].try_number,
             "since": queueing.since,
@@ -414,7 +414,7 @@ class KlingSubmitOperator(KlingOperator):
         queueing: Queueing | None,
         cost_limits: CostLimits,
     ) -> Submitter:
-        from airflow_provider_kling_avatar.cost_limits import told_estimate
+        from airflow_provider_kling_avatar.cost_limits import pushed_estimate
         from airflow_provider_kling_avatar.kling.submission.submit import Submitter
 
         return Submitter(
@@ -422,7 +422,11 @@ class KlingSubmitOperator(KlingOperator):
             prepared,
             self._this_try(context, refused=queueing is not None),
             spoken=self._spoken(context, prepared) if queueing else None,
-            paid_for=lambda: {"mode": cost_limits.mode, "estimate": told_estimate(context), **self._places()},
+            paid_for=lambda: {
+                "mode": cost_limits.mode,
+                "estimate": pushed_estimate(context),
+                **self._input_uris(),
+            },
             approval=self.approval(cost_limits, is_unsent=queueing is None),
         )
 
@@ -441,7 +445,7 @@ class KlingSubmitOperator(KlingOperator):
             self.log.exception("task %s is paid for, but its id could not be handed on", task.task_id)
             raise
         estimate = submission.paid_for.get("estimate") or {}
-        self._tell(
+        self._push_summary(
             context,
             hook,
             self.sent_state,
@@ -460,11 +464,11 @@ class KlingSubmitOperator(KlingOperator):
             task.request_id,
         )
 
-    def _tell(self, context: Context, hook: KlingAvatarHook, state: str, **facts: object) -> None:
+    def _push_summary(self, context: Context, hook: KlingAvatarHook, state: str, **facts: object) -> None:
         """Say in the clip's summary how it stands."""
         tell(context, state, step=self.step, api=hook.config.dialect.name, endpoint=self.endpoint, **facts)
 
-    def _tell_what_is_bought(self, context: Context) -> None:
+    def _log_what_is_bought(self, context: Context) -> None:
         """Name the clip that an earlier try has paid for, when its inputs can no longer be read."""
         with suppress(KlingError):
             if task_id := load(self._this_try(context).store).task_id:
@@ -496,7 +500,7 @@ class KlingSubmitOperator(KlingOperator):
         policies = Policies(self.on_unknown_submission, self.on_changed_input, self.on_rerun)
         return self.try_of(context, policies, self.state_path, refused=refused)
 
-    def _places(self) -> dict[str, str | None]:
+    def _input_uris(self) -> dict[str, str | None]:
         """Return where image and audio came from, without what signs a link."""
         return {name: uri_of(self.given(name)) for name in ("image", "audio") if name in self.request_fields}
 
@@ -516,7 +520,7 @@ class KlingSubmitOperator(KlingOperator):
             )
 
 
-def _inputs_told(request: VideoRequest, audio_seconds: float | None) -> str:
+def _inputs_in_words(request: VideoRequest, audio_seconds: float | None) -> str:
     """Say what a clip is made from, without a payload or a permission in it."""
     told = [
         f"{name} {mask(str(value))}" for name in ("image", "audio") if (value := getattr(request, name, None))

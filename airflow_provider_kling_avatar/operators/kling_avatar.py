@@ -16,7 +16,7 @@ from airflow_provider_kling_avatar.completion import (
     ResultContext,
     StorageThenCostLimits,
     before_sending,
-    collect,
+    deliver,
     landing_of,
     log_durations,
     look_once_more,
@@ -67,8 +67,8 @@ if TYPE_CHECKING:
     from airflow_provider_kling_avatar.manifest import VideoManifest
     from airflow_provider_kling_avatar.parameters import (
         AvatarSubmitArguments,
+        Duration,
         KlingArguments,
-        Span,
         SubmitArguments,
         Templated,
     )
@@ -246,7 +246,7 @@ class KlingTextToSpeechOperator(KlingOperator):
     Pushes ``audio_id``, ``duration`` (seconds), ``units`` and ``speech`` to XCom: the last is an object with
     ``audio_id``, ``spoken_at`` (Unix seconds) and ``duration``, which the avatar operators take as ``audio_id`` and
     check. The vendor answers at once: nothing waits. A retry, and a clear within 29 days, hands on the same speech
-    and pays nothing, where Airflow remembers it (3.3 and newer) or a ``state_path`` does.
+    and pays nothing, where Airflow's state store (3.3 and newer) or a ``state_path`` keeps it.
 
     :param text: 1000 characters at most; or the name of a ``.txt`` or ``.md`` file that holds them.
     :param voice_id: the vendor's id of the voice; it must exist in ``voice_language``.
@@ -358,9 +358,9 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
         task_id: str,
         output_path: Templated[str] | None = None,
         on_existing: OnExisting | XComArg = "fail",
-        timeout: Span = DEFAULT_TIMEOUT,
-        queue_timeout: Span | None = None,
-        render_timeout: Span | None = None,
+        timeout: Duration = DEFAULT_TIMEOUT,
+        queue_timeout: Duration | None = None,
+        render_timeout: Duration | None = None,
         max_failed_polls: int = DEFAULT_MAX_FAILED_POLLS,
         **kwargs: Unpack[AvatarSubmitArguments],
     ) -> None:
@@ -384,7 +384,7 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
             else:
                 ended = self._submit_and_wait(context, hook, queueing)
             try:
-                return self._collect(context, hook, *ended)
+                return self._deliver(context, hook, *ended)
             except KlingError as error:
                 if not failed_for_want_of_slot(error):
                     raise
@@ -458,7 +458,7 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
         mode = self.given("mode") or hook.config.dialect.endpoint(self.endpoint).defaults.get("mode")
         return None if mode is None else str(mode)
 
-    def _collect(
+    def _deliver(
         self,
         context: Context,
         hook: KlingAvatarHook,
@@ -466,18 +466,18 @@ class KlingAvatarOperator(KlingAvatarSubmitOperator):
         finished: Finished,
         task: VideoTask | None,
     ) -> VideoManifest:
-        from airflow_provider_kling_avatar.cost_limits import told_estimate
+        from airflow_provider_kling_avatar.cost_limits import pushed_estimate
 
         # Of what was paid for, perhaps by an earlier try: by now the inputs may be others.
-        paid_for = own_xcom(context, PAID_FOR_XCOM_KEY) or {"mode": self._mode(hook), **self._places()}
-        order = ResultContext(
+        paid_for = own_xcom(context, PAID_FOR_XCOM_KEY) or {"mode": self._mode(hook), **self._input_uris()}
+        result_context = ResultContext(
             paid_for.get("mode"),
             own_xcom(context, SUBMIT_REQUEST_XCOM_KEY),
             self._landing(),
             inputs=(paid_for.get("image"), paid_for.get("audio")),
-            estimate=paid_for.get("estimate") or told_estimate(context),
+            estimate=paid_for.get("estimate") or pushed_estimate(context),
         )
-        result = collect(context, hook, self.endpoint, task_id, finished, task, order=order)
+        result = deliver(context, hook, self.endpoint, task_id, finished, task, result_context=result_context)
         self.note_delivery(context)
         return result
 

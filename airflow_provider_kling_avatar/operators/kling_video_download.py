@@ -13,14 +13,14 @@ from airflow_provider_kling_avatar.completion import found_elsewhere, push_link
 from airflow_provider_kling_avatar.exceptions import airflow_errors, as_final
 from airflow_provider_kling_avatar.kling.errors import ConfigurationError, NotFoundError, TaskTimeoutError
 from airflow_provider_kling_avatar.kling.polling.decide import (
+    ONE_LOOK,
     Finished,
-    PollLimits,
     Verdict,
     decide,
     error_for,
     tenths,
 )
-from airflow_provider_kling_avatar.lineage import announce_file
+from airflow_provider_kling_avatar.lineage import report_file
 from airflow_provider_kling_avatar.links.kling_avatar import KlingTaskLink
 from airflow_provider_kling_avatar.operators.base import KlingOperator
 
@@ -123,7 +123,7 @@ class KlingVideoDownloadOperator(KlingOperator):
                     created_at=task.created_at,
                     updated_at=task.updated_at,
                 )
-                announce_file(context, hook, result)
+                report_file(context, hook, result)
                 return result
             finally:
                 hook.close()
@@ -136,7 +136,7 @@ def _finished(task: VideoTask) -> VideoTask:
     :raises TaskFailedError: the vendor failed it; asking again does not change that.
     :raises TaskTimeoutError: it is not ready yet.
     """
-    decision = decide(task, now=time.time(), limits=PollLimits(float("inf"), 1.0, 1))
+    decision = decide(task, now=time.time(), limits=ONE_LOOK)
     if not isinstance(decision, Finished):
         raise TaskTimeoutError(
             f"task {task.task_id} is not ready yet (the vendor says {task.status!r}): wait for it with "

@@ -1,1 +1,1 @@
-"""Thin adapters between Airflow and the `kling` room: sensors."""
+"""Thin adapters between Airflow and the `kling` package: sensors."""

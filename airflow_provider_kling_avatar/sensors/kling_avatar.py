@@ -21,7 +21,7 @@ from airflow_provider_kling_avatar.compat import (
 )
 from airflow_provider_kling_avatar.completion import (
     ResultContext,
-    collect,
+    deliver,
     found_elsewhere,
     landing_of,
     log_durations,
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.polling.decide import PollLimits
     from airflow_provider_kling_avatar.landing import Landing, OnExisting
     from airflow_provider_kling_avatar.manifest import VideoManifest
-    from airflow_provider_kling_avatar.parameters import SensorArguments, Span, Templated
+    from airflow_provider_kling_avatar.parameters import Duration, SensorArguments, Templated
 
 
 @whole_signature
@@ -115,11 +115,11 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
         on_existing: OnExisting | XComArg = "fail",
         watermarked: bool = False,
         deferrable: bool = DEFAULT_DEFERRABLE,
-        queue_timeout: Span | None = None,
-        render_timeout: Span | None = None,
+        queue_timeout: Duration | None = None,
+        render_timeout: Duration | None = None,
         max_failed_polls: int = DEFAULT_MAX_FAILED_POLLS,
-        poke_interval: Span | None = None,
-        timeout: Span = DEFAULT_TIMEOUT,
+        poke_interval: Duration | None = None,
+        timeout: Duration = DEFAULT_TIMEOUT,
         **kwargs: Unpack[SensorArguments],
     ) -> None:
         super().__init__(
@@ -147,7 +147,7 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
         Airflow itself skips on different exceptions in poke mode and after a deferral. Inside, our errors are none of
         those, so they pass ``soft_fail`` unchanged; only out here do they become Airflow's.
         """
-        with airflow_errors(context), _giving_up_told(context):
+        with airflow_errors(context), _summary_of_giving_up(context):
             return self.begin(context) if self.deferrable else super().execute(context)
 
     def begin(self, context: Context) -> Any:
@@ -211,7 +211,7 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
                 return PokeReturnValue(is_done=False)
             time.sleep(decision.seconds)
         task = None if isinstance(seen, KlingError) else seen
-        result = self._collect(context, hook, self.endpoint, task_id, decision, task)
+        result = self._deliver(context, hook, self.endpoint, task_id, decision, task)
         return PokeReturnValue(is_done=True, xcom_value=result)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
@@ -223,11 +223,11 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
         last, task = look_once_more(hook, endpoint, task_id, finished)
         if last is None:
             self.wait_for_clip(context, task_id, endpoint, self._limits(is_known=True))
-        return self._collect(context, hook, endpoint, task_id, last, task)
+        return self._deliver(context, hook, endpoint, task_id, last, task)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume after a deferral, with the same end as in the other modes."""
-        with airflow_errors(context), _giving_up_told(context):
+        with airflow_errors(context), _summary_of_giving_up(context):
             try:
                 return super().resume_execution(next_method, next_kwargs, context)
             except AirflowSensorTimeout as error:
@@ -235,7 +235,7 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
                     raise AirflowSkipException(str(error)) from None
                 raise
 
-    def _collect(
+    def _deliver(
         self,
         context: Context,
         hook: KlingAvatarHook,
@@ -259,8 +259,14 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
             if finished.verdict is Verdict.FAILED:
                 raise as_final(error)  # asking again does not change it
             raise error
-        return collect(
-            context, hook, endpoint, task_id, finished, task, order=ResultContext(landing=self._landing())
+        return deliver(
+            context,
+            hook,
+            endpoint,
+            task_id,
+            finished,
+            task,
+            result_context=ResultContext(landing=self._landing()),
         )
 
     def _landing(self) -> Landing | None:
@@ -268,7 +274,7 @@ class KlingAvatarSensor(KlingTask, BaseSensorOperator):
 
 
 @contextmanager
-def _giving_up_told(context: Context) -> Iterator[None]:
+def _summary_of_giving_up(context: Context) -> Iterator[None]:
     """Let the clip's summary say why Airflow ends the waiting, of which no error of ours tells."""
     try:
         yield

@@ -1,1 +1,1 @@
-"""Thin adapters between Airflow and the `kling` room: triggers."""
+"""Thin adapters between Airflow and the `kling` package: triggers."""

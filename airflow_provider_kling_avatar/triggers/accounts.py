@@ -1,5 +1,5 @@
 """
-From a connection id to the account that all triggers on an event loop share.
+From a connection id to the session with its account that all triggers on an event loop share.
 
 Knows how a connection is looked up without blocking the loop, how seldom that is enough, and when to look again.
 """
@@ -17,7 +17,7 @@ from airflow_provider_kling_avatar.kling.errors import KlingError
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from airflow_provider_kling_avatar.kling.polling.watcher import Account
+    from airflow_provider_kling_avatar.kling.polling.watcher import AccountSession
 
 FRESH_SECONDS = 60.0
 """A connection that was read so lately is not read again for another trigger: thousands may start together."""
@@ -25,9 +25,9 @@ RETRY_SECONDS = 1.0
 """The same for one that could not be read, or whose key was refused."""
 
 
-async def account_of(kling_conn_id: str, *, newer_than: float = -inf) -> Account:
+async def session_of(kling_conn_id: str, *, newer_than: float = -inf) -> AccountSession:
     """
-    Return the account of a connection.
+    Return the session of the account that a connection leads to.
 
     :param kling_conn_id: the connection.
     :param newer_than: seconds of the loop's clock; what was read before then is read again.
@@ -39,7 +39,7 @@ async def account_of(kling_conn_id: str, *, newer_than: float = -inf) -> Account
     if isinstance(known.found, KlingError):
         raise known.found
     if known.found is None:
-        raise AssertionError("what was read is an account or an error")  # says so to the type checker
+        raise AssertionError("what was read is a session or an error")  # says so to the type checker
     return known.found
 
 
@@ -48,13 +48,13 @@ class _Known:
     What was last read of one connection.
 
     :param kling_conn_id: the connection.
-    :param accounts: all accounts of the event loop: several connections may lead to the same.
+    :param sessions: all of the event loop, by account: several connections may lead to the same.
     """
 
-    def __init__(self, kling_conn_id: str, accounts: dict[Hashable, Account]) -> None:
-        self.found: Account | KlingError | None = None
+    def __init__(self, kling_conn_id: str, sessions: dict[Hashable, AccountSession]) -> None:
+        self.found: AccountSession | KlingError | None = None
         self._kling_conn_id = kling_conn_id
-        self._accounts = accounts
+        self._sessions = sessions
         self._read_at = -inf
         self._door = asyncio.Lock()  # the first one reads for all
 
@@ -75,7 +75,7 @@ class _Known:
                 self.found = error
             self._read_at = asyncio.get_running_loop().time()
 
-    async def _look_up(self) -> Account:
+    async def _look_up(self) -> AccountSession:
         try:
             # In a thread: the first trigger of a triggerer reads these modules from disk.
             await asyncio.to_thread(
@@ -86,35 +86,35 @@ class _Known:
             raise
         except Exception as error:
             raise ConnectionUnreadableError.of(self._kling_conn_id, error) from error
-        from airflow_provider_kling_avatar.kling.polling.watcher import Account
+        from airflow_provider_kling_avatar.kling.polling.watcher import AccountSession
 
-        return self._accounts.setdefault(client.config.account, Account(client.config))
+        return self._sessions.setdefault(client.config.account_key, AccountSession(client.config))
 
 
-class _Accounts:
-    """The connections and accounts of one event loop."""
+class _Sessions:
+    """The connections and sessions of one event loop."""
 
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
-        self._accounts: dict[Hashable, Account] = {}
+        self._sessions: dict[Hashable, AccountSession] = {}
 
     def known(self, kling_conn_id: str) -> _Known:
         """Return what is known of a connection."""
         known = self._known.get(kling_conn_id)
         if known is None:
-            known = self._known[kling_conn_id] = _Known(kling_conn_id, self._accounts)
+            known = self._known[kling_conn_id] = _Known(kling_conn_id, self._sessions)
         return known
 
 
 # By event loop: who waits on one cannot be woken from another.
-_BY_LOOP: dict[asyncio.AbstractEventLoop, _Accounts] = {}
+_BY_LOOP: dict[asyncio.AbstractEventLoop, _Sessions] = {}
 
 
-def _here() -> _Accounts:
+def _here() -> _Sessions:
     loop = asyncio.get_running_loop()
-    accounts = _BY_LOOP.get(loop)
-    if accounts is None:
+    sessions = _BY_LOOP.get(loop)
+    if sessions is None:
         for closed in [other for other in _BY_LOOP if other.is_closed()]:
             del _BY_LOOP[closed]
-        accounts = _BY_LOOP[loop] = _Accounts()
-    return accounts
+        sessions = _BY_LOOP[loop] = _Sessions()
+    return sessions

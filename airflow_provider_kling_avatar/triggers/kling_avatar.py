@@ -26,7 +26,7 @@ from airflow_provider_kling_avatar.kling.polling.decide import (
     Verdict,
     tenths,
 )
-from airflow_provider_kling_avatar.triggers.accounts import account_of
+from airflow_provider_kling_avatar.triggers.accounts import session_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
     from airflow_provider_kling_avatar.kling.polling.decide import Decision
     from airflow_provider_kling_avatar.kling.polling.waiter import Waiter
-    from airflow_provider_kling_avatar.kling.polling.watcher import Account, TaskPoller
+    from airflow_provider_kling_avatar.kling.polling.watcher import AccountSession, TaskPoller
 
 
 class KlingAvatarTrigger(BaseTrigger):
@@ -73,7 +73,7 @@ class KlingAvatarTrigger(BaseTrigger):
             self.limits = PollLimits.from_dict({**limits, "is_known": is_known})
         except msgspec.ValidationError as error:
             raise TypeError(f"the limits of waiting are not understood: {error}") from None
-        self._has_told_people = False
+        self._has_pushed_summary = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, all JSON scalars."""
@@ -92,7 +92,7 @@ class KlingAvatarTrigger(BaseTrigger):
         begin = time.time()
         # Thousands may have started together, and all be told of the same outage.
         heartbeat = HEARTBEAT_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311  # spreads load
-        tracker = PollTracker(self.limits, told_at=begin, heartbeat=heartbeat)
+        tracker = PollTracker(self.limits, logged_at=begin, heartbeat=heartbeat)
         finished = await self._wait(tracker)
         if (left := self._unsettled(begin)) > 0:
             await asyncio.sleep(left)
@@ -115,13 +115,13 @@ class KlingAvatarTrigger(BaseTrigger):
         """Wait for a verdict, on whichever account the connection names by then."""
         while True:
             try:
-                account = await account_of(self.kling_conn_id)
-                poller = account.poller(self.endpoint)
+                session = await session_of(self.kling_conn_id)
+                poller = session.poller(self.endpoint)
                 limits = tracker.limits
                 async with poller.subscribe(
                     self.kling_task_id, limits.poll_interval, limits.since, is_known=limits.is_known
                 ) as waiter:
-                    finished = await self._follow(account, poller, waiter, tracker)
+                    finished = await self._follow(session, poller, waiter, tracker)
             except KlingError as error:
                 if isinstance(error, ConnectionUnreadableError) and is_inline(self):
                     return Finished(Verdict.LOST, str(error))
@@ -136,7 +136,7 @@ class KlingAvatarTrigger(BaseTrigger):
                     return finished
 
     async def _follow(
-        self, account: Account, poller: TaskPoller, waiter: Waiter, tracker: PollTracker
+        self, session: AccountSession, poller: TaskPoller, waiter: Waiter, tracker: PollTracker
     ) -> Finished | None:
         """
         Wait for a verdict on one account.
@@ -150,31 +150,31 @@ class KlingAvatarTrigger(BaseTrigger):
             if not news and time.time() >= tracker.deadline:
                 news = [(await poller.poll_now(waiter), time.time())]
             if not news:
-                self._tell(tracker, waiter.last, time.time())
+                self._log_lines(tracker, waiter.last, time.time())
             for seen, at in news:
                 decision = self._decide(tracker, seen, at)
                 if isinstance(decision, Finished):
                     return decision
-                await self._tell_people(seen)
+                await self._push_summary(seen)
                 if isinstance(seen, KlingError) and seen.permanent:
                     # Somebody may have changed the connection: a rotated key, another host.
-                    current = await account_of(self.kling_conn_id, newer_than=account.refused_at)
-                    if current is not account:
+                    current = await session_of(self.kling_conn_id, newer_than=session.refused_at)
+                    if current is not session:
                         return None
 
-    async def _tell_people(self, seen: VideoTask | KlingError) -> None:
+    async def _push_summary(self, seen: VideoTask | KlingError) -> None:
         """Say in the clip's summary that the vendor has begun. The worker has said that it is queued."""
-        if isinstance(seen, KlingError) or seen.state.is_queued or self._has_told_people:
+        if isinstance(seen, KlingError) or seen.state.is_queued or self._has_pushed_summary:
             return
-        self._has_told_people = True
+        self._has_pushed_summary = True
         await tell_from_trigger(self, "rendering")
 
     def _decide(self, tracker: PollTracker, seen: VideoTask | KlingError, now: float) -> Decision:
         decision = tracker.look(seen, now=now)
-        self._tell(tracker, seen, now)
+        self._log_lines(tracker, seen, now)
         return decision
 
-    def _tell(self, tracker: PollTracker, seen: VideoTask | KlingError | None, now: float) -> None:
+    def _log_lines(self, tracker: PollTracker, seen: VideoTask | KlingError | None, now: float) -> None:
         for line in tracker.log_lines(seen, now=now):
             self.log.info("%s", line)
 

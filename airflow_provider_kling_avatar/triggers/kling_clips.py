@@ -39,18 +39,18 @@ from airflow_provider_kling_avatar.kling.polling.waiter import loop_time
 from airflow_provider_kling_avatar.kling.redact import redact
 from airflow_provider_kling_avatar.kling.responses.answer import as_number
 from airflow_provider_kling_avatar.kling.responses.page import is_thin
-from airflow_provider_kling_avatar.triggers.accounts import account_of
+from airflow_provider_kling_avatar.triggers.accounts import session_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from airflow_provider_kling_avatar.kling.client import AsyncKlingClient
     from airflow_provider_kling_avatar.kling.models import EndpointName, VideoTask
-    from airflow_provider_kling_avatar.kling.polling.watcher import Account
+    from airflow_provider_kling_avatar.kling.polling.watcher import AccountSession
 
 POLL_SECONDS = 30.0
 """Between two looks at the list, unless told otherwise."""
-SHORTEST_SECONDS = 1.0
+SHORTEST_POLL_SECONDS = 1.0
 DAY_SECONDS = 86400.0
 START_SECONDS = 3.0
 """After a start of the triggerer those who wait for a clip of theirs come back first."""
@@ -60,7 +60,7 @@ Between two events, and before the last one that is known. Airflow (3.0.6 to 3.3
 first one after the run before; what came later, while its scheduler was busy, waits for the next event.
 Hence one at a time; and the last comes when the scheduler has surely seen the others, and takes all with it.
 """
-HEARTBEAT_SECONDS = 300.0
+TROUBLE_AGAIN_SECONDS = 300.0
 """Trouble that lasts is told again so often."""
 
 
@@ -123,13 +123,13 @@ class KlingClipsTrigger(BaseEventTrigger):
         self.state = state
         self.name_prefix = name_prefix
         self.skip_awaited = skip_awaited
-        self.poll_interval = _seconds("poll_interval", poll_interval, SHORTEST_SECONDS)
+        self.poll_interval = _seconds("poll_interval", poll_interval, SHORTEST_POLL_SECONDS)
         self.lookback = _seconds("lookback", lookback)
         self.first_lookback = _seconds("first_lookback", first_lookback)
         self._saved: Mapping[str, Any] | None = None
         self._questions = Questions()
         self._trouble: str | None = None
-        self._told_at = 0.0
+        self._logged_at = 0.0
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, all JSON scalars. Airflow knows a trigger by them."""
@@ -159,14 +159,14 @@ class KlingClipsTrigger(BaseEventTrigger):
         clips = await self._load()
         yielded_at = -inf
         while True:
-            account, news = await self._look(clips)
-            wanted = {task.task_id for task in news if self._is_wanted(task, account)}
+            session, news = await self._look(clips)
+            wanted = {task.task_id for task in news if self._is_wanted(task, session)}
             for task in news:  # in their order: the record begins where the last one ended
                 if task.task_id in wanted:
                     wanted.remove(task.task_id)
                     spacing = SPACING_SECONDS if wanted else LAST_SPACING_SECONDS
                     await asyncio.sleep(yielded_at + spacing - time.monotonic())
-                    yield TriggerEvent(self.payload(task, account.config.dialect.name))
+                    yield TriggerEvent(self.payload(task, session.config.dialect.name))
                     yielded_at = time.monotonic()
                     # Airflow collects events once a second: one recorded sooner could be lost with the process.
                     await asyncio.sleep(SPACING_SECONDS)
@@ -195,24 +195,24 @@ class KlingClipsTrigger(BaseEventTrigger):
             "ended_at": ended_at(task) or None,
         }
 
-    def _is_wanted(self, task: VideoTask, account: Account) -> bool:
+    def _is_wanted(self, task: VideoTask, session: AccountSession) -> bool:
         name = task.external_task_id or ""
         return (
             (self.state is None or self.state == task.state.value)
             and name.startswith(self.name_prefix or "")
-            and not (self.skip_awaited and task.task_id in account.awaited)
+            and not (self.skip_awaited and task.task_id in session.awaited)
         )
 
     # ------------------------------------------------------------ the vendor
 
-    async def _look(self, clips: EndedClips) -> tuple[Account, list[VideoTask]]:
+    async def _look(self, clips: EndedClips) -> tuple[AccountSession, list[VideoTask]]:
         """Read the list, as often as it takes; return the account and what is news there."""
         failures, refused_at = 0, -inf
         while True:
             try:
-                account = await account_of(self.kling_conn_id, newer_than=refused_at)
+                session = await session_of(self.kling_conn_id, newer_than=refused_at)
                 # In an empty context: connections that it opens are those of all who wait for this account.
-                reading = self._read(account, clips)
+                reading = self._read(session, clips)
                 loop = asyncio.get_running_loop()
                 news = await loop.create_task(reading, context=contextvars.Context())
             except KlingError as error:
@@ -224,22 +224,22 @@ class KlingClipsTrigger(BaseEventTrigger):
                     min(error.retry_after or 0.0, LONGEST_QUIET_SECONDS),
                 )
                 level = logging.ERROR if error.permanent else logging.WARNING
-                self._tell_trouble(error.message, level, said=str(error))
+                self._log_trouble(error.message, level, said=str(error))
             except Exception as error:
                 failures += 1
                 pause = pause_after(failures, self.poll_interval)
                 # Airflow would start this trigger again at once, and again.
                 self.log.exception("the list of %s clips was not understood", self.endpoint)
-                self._tell_trouble(type(error).__name__, logging.ERROR)
+                self._log_trouble(type(error).__name__, logging.ERROR)
             else:
-                self._tell_trouble(None)
-                self._tell_too_old(clips)
-                return account, news
+                self._log_trouble(None)
+                self._log_too_old(clips)
+                return session, news
             await asyncio.sleep(pause)
 
-    async def _read(self, account: Account, clips: EndedClips) -> list[VideoTask]:
+    async def _read(self, session: AccountSession, clips: EndedClips) -> list[VideoTask]:
         """Return the clips that are news, with their videos or the reasons for which they failed."""
-        async with account.session() as client:
+        async with session.kept_open() as client:
             rows = await read_list(client, self.endpoint, clips.read_back_to(time.time()))
             news = clips.news(rows, now=time.time())
             self._questions.keep(task.task_id for task in news)
@@ -271,7 +271,7 @@ class KlingClipsTrigger(BaseEventTrigger):
 
         Never a first start in its place: what has ended meanwhile would be lost.
         """
-        pause = SHORTEST_SECONDS
+        pause = SHORTEST_POLL_SECONDS
         while True:
             try:
                 record = latest(await load_of_watcher(self, self.record_key))
@@ -279,14 +279,14 @@ class KlingClipsTrigger(BaseEventTrigger):
                     record, now=time.time(), lookback=self.lookback, first_lookback=self.first_lookback
                 )
             except Exception as error:  # noqa: BLE001  # whatever Airflow or a store of the user's raises
-                self._tell_trouble(
+                self._log_trouble(
                     f"what was told before, in {self.record_key}, cannot be read: {redact(error)}",
                     logging.ERROR,
                 )
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, POLL_SECONDS)
                 continue
-            self._tell_start(is_first=record is None)
+            self._log_start(is_first=record is None)
             self._saved = record
             return clips
 
@@ -306,7 +306,7 @@ class KlingClipsTrigger(BaseEventTrigger):
 
     # ------------------------------------------------------------ the log
 
-    def _tell_start(self, *, is_first: bool) -> None:
+    def _log_start(self, *, is_first: bool) -> None:
         self.log.info(
             "looking for %s clips that have ended, every %.0f s, by the connection %s: %s",
             self.endpoint,
@@ -317,7 +317,7 @@ class KlingClipsTrigger(BaseEventTrigger):
             else "going on where the last triggerer ended",
         )
 
-    def _tell_too_old(self, clips: EndedClips) -> None:
+    def _log_too_old(self, clips: EndedClips) -> None:
         too_old, clips.too_old = clips.too_old, 0
         if too_old:
             self.log.warning(
@@ -327,16 +327,16 @@ class KlingClipsTrigger(BaseEventTrigger):
                 too_old,
             )
 
-    def _tell_trouble(self, trouble: str | None, level: int = logging.INFO, said: str | None = None) -> None:
+    def _log_trouble(self, trouble: str | None, level: int = logging.INFO, said: str | None = None) -> None:
         """
         Log what changed, and trouble that lasts now and then.
 
         :param said: the same with what differs each time, such as the id of the request.
         """
         now = time.monotonic()
-        if trouble == self._trouble and (trouble is None or now - self._told_at < HEARTBEAT_SECONDS):
+        if trouble == self._trouble and (trouble is None or now - self._logged_at < TROUBLE_AGAIN_SECONDS):
             return
-        self._trouble, self._told_at = trouble, now
+        self._trouble, self._logged_at = trouble, now
         if trouble is None:
             self.log.info("%s clips can be looked for again", self.endpoint)
         else:

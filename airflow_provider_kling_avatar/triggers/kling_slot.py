@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_kling_avatar.compat import SETTLE_SECONDS, BaseTrigger, TriggerEvent, is_inline
 from airflow_provider_kling_avatar.hooks.kling_avatar import ConnectionUnreadableError
 from airflow_provider_kling_avatar.kling.errors import KlingError
-from airflow_provider_kling_avatar.triggers.accounts import account_of
+from airflow_provider_kling_avatar.triggers.accounts import session_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from airflow_provider_kling_avatar.kling.models import EndpointName
     from airflow_provider_kling_avatar.kling.polling.slot_queue import SlotQueue, SlotTicket
-    from airflow_provider_kling_avatar.kling.polling.watcher import Account
+    from airflow_provider_kling_avatar.kling.polling.watcher import AccountSession
 
 FREE_SLOT, TIMEOUT = "free_slot", "timeout"
 """The verdicts of the event: submit now, or the deadline is over."""
-HEARTBEAT_SECONDS = 300.0
+SLOT_HEARTBEAT_SECONDS = 300.0
 """A log line at least so often, when nothing changes."""
 CHECK_SECONDS = 10.0
 """Between two looks at whether there is anything to tell, or another key in the connection."""
@@ -75,7 +75,7 @@ class KlingSlotTrigger(BaseTrigger):
         self.poll_interval = poll_interval
         self.hint_at = hint_at
         self._trouble: str | None = None
-        self._told_at = 0.0
+        self._logged_at = 0.0
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, all JSON scalars."""
@@ -117,31 +117,33 @@ class KlingSlotTrigger(BaseTrigger):
         :param settled: Unix seconds; nothing is reported before.
         """
         deadline = max(self.deadline, settled)
-        self._told_at = time.time()
+        self._logged_at = time.time()
         self.log.info("%s, no worker and no retry is used", self._reason())
         while True:
             try:
-                account = await account_of(self.kling_conn_id)
-                verdict = await self._queue_up(account, since, settled, deadline)
+                session = await session_of(self.kling_conn_id)
+                verdict = await self._queue_up(session, since, settled, deadline)
             except KlingError as error:
                 if isinstance(error, ConnectionUnreadableError) and is_inline(self):
                     raise
                 left = deadline - time.time()
                 if left <= 0:
                     return self._late()
-                self._tell_trouble(str(error))
+                self._log_trouble(str(error))
                 await asyncio.sleep(min(CHECK_SECONDS, left))
             else:
                 if verdict is not None:
                     return verdict
 
-    async def _queue_up(self, account: Account, since: float, settled: float, deadline: float) -> str | None:
+    async def _queue_up(
+        self, session: AccountSession, since: float, settled: float, deadline: float
+    ) -> str | None:
         """
         Wait on one account.
 
         :returns: ``None`` if the connection names another account by now.
         """
-        poller = account.poller(self.endpoint)
+        poller = session.poller(self.endpoint)
         woken = asyncio.Event()
         now = time.time()
         ticket = poller.slot_queue.enter(
@@ -155,7 +157,7 @@ class KlingSlotTrigger(BaseTrigger):
         verdict = None
         async with poller.queue_up(ticket, self.poll_interval):
             try:
-                verdict = await self._until_admitted(account, poller.slot_queue, ticket, woken, deadline)
+                verdict = await self._until_admitted(session, poller.slot_queue, ticket, woken, deadline)
             finally:
                 if verdict != FREE_SLOT:  # late or cancelled: whatever it had been given is the next one's
                     poller.slot_queue.leave(ticket)
@@ -163,13 +165,13 @@ class KlingSlotTrigger(BaseTrigger):
 
     async def _until_admitted(
         self,
-        account: Account,
+        session: AccountSession,
         slot_queue: SlotQueue,
         ticket: SlotTicket,
         woken: asyncio.Event,
         deadline: float,
     ) -> str | None:
-        refused_at = account.refused_at
+        refused_at = session.refused_at
         while not ticket.is_admitted:
             left = deadline - time.time()
             if left <= 0:
@@ -178,10 +180,10 @@ class KlingSlotTrigger(BaseTrigger):
                 async with asyncio.timeout(min(CHECK_SECONDS, left)):
                     await woken.wait()
             if not ticket.is_admitted:
-                self._tell(slot_queue, ticket)
-            if account.refused_at > refused_at:  # the key may have been rotated
-                refused_at = account.refused_at
-                if await account_of(self.kling_conn_id, newer_than=refused_at) is not account:
+                self._log_state(slot_queue, ticket)
+            if session.refused_at > refused_at:  # the key may have been rotated
+                refused_at = session.refused_at
+                if await session_of(self.kling_conn_id, newer_than=refused_at) is not session:
                     return None
         self.log.info(
             "submitting again on a worker: %s",
@@ -202,19 +204,19 @@ class KlingSlotTrigger(BaseTrigger):
         self.log.info("no slot became free until the deadline")
         return TIMEOUT
 
-    def _tell(self, slot_queue: SlotQueue, ticket: SlotTicket) -> None:
+    def _log_state(self, slot_queue: SlotQueue, ticket: SlotTicket) -> None:
         """Log what changed, and a sign of life now and then."""
-        self._tell_trouble(slot_queue.trouble)
-        if time.time() - self._told_at >= HEARTBEAT_SECONDS:
-            self._told_at = time.time()
+        self._log_trouble(slot_queue.trouble)
+        if time.time() - self._logged_at >= SLOT_HEARTBEAT_SECONDS:
+            self._logged_at = time.time()
             self.log.info(
                 "still waiting for a free slot, as number %d in line, for up to %.0f s more",
                 slot_queue.ahead_of(ticket) + 1,
                 max(self.deadline - time.time(), 0),
             )
 
-    def _tell_trouble(self, trouble: str | None) -> None:
+    def _log_trouble(self, trouble: str | None) -> None:
         if trouble != self._trouble:
-            self._trouble, self._told_at = trouble, time.time()
+            self._trouble, self._logged_at = trouble, time.time()
             hidden = f"free slots cannot be seen, so one task tries now and then: {trouble}"
             self.log.info("%s", hidden if trouble else "free slots can be seen again")

@@ -16,7 +16,7 @@ from airflow_provider_kling_avatar.kling.errors import ConfigurationError
 from airflow_provider_kling_avatar.kling.polling import backoff
 from airflow_provider_kling_avatar.simulator.settings import DEFAULT_API_KEY
 from airflow_provider_kling_avatar.triggers import accounts, kling_clips
-from airflow_provider_kling_avatar.triggers.accounts import account_of
+from airflow_provider_kling_avatar.triggers.accounts import session_of
 from airflow_provider_kling_avatar.triggers.kling_clips import KlingClipsTrigger
 
 CLASS_PATH = "airflow_provider_kling_avatar.triggers.kling_clips.KlingClipsTrigger"
@@ -91,7 +91,7 @@ class Supervisor:
         return async_to_sync(self.asend)(msg)  # as Airflow 3.0 and 3.1 do
 
 
-class Watch:
+class RunningTrigger:
     """A trigger that runs as in a triggerer, and the events that it made; killed without warning at the end."""
 
     def __init__(self, store, **arguments):
@@ -130,7 +130,7 @@ def no_waiting(monkeypatch, caplog):
     """There is no scheduler here that could be overtaken, and nothing that fails is waited for long."""
     for name in ("START_SECONDS", "SPACING_SECONDS", "LAST_SPACING_SECONDS"):
         monkeypatch.setattr(kling_clips, name, 0.0)
-    monkeypatch.setattr(kling_clips, "SHORTEST_SECONDS", 0.02)
+    monkeypatch.setattr(kling_clips, "SHORTEST_POLL_SECONDS", 0.02)
     monkeypatch.setattr(backoff, "LONGEST_PAUSE_SECONDS", 0.1)
     monkeypatch.setattr(accounts, "RETRY_SECONDS", 0.02)
     caplog.set_level(logging.INFO)
@@ -207,7 +207,7 @@ def test_two_dags_that_write_the_same_watcher_have_one_trigger():
 )
 def test_a_wrong_argument_is_told_where_the_dag_is_read_and_ends_no_triggerer(arguments, said, monkeypatch):
     """The arguments may be those of a later version. Airflow leaves out a trigger for a `TypeError`, else all of it."""
-    monkeypatch.setattr(kling_clips, "SHORTEST_SECONDS", 1.0)
+    monkeypatch.setattr(kling_clips, "SHORTEST_POLL_SECONDS", 1.0)
 
     with pytest.raises(TypeError, match=said):
         KlingClipsTrigger(**arguments)
@@ -250,27 +250,27 @@ def test_before_airflow_3_the_module_imports_and_says_what_it_needs(monkeypatch)
 @needs_airflow_3
 async def test_each_clip_that_ends_makes_one_event_whoever_made_it(sim, store):
     sim.seed(count=3, age_seconds=1000)
-    async with Watch(store) as watch:
+    async with RunningTrigger(store) as running:
         await looked(sim)
         ids = sim.seed(count=5)
         await looked(sim)
-        assert watch.events == []
+        assert running.events == []
         sim.advance(60)
-        await until(lambda: len(watch.events) >= 5)
+        await until(lambda: len(running.events) >= 5)
         await looked(sim, 3)
 
-    assert sorted(watch.told) == sorted(ids)
+    assert sorted(running.told) == sorted(ids)
 
 
 @needs_airflow_3
 async def test_an_event_says_what_the_clip_is_in_plain_json_without_a_link(sim, store):
-    async with Watch(store) as watch:
+    async with RunningTrigger(store) as running:
         await looked(sim)
         (task_id,) = sim.seed(count=1, age_seconds=0)
         sim.advance(60)
-        await until(lambda: watch.events)
+        await until(lambda: running.events)
 
-    (event,) = watch.events
+    (event,) = running.events
     assert json.loads(json.dumps(event)) == event
     assert "://" not in json.dumps(event)
     assert event == {
@@ -305,15 +305,15 @@ def test_whatever_a_row_says_its_event_can_be_handed_on(fields):
 
 @needs_airflow_3
 async def test_a_clip_that_fails_is_told_with_the_vendors_reason(sim, store):
-    async with Watch(store) as watch:
+    async with RunningTrigger(store) as running:
         await looked(sim)
         sim.seed(count=1, outcome="failed", note="see https://x.example/?sig=1 for the rules")
         sim.advance(60)
-        await until(lambda: watch.events)
+        await until(lambda: running.events)
 
-    assert watch.events[0]["state"] == "failed"
-    assert watch.events[0]["reason"] == "see https://x.example/?*** for the rules"
-    assert watch.events[0]["duration"] is None
+    assert running.events[0]["state"] == "failed"
+    assert running.events[0]["reason"] == "see https://x.example/?*** for the rules"
+    assert running.events[0]["duration"] is None
 
 
 @needs_airflow_3
@@ -321,7 +321,7 @@ async def test_only_what_is_asked_for_is_told(sim, store, face, voice):
     from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
     from airflow_provider_kling_avatar.kling.models import AvatarRequest
 
-    async with Watch(store, state="succeeded", name_prefix="news-") as watch:
+    async with RunningTrigger(store, state="succeeded", name_prefix="news-") as running:
         await looked(sim)
         sim.seed(count=1, outcome="failed")
         sim.seed(count=1)
@@ -331,104 +331,104 @@ async def test_only_what_is_asked_for_is_told(sim, store, face, voice):
         task_id = (await asyncio.to_thread(hook.submit_avatar, request)).task_id
         hook.close()
         sim.advance(60)
-        await until(lambda: watch.events)
+        await until(lambda: running.events)
         await looked(sim, 3)
 
-    assert watch.told == [task_id]
-    assert watch.events[0]["external_task_id"] == "news-1"
+    assert running.told == [task_id]
+    assert running.events[0]["external_task_id"] == "news-1"
 
 
 @needs_airflow_3
 @pytest.mark.parametrize("skip", [True, False])
 async def test_a_clip_that_a_task_waits_for_here_is_left_to_that_task(sim, store, skip):
-    async with Watch(store, skip_awaited=skip) as watch:
+    async with RunningTrigger(store, skip_awaited=skip) as running:
         await looked(sim)
         awaited, other = sim.seed(count=2)
         waiting = begin(awaited)
         await until(lambda: asked(sim, "list"))
-        account = await account_of("kling_avatar_default")
-        await until(lambda: awaited in account.awaited)
+        session = await session_of("kling_avatar_default")
+        await until(lambda: awaited in session.awaited)
         sim.advance(60)
         await waiting
-        await until(lambda: other in watch.told)
+        await until(lambda: other in running.told)
         await looked(sim, 3)
 
-    assert sorted(watch.told) == sorted([other] if skip else [awaited, other])
+    assert sorted(running.told) == sorted([other] if skip else [awaited, other])
 
 
 @needs_airflow_3
 async def test_a_clip_that_its_task_gives_up_is_told_when_it_ends(sim, store):
-    async with Watch(store) as watch:
+    async with RunningTrigger(store) as running:
         await looked(sim)
         (task_id,) = sim.seed(count=1)
         waiting = begin(task_id)
-        account = await account_of("kling_avatar_default")
-        await until(lambda: task_id in account.awaited)
+        session = await session_of("kling_avatar_default")
+        await until(lambda: task_id in session.awaited)
         await end(waiting)
         sim.advance(60)
-        await until(lambda: watch.events)
+        await until(lambda: running.events)
 
-    assert watch.told == [task_id]
+    assert running.told == [task_id]
 
 
 @needs_airflow_3
 async def test_a_success_without_a_video_is_told_when_the_video_is_there(sim, store):
-    async with Watch(store) as watch:
+    async with RunningTrigger(store) as running:
         await looked(sim)
         sim.seed(count=1, outcome="no_url")
         (whole,) = sim.seed(count=1)
         sim.advance(60)
-        await until(lambda: watch.events)
+        await until(lambda: running.events)
         await looked(sim, 3)
 
-    assert watch.told == [whole]
+    assert running.told == [whole]
 
 
 @needs_airflow_3
 async def test_clips_that_have_to_be_asked_for_hold_up_no_others_though_the_vendor_is_asked_too_often(
     sim, store, caplog
 ):
-    async with Watch(store) as watch:
+    async with RunningTrigger(store) as running:
         await looked(sim)
         sim.seed(count=10, outcome="no_url")
         whole = sim.seed(count=3)
         sim.fault(kind="error_code", code=1302, call="query", times=10_000)
         sim.advance(60)
-        await until(lambda: len(watch.events) == 3)
+        await until(lambda: len(running.events) == 3)
         await looked(sim, 5)
 
-    assert sorted(watch.told) == sorted(whole)
+    assert sorted(running.told) == sorted(whole)
     assert 0 < len(asked(sim, "query")) <= len(asked(sim, "list")), "none other in the same look"
     assert "has ended, but cannot be asked for" in caplog.text
 
 
 @needs_airflow_3
 async def test_a_vendor_that_asks_for_a_pause_is_not_asked_for_clips_in_it(sim, store):
-    async with Watch(store) as watch:
+    async with RunningTrigger(store) as running:
         await looked(sim)
         sim.seed(count=3, outcome="no_url")
         (whole,) = sim.seed(count=1)
         sim.fault(kind="error_code", code=1302, retry_after=60, call="query", times=10_000)
         sim.advance(60)
-        await until(lambda: watch.events)
+        await until(lambda: running.events)
         await looked(sim, 10)
 
-    assert watch.told == [whole]
+    assert running.told == [whole]
     assert len(asked(sim, "query")) == 1
 
 
 @needs_airflow_3
 async def test_a_failed_clip_that_the_vendor_no_longer_knows_is_told_with_what_the_list_has(sim, store):
-    async with Watch(store) as watch:
+    async with RunningTrigger(store) as running:
         await looked(sim)
         (task_id,) = sim.seed(count=1, outcome="failed", note="")
         sim.fault(kind="not_found", call="query", times=10_000)
         sim.advance(60)
-        await until(lambda: watch.events)
+        await until(lambda: running.events)
         await looked(sim, 3)
 
-    assert watch.told == [task_id]
-    assert (watch.events[0]["state"], watch.events[0]["reason"]) == ("failed", None)
+    assert running.told == [task_id]
+    assert (running.events[0]["state"], running.events[0]["reason"]) == ("failed", None)
     assert len(asked(sim, "query")) == 1
 
 
@@ -436,14 +436,14 @@ async def test_a_failed_clip_that_the_vendor_no_longer_knows_is_told_with_what_t
 async def test_a_clip_that_stays_without_a_video_is_asked_for_more_and_more_rarely_and_told_of_once(
     sim, store, caplog
 ):
-    async with Watch(store) as watch:
+    async with RunningTrigger(store) as running:
         await looked(sim)
         sim.seed(count=1, outcome="no_url")
         sim.advance(60)
         await until(lambda: asked(sim, "query"))
         await looked(sim, 30)
 
-    assert watch.events == []
+    assert running.events == []
     assert len(asked(sim, "query")) <= 7
     assert caplog.text.count("its video is not there yet") == 1
 
@@ -453,7 +453,7 @@ async def test_a_clip_that_stays_without_a_video_is_asked_for_more_and_more_rare
 
 @needs_airflow_3
 async def test_a_restart_tells_what_ended_meanwhile_and_nothing_twice(sim, store):
-    async with Watch(store) as first:
+    async with RunningTrigger(store) as first:
         await looked(sim)
         sim.seed(count=3)
         sim.advance(60)
@@ -461,7 +461,7 @@ async def test_a_restart_tells_what_ended_meanwhile_and_nothing_twice(sim, store
         await until(lambda: store.saved >= 4)
     meanwhile = sim.seed(count=4)
     sim.advance(60)
-    async with Watch(store) as second:
+    async with RunningTrigger(store) as second:
         await until(lambda: len(second.events) >= 4)
         await looked(sim, 3)
 
@@ -471,14 +471,14 @@ async def test_a_restart_tells_what_ended_meanwhile_and_nothing_twice(sim, store
 @needs_airflow_3
 async def test_an_event_that_airflow_may_not_have_got_is_told_again(sim, store, monkeypatch):
     """A triggerer that is killed takes the events with it that it had not handed on: up to a second's worth."""
-    async with Watch(store) as first:
+    async with RunningTrigger(store) as first:
         await looked(sim)
         monkeypatch.setattr(kling_clips, "SPACING_SECONDS", 60.0)
         (task_id,) = sim.seed(count=1)
         sim.advance(60)
         await until(lambda: first.events)
     monkeypatch.setattr(kling_clips, "SPACING_SECONDS", 0.0)
-    async with Watch(store) as second:
+    async with RunningTrigger(store) as second:
         await until(lambda: second.events)
 
     assert first.told == second.told == [task_id]
@@ -493,29 +493,29 @@ async def test_events_keep_a_distance_and_the_last_one_a_longer_one(sim, store, 
         slept.append(round(seconds, 1))
         await sleep(0)
 
-    watch = Watch(store)
+    running = RunningTrigger(store)
     sim.seed(count=3, age_seconds=100)
-    watch.trigger.first_lookback = 1000.0
+    running.trigger.first_lookback = 1000.0
     monkeypatch.setattr(kling_clips, "SPACING_SECONDS", 3.0)
     monkeypatch.setattr(kling_clips, "LAST_SPACING_SECONDS", 15.0)
     monkeypatch.setattr(kling_clips.asyncio, "sleep", note)
-    running = watch.trigger.run()
+    events = running.trigger.run()
     for _ in range(3):
-        await anext(running)
-    await running.aclose()
+        await anext(events)
+    await events.aclose()
 
     assert [seconds for seconds in slept if seconds >= 2.5] == [3.0, 3.0, 3.0, 15.0]
 
 
 @needs_airflow_3
 async def test_what_ended_too_long_ago_to_be_caught_up_is_said(sim, store, caplog):
-    async with Watch(store) as first:
+    async with RunningTrigger(store) as first:
         await looked(sim)
         await until(lambda: store.saved)
     record = json.loads(store.notes[first.trigger.record_key])
     store.change(first.trigger.record_key, floor=record["floor"] - 3 * 86400)
     sim.seed(count=1, age_seconds=2 * 86400)
-    async with Watch(store) as second:
+    async with RunningTrigger(store) as second:
         await looked(sim, 3)
 
     assert second.events == []
@@ -525,12 +525,12 @@ async def test_what_ended_too_long_ago_to_be_caught_up_is_said(sim, store, caplo
 @needs_airflow_3
 async def test_a_restart_after_quiet_days_does_not_say_that_nobody_looked(sim, store, caplog):
     """The record is written when something happens: an old one does not tell that clips were missed."""
-    async with Watch(store) as first:
+    async with RunningTrigger(store) as first:
         await looked(sim)
         await until(lambda: store.saved)
     record = json.loads(store.notes[first.trigger.record_key])
     store.change(first.trigger.record_key, floor=record["floor"] - 3 * 86400)
-    async with Watch(store):
+    async with RunningTrigger(store):
         await looked(sim, 3)
 
     assert "nobody looked" not in caplog.text
@@ -541,7 +541,7 @@ async def test_a_restart_after_quiet_days_does_not_say_that_nobody_looked(sim, s
 
 @needs_airflow_3
 async def test_nothing_is_noted_down_while_nothing_happens(sim, store):
-    async with Watch(store):
+    async with RunningTrigger(store):
         await looked(sim, 6)
 
     assert store.saved == 1
@@ -562,16 +562,16 @@ async def test_it_goes_on_where_it_was_when_another_asset_gets_the_same_watcher_
     sim, store
 ):
     told, expected = [], []
-    async with Watch(store):
+    async with RunningTrigger(store):
         await looked(sim)
         await until(lambda: store.saved)
     for stores in (SeveralAssets(), store, SeveralAssets(), SeveralAssets(), store):
         expected += sim.seed(count=2)
         sim.advance(60)
-        async with Watch(stores) as watch:
-            await until(lambda watch=watch: len(watch.events) >= 2)
+        async with RunningTrigger(stores) as running:
+            await until(lambda running=running: len(running.events) >= 2)
             await looked(sim, 3)
-        told += watch.told
+        told += running.told
 
     assert sorted(told) == sorted(expected)
 
@@ -580,13 +580,13 @@ async def test_it_goes_on_where_it_was_when_another_asset_gets_the_same_watcher_
 @pytest.mark.parametrize("is_spoilt", [False, True])
 async def test_a_store_that_was_emptied_or_spoilt_loses_no_clip(sim, store, is_spoilt):
     """Airflow 3.3 empties the store of an asset that no Dag names for a moment, as in a deployment."""
-    async with Watch(store) as first:
+    async with RunningTrigger(store) as first:
         await looked(sim)
         await until(lambda: store.saved)
     (task_id,) = sim.seed(count=1)
     sim.advance(60)
     store.notes = {first.trigger.record_key: "[]"} if is_spoilt else {}
-    async with Watch(store) as second:
+    async with RunningTrigger(store) as second:
         await until(lambda: second.events)
         await looked(sim, 3)
 
@@ -597,12 +597,12 @@ async def test_a_store_that_was_emptied_or_spoilt_loses_no_clip(sim, store, is_s
 async def test_where_there_is_no_store_of_the_asset_an_airflow_variable_is_used(sim, variables):
     for store in (None, SeveralAssets()):
         variables.clear()
-        async with Watch(store) as first:
+        async with RunningTrigger(store) as first:
             await looked(sim)
             await until(lambda: variables)
         (task_id,) = sim.seed(count=1)
         sim.advance(60)
-        async with Watch(store) as second:
+        async with RunningTrigger(store) as second:
             await until(lambda second=second: second.events)
 
         assert list(variables) == [first.trigger.record_key]
@@ -624,12 +624,12 @@ async def test_a_variable_that_could_not_be_asked_for_is_not_taken_for_none(supe
 
 @needs_airflow_3
 async def test_after_an_upgrade_to_airflow_3_3_it_goes_on_from_the_variable(sim, store, variables):
-    async with Watch(None):
+    async with RunningTrigger(None):
         await looked(sim)
         await until(lambda: variables)
     (task_id,) = sim.seed(count=1)
     sim.advance(60)
-    async with Watch(store) as second:
+    async with RunningTrigger(store) as second:
         await until(lambda: second.events)
         await until(lambda: store.notes)
 
@@ -659,7 +659,7 @@ async def test_a_trigger_that_is_cancelled_lets_airflow_answer_what_it_asked(sup
 async def test_a_key_that_is_refused_is_told_once_and_a_new_one_is_taken(
     sim, store, connect, caplog, request
 ):
-    async with Watch(store) as watch:
+    async with RunningTrigger(store) as running:
         await looked(sim)
         (task_id,) = sim.seed(count=1)
         request.addfinalizer(lambda: sim.rotate_key(DEFAULT_API_KEY))
@@ -668,8 +668,8 @@ async def test_a_key_that_is_refused_is_told_once_and_a_new_one_is_taken(
         sim.advance(60)
         await looked(sim, 3)
         connect(password="sk-new")
-        await until(lambda: watch.events)
-    assert watch.told == [task_id]
+        await until(lambda: running.events)
+    assert running.told == [task_id]
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert ["the key is not valid" in record.getMessage() for record in errors] == [True]
     assert "clips can be looked for again" in caplog.text
@@ -678,7 +678,7 @@ async def test_a_key_that_is_refused_is_told_once_and_a_new_one_is_taken(
 @needs_airflow_3
 async def test_an_api_without_a_list_is_told_and_not_asked(sim, store, connect, caplog):
     connect(api="generations")
-    async with Watch(store):
+    async with RunningTrigger(store):
         await until(lambda: "no avatar clip can be told of" in caplog.text)
         await asyncio.sleep(0.2)
 
@@ -691,60 +691,60 @@ async def test_an_api_without_a_list_is_told_and_not_asked(sim, store, connect, 
 @needs_airflow_3
 @pytest.mark.parametrize("kind", ["http_error", "drop_after", "truncated_json", "html"])
 async def test_a_list_that_fails_for_a_while_loses_and_doubles_nothing(sim, store, caplog, kind):
-    async with Watch(store) as watch:
+    async with RunningTrigger(store) as running:
         await looked(sim)
         ids = sim.seed(count=3)
         await looked(sim)
         sim.fault(kind=kind, call="list", times=6)
         sim.advance(60)
-        await until(lambda: len(watch.events) >= 3)
+        await until(lambda: len(running.events) >= 3)
         await looked(sim, 3)
 
-    assert sorted(watch.told) == sorted(ids)
+    assert sorted(running.told) == sorted(ids)
     assert "no avatar clip can be told of" in caplog.text
 
 
 @needs_airflow_3
 async def test_a_list_that_lags_tells_late_but_of_all_and_once(sim, store):
-    async with Watch(store) as watch:
+    async with RunningTrigger(store) as running:
         await looked(sim)
         ids = sim.seed(count=3)
         await looked(sim)
         sim.lists(lag_seconds=300)
         sim.advance(60)
         await looked(sim, 3)
-        assert watch.events == []
+        assert running.events == []
         sim.advance(300)
-        await until(lambda: len(watch.events) >= 3)
+        await until(lambda: len(running.events) >= 3)
         await looked(sim, 3)
 
-    assert sorted(watch.told) == sorted(ids)
+    assert sorted(running.told) == sorted(ids)
 
 
 @needs_airflow_3
 async def test_thousands_of_old_clips_are_neither_told_nor_read_again_and_again(sim, store):
     sim.seed(count=4000, age_seconds=1000, spacing_seconds=60)
-    async with Watch(store) as watch:
+    async with RunningTrigger(store) as running:
         await looked(sim, 4)
         (task_id,) = sim.seed(count=1)
         sim.advance(60)
-        await until(lambda: watch.events)
+        await until(lambda: running.events)
         await looked(sim, 3)
 
-    assert watch.told == [task_id]
+    assert running.told == [task_id]
     assert set(pages(sim)) == {1}
-    assert len(store.notes[watch.trigger.record_key]) < 20_000
+    assert len(store.notes[running.trigger.record_key]) < 20_000
 
 
 @needs_airflow_3
 async def test_a_record_that_cannot_be_read_is_waited_for_and_never_taken_for_none(sim, store, caplog):
-    async with Watch(store) as first:
+    async with RunningTrigger(store) as first:
         await looked(sim)
         await until(lambda: store.saved)
     (task_id,) = sim.seed(count=1)
     sim.advance(60)
     store.broken = 3
-    async with Watch(store) as second:
+    async with RunningTrigger(store) as second:
         await until(lambda: second.events)
 
     assert first.events == []
@@ -754,7 +754,7 @@ async def test_a_record_that_cannot_be_read_is_waited_for_and_never_taken_for_no
 
 @needs_airflow_3
 async def test_a_record_that_somebody_has_spoilt_is_named_and_taken_up_when_it_is_mended(sim, store, caplog):
-    async with Watch(store) as first:
+    async with RunningTrigger(store) as first:
         await looked(sim)
         await until(lambda: store.saved)
     good = dict(store.notes)
@@ -762,7 +762,7 @@ async def test_a_record_that_somebody_has_spoilt_is_named_and_taken_up_when_it_i
     store.change(key, settled={"a": None})
     (task_id,) = sim.seed(count=1)
     sim.advance(60)
-    async with Watch(store) as second:
+    async with RunningTrigger(store) as second:
         await until(lambda: f"in {key}, cannot be read" in caplog.text)
         store.notes = good
         await until(lambda: second.events)
@@ -772,25 +772,25 @@ async def test_a_record_that_somebody_has_spoilt_is_named_and_taken_up_when_it_i
 
 @needs_airflow_3
 async def test_a_record_that_cannot_be_written_stops_nothing(sim, store, caplog):
-    async with Watch(store) as watch:
+    async with RunningTrigger(store) as running:
         await looked(sim)
         store.broken = 2
         ids = sim.seed(count=3)
         sim.advance(60)
-        await until(lambda: len(watch.events) == 3)
+        await until(lambda: len(running.events) == 3)
         await looked(sim)
 
-    assert sorted(watch.told) == sorted(ids)
+    assert sorted(running.told) == sorted(ids)
     assert "what was told cannot be noted down" in caplog.text
 
 
 @needs_airflow_3
 async def test_it_never_sends_anything_but_questions(sim, store, sessions):
-    async with Watch(store) as watch:
+    async with RunningTrigger(store) as running:
         await looked(sim)
         sim.seed(count=2)
         sim.advance(60)
-        await until(lambda: len(watch.events) == 2)
+        await until(lambda: len(running.events) == 2)
 
     assert {request.method for request in sim.requests} == {"GET"}
     assert all(session.closed for session in sessions)
@@ -798,8 +798,8 @@ async def test_it_never_sends_anything_but_questions(sim, store, sessions):
 
 @needs_airflow_3
 async def test_the_session_is_not_closed_under_a_look_when_the_last_waiter_goes(sim, sessions):
-    account = await account_of("kling_avatar_default")
-    async with account.session() as client:
+    session = await session_of("kling_avatar_default")
+    async with session.kept_open() as client:
         (task_id,) = sim.seed(count=1)
         sim.advance(60)
         await begin(task_id)

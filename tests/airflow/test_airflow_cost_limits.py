@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
-from airflow_provider_kling_avatar.cost_limits import cost_of, told_estimate
+from airflow_provider_kling_avatar.cost_limits import cost_of, pushed_estimate
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
 from airflow_provider_kling_avatar.kling.errors import CostLimitError, InvalidRequestError, NoFreeSlotError
 from airflow_provider_kling_avatar.kling.pricing import Cost
@@ -45,7 +45,7 @@ def test_the_estimate_is_logged_and_pushed_before_anything_is_sent(submit, conte
     with caplog.at_level(logging.INFO):
         submit(max_cost="1.50").execute(context)
 
-    assert told_estimate(context) == {"amount": "0.14", "currency": "USD", "seconds": "2.5", "rough": False}
+    assert pushed_estimate(context) == {"amount": "0.14", "currency": "USD", "seconds": "2.5", "rough": False}
     keys = [event[1] for event in events if event[0] == "xcom"]
     assert keys.index("kling_estimate") < keys.index("task_id")
     assert "cost: about 0.14 USD: 2.50 s of std at 0.056 USD/s, list price as of 2026-09-20" in caplog.text
@@ -81,7 +81,7 @@ def test_a_limit_without_a_price_is_refused_and_the_message_says_how_to_give_one
     connect(host="https://api-beijing.klingai.com", max_cost="1")
     with pytest.raises(CostLimitError, match=r"avatar\.std on the api 'kling'.*\"prices\""):
         submit().execute(context)
-    assert told_estimate(context) is None
+    assert pushed_estimate(context) is None
 
 
 def test_without_a_limit_an_unknown_price_is_only_told(face, context, caplog, ledger):
@@ -96,7 +96,7 @@ def test_the_connections_own_prices_are_calculated_with(face, context, connect):
     KlingImageToVideoSubmitOperator(
         task_id="clip", image=face, prompt="wave", mode="pro", duration=10, max_cost=1
     ).execute(context)
-    assert told_estimate(context) == {"amount": "1", "currency": "EUR", "seconds": "10", "rough": False}
+    assert pushed_estimate(context) == {"amount": "1", "currency": "EUR", "seconds": "10", "rough": False}
 
 
 def test_a_text_that_is_sure_to_cost_too_much_is_not_even_spoken(submit, context, ledger):
@@ -107,15 +107,15 @@ def test_a_text_that_is_sure_to_cost_too_much_is_not_even_spoken(submit, context
 
 def test_the_length_of_the_speech_decides_once_it_is_known(submit, context, ledger):
     submit(audio=None, **NEWS, max_cost="1").execute(context)
-    assert told_estimate(context)["rough"] is False
+    assert pushed_estimate(context)["rough"] is False
     assert [entry["endpoint"] for entry in ledger()] == ["speech", "avatar"]
 
 
 def test_the_call_that_speaks_a_text_counts_towards_the_limit(submit, context, ledger):
     """The clip alone stays below the limit; with the speech before it, it does not."""
     submit(audio=None, **NEWS).execute(context)
-    told = Decimal(told_estimate(context)["amount"])
-    assert told == Decimal(told_estimate(context)["seconds"]) * Decimal("0.056") + Decimal("0.007")
+    told = Decimal(pushed_estimate(context)["amount"])
+    assert told == Decimal(pushed_estimate(context)["seconds"]) * Decimal("0.056") + Decimal("0.007")
     with pytest.raises(CostLimitError, match=r"a text-to-speech call at 0\.007 USD"):
         submit(audio=None, **NEWS | {"text": NEWS["text"] + " Hello."}, max_cost="0.006").execute(context)
 
@@ -135,7 +135,7 @@ def test_an_audio_id_has_no_known_length_unless_it_is_told(submit, context, ledg
         submit(**spoken).execute(context)
     with contextlib.suppress(InvalidRequestError):  # the vendor has no such audio
         submit(**spoken, audio_duration_seconds="4.5").execute(context)
-    assert told_estimate(context)["amount"] == "0.252"
+    assert pushed_estimate(context)["amount"] == "0.252"
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_clip_that_an_earlier_try_bought_is_never_refused(submit, context, mak
 
     assert task_id == ledger()[0]["task_id"]
     assert len(ledger()) == 1
-    assert told_estimate(retry)["amount"] == "0.14"
+    assert pushed_estimate(retry)["amount"] == "0.14"
     assert retry["ti"].xcoms["kling_share_of_run"]["stage"] == "granted"
 
 
@@ -173,7 +173,7 @@ def test_a_refusal_leaves_no_trace_that_looks_like_a_clip(submit, make_context, 
 
 
 def test_the_row_that_does_not_fit_into_the_run_is_refused(submit, context, ledger, monkeypatch):
-    siblings = [{"place": row, "amount": "0.14", "stage": "granted"} for row in (0, 1)]
+    siblings = [{"map_index": row, "amount": "0.14", "stage": "granted"} for row in (0, 1)]
     monkeypatch.setattr("airflow_provider_kling_avatar.cost_limits.xcoms_of_all_rows", lambda *_: siblings)
     context["ti"].map_index = 2
 
@@ -192,7 +192,11 @@ def test_a_row_keeps_its_share_while_it_waits_for_a_slot(
     submit().execute(make_context(task_id="another"))
     with pytest.raises(TaskDeferred):
         submit(max_cost_per_run="0.14").execute(context)
-    assert context["ti"].xcoms["kling_share_of_run"] == {"place": -1, "amount": "0.14", "stage": "granted"}
+    assert context["ti"].xcoms["kling_share_of_run"] == {
+        "map_index": -1,
+        "amount": "0.14",
+        "stage": "granted",
+    }
 
 
 def test_a_row_that_has_waited_long_enough_for_a_slot_leaves_its_share_to_the_others(

@@ -191,7 +191,7 @@ def test_nothing_that_goes_wrong_in_telling_fails_a_clip_that_is_paid_for(finish
     operator, manifest = finished([asset], Events(asset, Broken()))
 
     assert manifest["file"]
-    assert operator.announced["file"] == manifest["file"], "the others are told all the same"
+    assert operator.reported["file"] == manifest["file"], "the others are told all the same"
 
 
 def test_hook_lineage_learns_the_inputs_and_the_file(finished, face, voice, hook_lineage):

@@ -33,7 +33,7 @@ LINK = "airflow_provider_kling_avatar.links.kling_avatar.KlingTaskLink"
 OLD_FORM_ONLY = airflow_version.startswith(("3.0.", "3.1."))
 """These know only the form of Airflow 2, whose libraries a plain installation of theirs lacks."""
 NOT_LISTED = (".simulator", ".kling.", ".base", ".decorators", ".lineage", ".gallery")
-ROOMS = {"hooks": BaseHook, "operators": BaseOperator, "sensors": BaseOperator, "triggers": BaseTrigger}
+PACKAGES = {"hooks": BaseHook, "operators": BaseOperator, "sensors": BaseOperator, "triggers": BaseTrigger}
 
 
 def load(path):
@@ -85,12 +85,12 @@ def test_airflow_links_to_the_documentation_at_the_address_of_the_project_file()
     assert linked == ("" if airflow_version.startswith("3.0.") else project["urls"]["Documentation"])
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_every_listed_module_is_there_and_holds_public_classes(room):
-    for listed in INFO[room]:
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_listed_module_is_there_and_holds_public_classes(package):
+    for listed in INFO[package]:
         assert listed["integration-name"] in [i["integration-name"] for i in INFO["integrations"]]
         for path in listed["python-modules"]:
-            assert public_classes(importlib.import_module(path), ROOMS[room])
+            assert public_classes(importlib.import_module(path), PACKAGES[package])
 
 
 def test_every_public_class_is_in_a_listed_module():
@@ -98,12 +98,12 @@ def test_every_public_class_is_in_a_listed_module():
 
     import airflow_provider_kling_avatar as package
 
-    listed = {path for room in ROOMS for entry in INFO[room] for path in entry["python-modules"]}
+    listed = {path for package in PACKAGES for entry in INFO[package] for path in entry["python-modules"]}
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         if any(part in module.name for part in NOT_LISTED) or module.ispkg:
             continue
         loaded = importlib.import_module(module.name)
-        if any(public_classes(loaded, base) for base in ROOMS.values()):
+        if any(public_classes(loaded, base) for base in PACKAGES.values()):
             assert module.name in listed
         for name in public_classes(loaded, BaseOperatorLink):
             assert f"{module.name}.{name}" in INFO["extra-links"]

@@ -89,7 +89,7 @@ def test_the_state_store_has_the_id_before_xcom_and_an_intent_before_the_payment
     assert events[-1][2]["delivered_in"] == 0
     intent, done = events[0][2], events[1][2]
     assert "task_id" not in intent
-    assert intent["name"] == sim.ledger()["entries"][0]["external_task_id"]
+    assert intent["external_task_id"] == sim.ledger()["entries"][0]["external_task_id"]
     assert done["task_id"] == task_id
 
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
-from airflow_provider_kling_avatar.completion import collect
+from airflow_provider_kling_avatar.completion import deliver
 from airflow_provider_kling_avatar.decorators.kling_avatar import KlingAvatarDecoratedOperator
 from airflow_provider_kling_avatar.hooks.kling_avatar import KlingAvatarHook
 from airflow_provider_kling_avatar.kling import errors
@@ -504,7 +504,7 @@ def test_a_clip_without_an_address_is_said_to_be_safe_too(avatar, order, make_co
 
     for fetch in (
         lambda: Landing(f"{tmp_path}/").land(hook, "avatar", bare),
-        lambda: collect(context, Hook(), "avatar", task.task_id, Finished(Verdict.SUCCEEDED)),
+        lambda: deliver(context, Hook(), "avatar", task.task_id, Finished(Verdict.SUCCEEDED)),
     ):
         with pytest.raises(errors.TaskLostError, match=f"safe at the vendor, {KEPT}"):
             fetch()

@@ -80,7 +80,7 @@ def put_off(run, context, *more):
     return deferred.value.trigger.serialize()[1], deferred.value.timeout
 
 
-def room(arguments, verdict="free_slot"):
+def slot_event(arguments, verdict="free_slot"):
     return {"verdict": verdict} | {name: arguments[name] for name in ("endpoint", "deadline", "since")}
 
 
@@ -99,10 +99,10 @@ def test_a_full_account_makes_the_task_wait_in_the_triggerer_and_send_again(kind
     assert timedelta(seconds=900) < backstop < timedelta(seconds=1200)
     assert sim.ledger()["total"]["tasks"] == 0
     if kind == "submit":
-        assert task.execute_complete(context, room(arguments)) == sim.ledger()["entries"][0]["task_id"]
+        assert task.execute_complete(context, slot_event(arguments)) == sim.ledger()["entries"][0]["task_id"]
     else:
         with pytest.raises(TaskDeferred) as deferred:
-            task.execute_complete(context, room(arguments))
+            task.execute_complete(context, slot_event(arguments))
         assert isinstance(deferred.value.trigger, KlingAvatarTrigger)
     assert sim.ledger()["total"]["tasks"] == 1
 
@@ -128,12 +128,12 @@ def test_how_many_run_is_counted_when_the_vendor_refuses(submit, sim, make_conte
 def test_a_task_that_is_refused_again_keeps_its_place_and_its_deadline(submit, sim, context):
     full(sim, times=3)
     first, _ = put_off(submit().execute, context)
-    second, _ = put_off(submit().execute_complete, context, room(first))
-    third, _ = put_off(submit().execute_complete, context, room(second))
+    second, _ = put_off(submit().execute_complete, context, slot_event(first))
+    third, _ = put_off(submit().execute_complete, context, slot_event(second))
 
     assert first["since"] == third["since"]
     assert first["deadline"] == third["deadline"]
-    assert submit().execute_complete(context, room(third))
+    assert submit().execute_complete(context, slot_event(third))
 
 
 def test_when_the_time_for_a_slot_is_over_the_last_submission_decides(submit, sim, context):
@@ -141,10 +141,10 @@ def test_when_the_time_for_a_slot_is_over_the_last_submission_decides(submit, si
     arguments, _ = put_off(submit(slot_timeout=900).execute, context)
 
     with pytest.raises(e.NoFreeSlotError, match="slot_timeout") as caught:
-        submit().execute_complete(context, room(arguments, "timeout"))
+        submit().execute_complete(context, slot_event(arguments, "timeout"))
     assert caught.value.code == 1303
     assert not isinstance(caught.value, AirflowFailException), "Airflow's retries may go on"
-    assert submit().execute_complete(context, room(arguments, "timeout")), "there was room after all"
+    assert submit().execute_complete(context, slot_event(arguments, "timeout")), "there was a slot after all"
 
 
 def test_a_trigger_that_ended_without_a_report_leads_to_one_more_submission(submit, sim, context):
@@ -159,7 +159,7 @@ def test_a_clip_that_was_paid_while_the_worker_died_is_found_after_the_wait(subm
     arguments, _ = put_off(submit().execute, context)
     sim.fault(kind="drop_after", method="POST")
 
-    task_id = submit().execute_complete(context, room(arguments))
+    task_id = submit().execute_complete(context, slot_event(arguments))
 
     assert [entry["task_id"] for entry in sim.ledger()["entries"]] == [task_id]
 
@@ -170,7 +170,7 @@ def test_on_a_worker_it_sleeps_and_sends_again(kind, request, sim, context, naps
         "airflow_provider_kling_avatar.operators.kling_avatar.wait_for_task", lambda *_, **__: None
     )
     monkeypatch.setattr(
-        "airflow_provider_kling_avatar.operators.kling_avatar.collect", lambda *_, **__: {"made": True}
+        "airflow_provider_kling_avatar.operators.kling_avatar.deliver", lambda *_, **__: {"made": True}
     )
     task = request.getfixturevalue(kind)(deferrable=False)
     full(sim, times=4)
@@ -235,7 +235,7 @@ def test_a_clip_that_the_vendor_failed_for_want_of_a_slot_is_no_failure(avatar, 
 
     arguments, _ = put_off(task.execute_complete, context, failed)
     with pytest.raises(TaskDeferred) as deferred:
-        task.execute_complete(context, room(arguments))
+        task.execute_complete(context, slot_event(arguments))
 
     second = deferred.value.trigger.serialize()[1]["kling_task_id"]
     assert second != entry["task_id"]
@@ -257,7 +257,7 @@ def test_the_time_for_a_slot_does_not_begin_anew_with_each_clip_that_failed_for_
 
     first = fail_for_want_of_a_slot()
     with pytest.raises(TaskDeferred):
-        task.execute_complete(context, room(first))
+        task.execute_complete(context, slot_event(first))
     assert fail_for_want_of_a_slot()["deadline"] == first["deadline"]
     assert sim.ledger()["total"]["tasks"] == 2
 
@@ -267,7 +267,7 @@ def test_a_text_is_not_spoken_again_after_waiting_for_a_slot(submit, sim, contex
     task = submit(audio=None, **NEWS)
     arguments, _ = put_off(task.execute, context)
 
-    assert task.execute_complete(context, room(arguments))
+    assert task.execute_complete(context, slot_event(arguments))
 
     assert len(posts(sim, "/v1/audio/tts")) == 1
 
@@ -282,7 +282,7 @@ def test_a_text_is_not_spoken_again_after_its_clip_failed_for_want_of_a_slot(ava
     arguments, _ = put_off(task.execute_complete, context, failed)
 
     with pytest.raises(TaskDeferred):
-        task.execute_complete(context, room(arguments))
+        task.execute_complete(context, slot_event(arguments))
 
     assert len(posts(sim, "/v1/audio/tts")) == 1
 
@@ -314,12 +314,12 @@ def test_a_retry_that_is_resumed_with_an_old_event_is_not_taken_for_refused_just
     arguments, _ = put_off(task.execute, first)
     sim.fault(kind="drop_after", method="POST")
     with pytest.raises(e.UnknownSubmissionError):
-        task.resume_execution("execute_complete", {"event": room(arguments)}, first)
+        task.resume_execution("execute_complete", {"event": slot_event(arguments)}, first)
 
     retry = make_context(store_there=store_there, try_number=2)
     retry["ti"].xcoms = first["ti"].xcoms  # Airflow 3.0 keeps these, too
     with pytest.raises(e.UnaskableSubmissionError):
-        task.resume_execution("execute_complete", {"event": room(arguments)}, retry)
+        task.resume_execution("execute_complete", {"event": slot_event(arguments)}, retry)
 
     assert sim.ledger()["total"]["tasks"] == 1
 
@@ -502,7 +502,7 @@ def finished(sim, entry=-1):
 
 @pytest.mark.parametrize("store_there", [False, True], ids=["without a state store", "with a state store"])
 @pytest.mark.parametrize(("on_rerun", "clips"), [("reuse", 1), ("regenerate", 2)])
-def test_a_clear_after_success_collects_the_clip_again_or_makes_a_new_one(
+def test_a_clear_after_success_delivers_the_clip_again_or_makes_a_new_one(
     avatar, sim, make_context, store_there, on_rerun, clips
 ):
     task = avatar(on_rerun=on_rerun, retries=2)

@@ -292,7 +292,7 @@ def gets(sim):
     return [request for request in sim.requests if request.method == "GET"]
 
 
-NO_SUCH_TASK = {
+SAYS_NO_SUCH_TASK = {
     "live words": ("kling", hide),
     "documented code": ("kling", lambda sim, _: sim.fault(kind="error_code", code=1203, status=404, times=0)),
     "a gateway's word": ("generations", lambda *_: None),
@@ -301,11 +301,11 @@ NO_SUCH_TASK = {
 
 @pytest.mark.parametrize("soft_fail", [False, True], ids=["hard", "soft"])
 @pytest.mark.parametrize("way", ["deferrable", "poke", "reschedule"])
-@pytest.mark.parametrize("words", NO_SUCH_TASK)
+@pytest.mark.parametrize("words", SAYS_NO_SUCH_TASK)
 def test_an_id_that_nobody_knows_fails_after_three_looks_within_15_s_in_every_way_of_waiting(
     sim, connect, context, naps, reschedules, words, way, soft_fail
 ):
-    api, deny = NO_SUCH_TASK[words]
+    api, deny = SAYS_NO_SUCH_TASK[words]
     connect(api=api)
     deny(sim, "nobody")
 

@@ -21,7 +21,7 @@ from airflow_provider_kling_avatar.operators import base as operator_base
 from airflow_provider_kling_avatar.operators.kling_avatar import KlingAvatarSubmitOperator
 from airflow_provider_kling_avatar.simulator.settings import DEFAULT_API_KEY
 from airflow_provider_kling_avatar.triggers import kling_slot
-from airflow_provider_kling_avatar.triggers.accounts import account_of
+from airflow_provider_kling_avatar.triggers.accounts import session_of
 from airflow_provider_kling_avatar.triggers.kling_slot import KlingSlotTrigger
 
 CLASS_PATH = "airflow_provider_kling_avatar.triggers.kling_slot.KlingSlotTrigger"
@@ -72,13 +72,13 @@ def run_clips(face, voice):
 
 @pytest.fixture
 def no_tries(monkeypatch):
-    """Only seeing room lets anybody go."""
+    """Only a free slot that is seen admits anybody."""
     monkeypatch.setattr(slot_queue, "BLIND_PAUSES", (1000.0, 1000.0))
 
 
 @pytest.fixture
 def quick_tries(monkeypatch):
-    """Tries without seeing room come after a tenth of a second."""
+    """Tries without a free slot being seen come after a tenth of a second."""
     monkeypatch.setattr(slot_queue, "BLIND_PAUSES", (0.1, 0.4))
 
 
@@ -361,20 +361,20 @@ async def test_a_cancelled_waiter_makes_way_for_the_next(run_clips, sim):
 
 
 async def test_a_slot_given_to_one_that_is_cancelled_goes_to_the_next(run_clips, sim):
-    """Killed in the moment between being let go and ending."""
+    """Killed in the moment between being admitted and ending."""
     run_clips(1)
     first, second = begin(1, busy=1), begin(2, busy=1)
     await until(lambda: len(looks(sim)) >= 2)
-    room = (await account_of("kling_avatar_default")).poller("avatar").slot_queue
-    saw = room.saw
+    queue = (await session_of("kling_avatar_default")).poller("avatar").slot_queue
+    saw = queue.saw
 
     def see_and_cancel(*seen, now):
         saw(*seen, now=now)
-        room.admit(now)
-        if room.in_flight == 0:
+        queue.admit(now)
+        if queue.in_flight == 0:
             first.cancel()
 
-    room.saw = see_and_cancel
+    queue.saw = see_and_cancel
     sim.advance(60)
 
     payload = (await asyncio.wait_for(second, 10))[0]
@@ -504,7 +504,7 @@ async def test_the_log_tells_the_story_in_few_lines(run_clips, sim, monkeypatch)
 
 
 async def test_the_log_shows_a_sign_of_life_now_and_then(run_clips, sim, monkeypatch):
-    monkeypatch.setattr(kling_slot, "HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(kling_slot, "SLOT_HEARTBEAT_SECONDS", 0.1)
     log = Story()
     monkeypatch.setattr(KlingSlotTrigger, "log", log)
     run_clips(1)

@@ -37,20 +37,20 @@ def test_nothing_in_airflows_store_is_an_empty_record():
 
 
 @pytest.fixture
-def memory(tmp_path):
+def store(tmp_path):
     return FileStateStore(str(tmp_path), WORK)
 
 
 @pytest.fixture
-def damaged(memory, tmp_path):
+def damaged(store, tmp_path):
     """Leave something else in the place of a record; return what is said of it."""
 
     def read(content):
-        memory.save({"task_id": "1"})
+        store.save({"task_id": "1"})
         (file,) = tmp_path.iterdir()
         file.write_bytes(content)
         with pytest.raises(errors.StateUnavailableError) as caught:
-            memory.load()
+            store.load()
         return str(caught.value)
 
     return read
@@ -77,7 +77,7 @@ def test_a_damaged_file_says_what_happened_and_what_to_do(damaged, tmp_path, con
     assert "on_unknown_submission='resubmit'" in said
 
 
-def test_a_note_survives_a_power_cut_and_two_workers_never_write_one_file(memory, tmp_path, monkeypatch):
+def test_a_note_survives_a_power_cut_and_two_workers_never_write_one_file(store, tmp_path, monkeypatch):
     """The content goes to the disk before its name, the name after; no other worker can hit on the same name."""
     steps = []
     fsync, replace = os.fsync, Path.replace
@@ -95,8 +95,8 @@ def test_a_note_survives_a_power_cut_and_two_workers_never_write_one_file(memory
     monkeypatch.setattr(os, "fsync", note_fsync)
     monkeypatch.setattr(Path, "replace", note_replace)
 
-    memory.save({"task_id": "1"})
-    memory.save({"task_id": "2"})
+    store.save({"task_id": "1"})
+    store.save({"task_id": "2"})
 
     assert steps == ["sync file", "rename", "sync folder"] * 2
     assert len(set(names)) == 2, "a process id is not enough: two machines may have the same"
@@ -104,15 +104,15 @@ def test_a_note_survives_a_power_cut_and_two_workers_never_write_one_file(memory
     assert json.loads(file.read_text()) == {"task_id": "2"}
 
 
-def test_a_note_that_cannot_be_finished_leaves_the_old_one_and_nothing_else(memory, tmp_path, monkeypatch):
-    memory.save({"task_id": "1"})
+def test_a_note_that_cannot_be_finished_leaves_the_old_one_and_nothing_else(store, tmp_path, monkeypatch):
+    store.save({"task_id": "1"})
 
     def full(handle):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(errors.StateUnavailableError, match="cannot be written"):
-        memory.save({"task_id": "2"})
+        store.save({"task_id": "2"})
 
     (file,) = tmp_path.iterdir()
     assert json.loads(file.read_text()) == {"task_id": "1"}

@@ -93,7 +93,7 @@ def test_a_retry_films_what_the_first_try_was_told(clip, asked, make_context, si
     assert asked == ["rain"]
 
 
-def test_a_retry_films_it_too_where_a_folder_remembers(clip, asked, make_context, tmp_path):
+def test_a_retry_films_it_too_where_a_folder_keeps_the_answer(clip, asked, make_context, tmp_path):
     run(clip(state_path=str(tmp_path)), make_context())
     run(clip(state_path=str(tmp_path)), make_context(try_number=2, max_tries=1))
 

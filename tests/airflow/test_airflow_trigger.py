@@ -695,7 +695,7 @@ async def test_a_change_is_told_with_the_time_it_took_and_the_time_that_clips_ta
     known = [asyncio.create_task(payloads(watch(clip))) for clip in sim.seed(count=5, render_seconds=60)]
     (late,) = sim.seed(count=1, queue_seconds=300, render_seconds=1000)
     trigger, told = watch(late, since=time.time() - 5), []
-    trigger._tell = lambda watch, seen, now: told.extend(watch.log_lines(seen, now=now))
+    trigger._log_lines = lambda watch, seen, now: told.extend(watch.log_lines(seen, now=now))
     running = asyncio.create_task(payloads(trigger))
     await until(lambda: len(polls(sim)) >= 3)
     sim.advance(200)

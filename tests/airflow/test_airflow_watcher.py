@@ -8,17 +8,17 @@ import time
 import pytest
 from watcher_kit import (
     CONN_ID,
-    Stories,
+    TriggerLogs,
     asked,
     begin,
     count_lookups,
     count_sessions,
     end,
+    event_of,
     ids_asked_singly,
     lists_later,
     most_at_once,
     most_within,
-    outcome,
     pages,
     set_connection,
     trigger,
@@ -244,7 +244,7 @@ async def test_each_has_a_budget_of_failures_of_its_own(sim):
 
 
 async def test_each_tells_its_own_story_in_its_own_log(sim, monkeypatch):
-    stories = Stories(monkeypatch)
+    logs = TriggerLogs(monkeypatch)
     (good,) = sim.seed(count=1, render_seconds=100)
     (bad,) = sim.seed(count=1, render_seconds=100, outcome="failed")
     running = [begin(good), begin(bad), begin("nobody", is_known=True, max_failed_polls=2)]
@@ -254,7 +254,7 @@ async def test_each_tells_its_own_story_in_its_own_log(sim, monkeypatch):
     sim.advance(200)
     await verdicts(running)
 
-    told = {task_id: "\n".join(lines) for task_id, lines in stories.lines.items()}
+    told = {task_id: "\n".join(lines) for task_id, lines in logs.lines.items()}
     assert f"task {bad}: failed" in told[bad]
     assert "(1/2 in a row)" in told["nobody"]
     assert "(2/2 in a row)" in told["nobody"]
@@ -296,7 +296,7 @@ async def test_a_stored_trigger_of_an_older_version_waits_with_the_others(sim):
     (task_id,) = sim.seed(count=1, age_seconds=60)
     stored = {"kling_task_id": task_id, "kling_conn_id": CONN_ID, "deadline": time.time() + 60}
 
-    payload = await outcome(KlingAvatarTrigger(**stored, poll_interval=10.0, max_failed_polls=10))
+    payload = await event_of(KlingAvatarTrigger(**stored, poll_interval=10.0, max_failed_polls=10))
 
     assert payload["verdict"] == "succeeded"
-    assert (await outcome(trigger(task_id)))["verdict"] == "succeeded"
+    assert (await event_of(trigger(task_id)))["verdict"] == "succeeded"

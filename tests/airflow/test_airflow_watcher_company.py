@@ -121,7 +121,7 @@ async def test_a_few_deep_in_the_list_do_not_make_every_look_deep(sim):
 
 
 async def test_a_last_look_at_a_silent_vendor_ends(sim, connect, monkeypatch):
-    monkeypatch.setattr(watcher, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(watcher, "LAST_LOOK_SECONDS", 0.3)
     connect(api="generations")
     (task_id,) = sim.seed(count=1, render_seconds=1000, api="generations")
     sim.fault(kind="slow", seconds=20, call="query", times=0)

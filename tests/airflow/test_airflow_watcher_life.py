@@ -12,14 +12,14 @@ from contextvars import ContextVar
 import aiohttp
 import pytest
 from watcher_kit import (
-    Stories,
+    TriggerLogs,
     begin,
     count_sessions,
     end,
+    event_of,
     ids_asked_singly,
     kill_watchers,
     lists_later,
-    outcome,
     trigger,
     until,
     verdicts,
@@ -91,7 +91,7 @@ async def test_the_next_one_begins_anew(sim, monkeypatch):
     sessions = count_sessions(monkeypatch)
     for number in range(3):
         (task_id,) = sim.seed(count=1, age_seconds=2000)
-        assert (await outcome(trigger(task_id)))["verdict"] == "succeeded"
+        assert (await event_of(trigger(task_id)))["verdict"] == "succeeded"
         await until(lambda number=number: all(session.closed for session in sessions[: number + 1]), 5)
     assert len(sessions) == 3
 
@@ -115,7 +115,7 @@ async def test_one_that_comes_in_the_moment_in_which_the_last_one_leaves_is_serv
 def test_a_second_loop_works_after_the_first_was_closed(sim):
     def watch_one():
         (task_id,) = sim.seed(count=1, age_seconds=2000)
-        return asyncio.run(asyncio.wait_for(outcome(trigger(task_id)), 30))["verdict"]
+        return asyncio.run(asyncio.wait_for(event_of(trigger(task_id)), 30))["verdict"]
 
     assert [watch_one() for _ in range(3)] == ["succeeded"] * 3
 
@@ -132,7 +132,7 @@ def test_a_loop_that_ended_while_triggers_waited_leaves_no_trace(sim, caplog):
     gc.collect()
     assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
     sim.advance(2000)
-    assert asyncio.run(asyncio.wait_for(outcome(trigger(ids[0])), 30))["verdict"] == "succeeded"
+    assert asyncio.run(asyncio.wait_for(event_of(trigger(ids[0])), 30))["verdict"] == "succeeded"
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # nobody could close anything any more
@@ -149,7 +149,7 @@ def test_a_loop_that_was_closed_over_waiting_triggers_hinders_no_other(sim):
     loop.close()
     del loop
     sim.advance(2000)
-    assert asyncio.run(asyncio.wait_for(outcome(trigger(task_id)), 30))["verdict"] == "succeeded"
+    assert asyncio.run(asyncio.wait_for(event_of(trigger(task_id)), 30))["verdict"] == "succeeded"
     gc.collect()
 
 
@@ -158,7 +158,7 @@ def test_two_loops_at_the_same_time_do_not_meet(sim):
     got = []
 
     def watch_one(task_id):
-        got.append(asyncio.run(asyncio.wait_for(outcome(trigger(task_id)), 30))["verdict"])
+        got.append(asyncio.run(asyncio.wait_for(event_of(trigger(task_id)), 30))["verdict"])
 
     threads = [threading.Thread(target=watch_one, args=(task_id,)) for task_id in ids]
     for thread in threads:
@@ -187,7 +187,7 @@ async def test_a_killed_watcher_comes_again_and_nobody_feels_it(sim):
 
 
 async def test_a_watcher_killed_again_and_again_costs_nobody_a_failed_poll(sim, monkeypatch):
-    stories = Stories(monkeypatch)
+    logs = TriggerLogs(monkeypatch)
     running = [begin(task_id, max_failed_polls=2) for task_id in sim.seed(count=10, render_seconds=1000)]
     await lists_later(sim, 1)
     for _ in range(5):
@@ -196,7 +196,7 @@ async def test_a_watcher_killed_again_and_again_costs_nobody_a_failed_poll(sim, 
     sim.advance(2000)
 
     assert await verdicts(running, 60) == ["succeeded"] * 10
-    assert "poll failed" not in str(stories.lines)
+    assert "poll failed" not in str(logs.lines)
 
 
 async def test_a_watcher_killed_in_the_middle_of_a_list_comes_again(sim):
@@ -274,7 +274,7 @@ async def test_it_does_not_live_in_the_context_of_the_trigger_that_started_it(si
 
 
 async def test_what_it_has_to_say_it_says_in_a_log_of_its_own(sim, monkeypatch, caplog):
-    stories = Stories(monkeypatch)
+    logs = TriggerLogs(monkeypatch)
     caplog.set_level(logging.INFO, WATCHER_LOG)
     ids = sim.seed(count=3, render_seconds=1000)
     running = [begin(task_id) for task_id in ids]
@@ -287,7 +287,7 @@ async def test_what_it_has_to_say_it_says_in_a_log_of_its_own(sim, monkeypatch, 
 
     said = [record.getMessage() for record in caplog.records if record.name.startswith(WATCHER_LOG)]
     assert said, "that the list is gone is worth a line"
-    told = [line for lines in stories.lines.values() for line in lines]
+    told = [line for lines in logs.lines.values() for line in lines]
     assert told
     assert not set(said) & set(told)
     assert "sk-simulator" not in str(said)

@@ -37,7 +37,7 @@ def short_pauses(monkeypatch):
 def eager_probes(monkeypatch):
     """Whether the list tells the truth is found out soon."""
     monkeypatch.setattr(backoff, "PROBE_SECONDS", 0.2)
-    monkeypatch.setattr(backoff, "LAG_SECONDS", 0.2, raising=False)
+    monkeypatch.setattr(backoff, "LAGS_AFTER_SECONDS", 0.2)
 
 
 @pytest.fixture

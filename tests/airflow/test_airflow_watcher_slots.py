@@ -36,7 +36,7 @@ def no_tries(monkeypatch):
     monkeypatch.setattr(slot_queue, "SIGHTED_PAUSES", (1000.0, 1000.0))
 
 
-def let_go(queue):
+def admitted(queue):
     return [place for place, task in sorted(queue.items()) if task.done()]
 
 
@@ -60,18 +60,18 @@ async def test_clips_and_slots_are_seen_in_one_list(sim, monkeypatch):
 
 
 @pytest.mark.parametrize("watched", [True, False], ids=["clips watched here", "clips watched elsewhere"])
-async def test_exactly_as_many_are_let_go_as_slots_are_free_the_longest_waiting_first(sim, watched):
+async def test_exactly_as_many_are_admitted_as_slots_are_free_the_longest_waiting_first(sim, watched):
     sim.seed(count=3, queue_seconds=0, render_seconds=1000)
     short = sim.seed(count=2, queue_seconds=0, render_seconds=100)
     clips = [begin(task_id) for task_id in short] if watched else []
     queue = {place: begin_slot(since=float(place), busy=5) for place in (4, 2, 6, 1, 5, 3)}
     await lists_later(sim, 5)
-    assert let_go(queue) == []
+    assert admitted(queue) == []
     sim.advance(200)
-    await until(lambda: len(let_go(queue)) == 2)
+    await until(lambda: len(admitted(queue)) == 2)
     await lists_later(sim, 10)
 
-    assert let_go(queue) == [1, 2]
+    assert admitted(queue) == [1, 2]
     assert await verdicts(clips) == ["succeeded"] * len(clips)
     await end(*queue.values())
 
@@ -85,15 +85,15 @@ async def test_a_slot_that_a_clip_gives_back_before_the_list_shows_it_is_given_a
     clip = begin(short)
     queue = {place: begin_slot(since=float(place), busy=5) for place in (1, 2, 3)}
     await lists_later(sim, 3)
-    assert let_go(queue) == []
+    assert admitted(queue) == []
     sim.advance(2000)
     assert await verdicts([clip]) == ["succeeded"]
     await lists_later(sim, 5)  # still five running, says the list
     sim.lists(lag_seconds=0)
-    await until(lambda: let_go(queue))
+    await until(lambda: admitted(queue))
     await lists_later(sim, 10)
 
-    assert let_go(queue) == [1]
+    assert admitted(queue) == [1]
     await end(*queue.values())
 
 
@@ -105,15 +105,15 @@ async def test_where_nothing_is_listed_the_end_of_a_clip_lets_exactly_one_go_at_
     queue = {place: begin_slot(since=float(place)) for place in (3, 1, 2, 4)}
     await until(lambda: set(short + long) <= ids_asked_singly(sim))
     await asyncio.sleep(0.3)
-    assert let_go(queue) == []
+    assert admitted(queue) == []
 
     sim.advance(200)
     assert await verdicts([clips[task_id] for task_id in short]) == ["succeeded"] * 2
-    await until(lambda: len(let_go(queue)) == 2, 2)
+    await until(lambda: len(admitted(queue)) == 2, 2)
     await asyncio.sleep(0.5)
-    assert let_go(queue) == [1, 2], "one for each"
+    assert admitted(queue) == [1, 2], "one for each"
     sim.advance(2000)
-    await until(lambda: len(let_go(queue)) == 4, 5)
+    await until(lambda: len(admitted(queue)) == 4, 5)
     assert await verdicts(clips.values()) == ["succeeded"] * 4
 
 
@@ -126,10 +126,10 @@ async def test_a_slot_is_seen_under_whatever_connection_id_somebody_waits(sim, m
     }
     await lists_later(sim, 4)
     sim.advance(200)
-    await until(lambda: let_go(queue))
+    await until(lambda: admitted(queue))
     await lists_later(sim, 5)
 
-    assert let_go(queue) == [1], "one slot, whatever the account is called"
+    assert admitted(queue) == [1], "one slot, whatever the account is called"
     await end(*queue.values())
 
 
@@ -139,10 +139,10 @@ async def test_those_who_wait_for_slots_survive_a_killed_watcher(sim):
     await lists_later(sim, 3)
     assert kill_watchers() >= 1
     sim.advance(200)
-    await until(lambda: len(let_go(queue)) == 2)
+    await until(lambda: len(admitted(queue)) == 2)
     await lists_later(sim, 4)
 
-    assert let_go(queue) == [1, 2]
+    assert admitted(queue) == [1, 2]
     await end(*queue.values())
 
 
@@ -171,11 +171,11 @@ async def test_a_broken_list_lets_nobody_go_and_a_mended_one_exactly_as_many_as_
     await lists_later(sim, 3)
     sim.fault(kind="http_error", call="list", times=0)
     await lists_later(sim, 4)
-    assert let_go(queue) == []
+    assert admitted(queue) == []
     sim.advance(200)
     sim.clear_faults()
-    await until(lambda: len(let_go(queue)) == 3)
+    await until(lambda: len(admitted(queue)) == 3)
     await lists_later(sim, 5)
 
-    assert let_go(queue) == [1, 2, 3]
+    assert admitted(queue) == [1, 2, 3]
     await end(*queue.values())

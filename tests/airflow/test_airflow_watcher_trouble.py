@@ -11,7 +11,7 @@ import time
 import pytest
 from watcher_kit import (
     CONN_ID,
-    Stories,
+    TriggerLogs,
     begin,
     count_lookups,
     count_sessions,
@@ -89,14 +89,14 @@ async def test_each_gives_up_by_its_own_patience_and_the_others_see_the_vendor_c
 
 
 async def test_a_reason_is_given_for_each_that_is_lost_and_told_in_its_log(connect, port, monkeypatch):
-    stories = Stories(monkeypatch)
+    logs = TriggerLogs(monkeypatch)
     connect(host=f"http://127.0.0.1:{port}")
     got = await asyncio.gather(*(begin(str(number), max_failed_polls=3) for number in range(3)))
 
     for payload in got:
         assert payload["verdict"] == "lost"
         assert payload["reason"]
-        lines = stories.lines[payload["task_id"]]
+        lines = logs.lines[payload["task_id"]]
         assert [line for line in lines if "poll failed (1/3 in a row)" in line]
         assert [line for line in lines if "poll failed (3/3 in a row)" in line]
 
@@ -200,14 +200,14 @@ async def test_two_connection_ids_may_get_the_new_key_one_after_the_other(start_
 async def test_a_key_that_stays_wrong_loses_each_by_its_own_count_and_is_shown_to_nobody(
     sim, connect, monkeypatch
 ):
-    stories = Stories(monkeypatch)
+    logs = TriggerLogs(monkeypatch)
     connect(password="sk-wrong-for-good")
     running = [begin(task_id, max_failed_polls=3) for task_id in sim.seed(count=5)]
     patient = begin(sim.seed(count=1)[0])
 
     got = await asyncio.wait_for(asyncio.gather(*running), 30)
     assert {(payload["verdict"], payload["code"]) for payload in got} == {("lost", 1002)}
-    assert "wrong-for-good" not in str(got) + str(stories.lines)
+    assert "wrong-for-good" not in str(got) + str(logs.lines)
     assert not patient.done()
     await end(patient)
 

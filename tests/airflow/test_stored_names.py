@@ -83,7 +83,7 @@ def test_a_submission_leaves_these_names(submit, context):
     }
     assert set(left["kling_paid_for"]) == {"mode", "estimate", "image", "audio"}
     assert set(left["kling_estimate"]) == {"amount", "currency", "seconds", "rough"}
-    assert set(left["kling_share_of_run"]) == {"place", "amount", "stage"}
+    assert set(left["kling_share_of_run"]) == {"map_index", "amount", "stage"}
 
 
 def test_a_wait_for_a_slot_leaves_these_names(submit, context, full_vendor):
@@ -113,7 +113,7 @@ def test_the_other_keys_have_these_names():
     )
 
 
-def test_what_a_decorated_function_answered_is_remembered_in_this_shape():
+def test_what_a_decorated_function_answered_is_kept_in_this_shape():
     record = decorator.AnswerRecord(version=1, arguments="a", answer={"text": "b"}, delivered_in=0)
 
     assert msgspec.to_builtins(record) == {

@@ -41,18 +41,18 @@ def slot_trigger(**arguments):
     return trigger
 
 
-async def outcome(waiting):
+async def event_of(waiting):
     """Run a trigger to its one event and return what that carries."""
     (payload,) = [event.payload async for event in waiting.run()]
     return payload
 
 
 def begin(task_id, **arguments):
-    return asyncio.create_task(outcome(trigger(task_id, **arguments)), name=f"test {task_id}")
+    return asyncio.create_task(event_of(trigger(task_id, **arguments)), name=f"test {task_id}")
 
 
 def begin_slot(**arguments):
-    return asyncio.create_task(outcome(slot_trigger(**arguments)))
+    return asyncio.create_task(event_of(slot_trigger(**arguments)))
 
 
 async def verdicts(running, seconds=SECONDS):
@@ -205,19 +205,19 @@ def set_connection(monkeypatch, conn_id, vendor, *, key=DEFAULT_API_KEY, **extra
     monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))
 
 
-class Stories:
+class TriggerLogs:
     """A log for each trigger, by the id of its task."""
 
     def __init__(self, monkeypatch):
         self.lines = {}
-        stories = self
+        logs = self
 
         class Log:
             def __init__(self, task_id):
-                self.told = stories.lines.setdefault(task_id, [])
+                self.lines = logs.lines.setdefault(task_id, [])
 
             def info(self, event, *arguments, **_):
-                self.told.append(event % arguments if arguments else event)
+                self.lines.append(event % arguments if arguments else event)
 
             debug = warning = error = exception = info
 

@@ -172,7 +172,7 @@ def test_a_worker_dies_while_it_submits(crash, site, killed_after_waiting):
 
 
 @pytest.mark.parametrize("crash", AFTER_WAITING, ids=id_of)
-def test_a_worker_dies_while_it_collects_the_result(crash, site, killed_after_waiting):
+def test_a_worker_dies_while_it_delivers_the_clip(crash, site, killed_after_waiting):
     site.assert_paid_once_and_delivered(crash.clip)
     assert site.tries(crash.clip, crash.task_id) > 1
 

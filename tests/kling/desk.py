@@ -10,7 +10,7 @@ from airflow_provider_kling_avatar.kling.submission.state import Policies, Try, 
 from airflow_provider_kling_avatar.kling.submission.submit import Submitter
 
 WORK = TaskIdentity(
-    dag_id="news", task_id="clip", run_id="manual__2026", map_index=-1, account="kling_default"
+    dag_id="news", task_id="clip", run_id="manual__2026", map_index=-1, conn_id="kling_default"
 )
 
 

@@ -11,7 +11,7 @@ from fake_vendor import FakeVendor, Reply
 from network_kit import raw_server
 from requests import Response
 
-from airflow_provider_kling_avatar.kling.download.ssrf import Reach
+from airflow_provider_kling_avatar.kling.download.ssrf import AddressRules
 from airflow_provider_kling_avatar.kling.errors import (
     ConnectionFailedError,
     InvalidRequestError,
@@ -23,7 +23,7 @@ from airflow_provider_kling_avatar.kling.models import AvatarRequest
 from airflow_provider_kling_avatar.kling.submission.request import prepare
 
 MIB = 2**20
-ELSEWHERE = Reach("https://api.example.com")
+ELSEWHERE = AddressRules("https://api.example.com")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def prepare_for(site, config_of, vendor):
     def build(host, path="/voice.wav", **extra):
         config = config_of(host, "generations", **extra)
         request = AvatarRequest(image="https://pictures.test/face.png", audio=site.url + path)
-        return prepare(request, config.dialect, reach=config.reach)
+        return prepare(request, config.dialect, address_rules=config.address_rules)
 
     return build
 
@@ -84,7 +84,7 @@ def test_a_name_that_leads_home_is_refused_before_a_byte_is_sent(site, monkeypat
         lambda host, *rest, **options: real("127.0.0.1" if host == "sounds.test" else host, *rest, **options),
     )
     with pytest.raises(MediaError, match=r"sounds\.test \(127\.0\.0\.1\)"):
-        fetch_url(site.url.replace("127.0.0.1", "sounds.test"), max_bytes=MIB, reach=ELSEWHERE)
+        fetch_url(site.url.replace("127.0.0.1", "sounds.test"), max_bytes=MIB, address_rules=ELSEWHERE)
     assert site.seen == []
 
 
@@ -96,7 +96,7 @@ def test_a_redirect_into_a_private_network_is_not_followed(target, site, vendor)
     target = vendor.url if target == "another port" else target
     site.answers(Reply("", 302, {"Location": target}))
     with pytest.raises(MediaError, match="private network"):
-        fetch_url(site.url, max_bytes=MIB, reach=Reach(site.url))
+        fetch_url(site.url, max_bytes=MIB, address_rules=AddressRules(site.url))
     assert vendor.seen == []
 
 
@@ -107,7 +107,7 @@ def test_a_redirect_that_is_not_followed_says_nothing_of_a_clip(target, site):
     """No clip was ordered yet: none is safe at the vendor."""
     site.answers(Reply(status=302, headers={"Location": target}))
     with pytest.raises(MediaError, match=r"redirects|leads to") as caught:
-        fetch_url(f"{site.url}/voice.wav", max_bytes=MIB, reach=Reach(site.url))
+        fetch_url(f"{site.url}/voice.wav", max_bytes=MIB, address_rules=AddressRules(site.url))
     assert "paid" not in str(caught.value)
 
 
@@ -125,8 +125,10 @@ def test_the_page_of_a_redirect_is_not_read(site):
         connection.recv(1)  # the page never comes
 
     with raw_server(talk) as (port, _):
-        reach = Reach("", private=True)
-        fetch_url(f"http://127.0.0.1:{port}", max_bytes=MIB, reach=reach, timeout_seconds=(10, 10))
+        address_rules = AddressRules("", private=True)
+        fetch_url(
+            f"http://127.0.0.1:{port}", max_bytes=MIB, address_rules=address_rules, timeout_seconds=(10, 10)
+        )
     assert len(site.seen) == 1
 
 
@@ -135,14 +137,14 @@ def test_nobodys_login_is_sent_along(site, tmp_path, monkeypatch):
     netrc.write_text("machine 127.0.0.1 login somebody password else\ndefault login x password y\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
-    fetch_url(site.url, max_bytes=MIB, reach=Reach(site.url))
+    fetch_url(site.url, max_bytes=MIB, address_rules=AddressRules(site.url))
     assert "authorization" not in site.seen[0].headers
 
 
 def test_the_proxy_of_the_environment_is_used(site, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", site.url)
     monkeypatch.setenv("http_proxy", site.url)
-    fetch_url("http://sounds.test/voice.wav", max_bytes=MIB, reach=ELSEWHERE)
+    fetch_url("http://sounds.test/voice.wav", max_bytes=MIB, address_rules=ELSEWHERE)
     assert site.seen[0].path == "http://sounds.test/voice.wav"
 
 
@@ -150,7 +152,7 @@ def test_the_proxy_of_the_environment_is_used(site, monkeypatch):
 def test_a_connection_that_breaks_may_hold_next_time(act, site):
     site.answers(Reply("x" * 1000, act=act))
     with pytest.raises(ConnectionFailedError) as caught:
-        fetch_url(f"{site.url}/?signature=secret", max_bytes=MIB, reach=Reach(site.url))
+        fetch_url(f"{site.url}/?signature=secret", max_bytes=MIB, address_rules=AddressRules(site.url))
     assert "secret" not in str(caught.value)
     assert caught.value.__context__ is None  # whose frames hold the whole URL
 

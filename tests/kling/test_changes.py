@@ -256,11 +256,11 @@ def test_the_error_names_only_what_helps(desk, again, policy, clear):
     assert ("clear the task" in str(caught.value)) is clear
 
 
-# ------------------------------------------------------------------ where nothing remembers
+# ------------------------------------------------------------------ without a state store
 
 
 @pytest.mark.parametrize("api", ["kling", "cometapi", "relay"])
-def test_without_a_memory_the_vendors_list_tells_of_a_clip_of_other_words(desk, again, api):
+def test_without_a_store_the_vendors_list_tells_of_a_clip_of_other_words(desk, again, api):
     first = desk(api, prompt="It is 10:00.")
     done = first.try_it(first=True)
     first.sim.advance(60)  # some answers leave the name out until the task has ended
@@ -282,7 +282,7 @@ def test_a_name_that_begins_like_ours_is_not_ours(desk, again):
 
 
 @pytest.mark.parametrize("policy", ["fail", "resubmit"])
-def test_a_memory_that_holds_no_mark_is_no_proof_that_nothing_was_paid(desk, policy):
+def test_a_store_that_holds_no_mark_is_no_proof_that_nothing_was_paid(desk, policy):
     here = desk("generations")
     here.try_it(first=True)
     here.store = Notebook()  # a state_path was added, or points elsewhere now, or Airflow is newer
@@ -467,9 +467,7 @@ def test_a_run_that_was_deleted_and_made_again_gets_its_old_clip(desk, client_of
 
 
 @pytest.mark.parametrize("fields", [{"mode": "pro"}, {"image": OTHER_FACE}])
-def test_such_a_run_takes_the_new_inputs_where_a_folder_remembers_what_the_old_one_delivered(
-    desk, again, fields
-):
+def test_such_a_run_takes_the_new_inputs_where_a_folder_keeps_what_the_old_one_delivered(desk, again, fields):
     first = desk(store=True)
     first.try_it(first=True)
     note_delivery(first.a_try())
@@ -545,7 +543,7 @@ RECORD = {
     "external_task_id": "news-clip-25e98a6d4b0cc5-0a1b2c3d-0",
     "task_id": "t-1",
     "account": {
-        "connection": "kling_default",
+        "conn_id": "kling_default",
         "api": "kling",
         "address": "https://api-singapore.klingai.com",
         "key": "0a1b2c",

@@ -1061,9 +1061,9 @@ def test_no_key_is_in_the_repr_of_an_account(config_of):
 def test_what_tells_two_accounts_apart_holds_no_key_for_it_stands_in_the_frames_of_who_waits(config_of):
     signed = config_of(None, login="the-access-key", password="the-secret-key-0123456789abcdef")
     for config in (signed, config_of(None)):
-        told = repr(config.account)
+        told = repr(config.account_key)
         assert not any(secret in told for secret in config.credentials.secrets())
-    assert config_of(None).account == config_of(None).account != signed.account
+    assert config_of(None).account_key == config_of(None).account_key != signed.account_key
 
 
 # ------------------------------------------------------- from rendered templates

@@ -9,7 +9,7 @@ import pytest
 from film_server import FilmServer, film
 
 from airflow_provider_kling_avatar.kling.download.http import ATTEMPTS, Clip
-from airflow_provider_kling_avatar.kling.download.ssrf import Reach, is_public
+from airflow_provider_kling_avatar.kling.download.ssrf import AddressRules, is_public
 from airflow_provider_kling_avatar.kling.errors import (
     DamagedVideoError,
     DownloadError,
@@ -36,10 +36,14 @@ def no_pauses():
 def clip_of(server, no_pauses):
     def build(path="/film.mp4?" + SECRET, *, base=None, refreshed=(), **options):
         links = iter(refreshed)
-        reach = Reach(base or server.url, private=options.pop("private", False))
+        address_rules = AddressRules(base or server.url, private=options.pop("private", False))
         url = path if "://" in path else server.url + path
         return Clip(
-            url, refresh=lambda: server.url + next(links), reach=reach, sleep=no_pauses.append, **options
+            url,
+            refresh=lambda: server.url + next(links),
+            address_rules=address_rules,
+            sleep=no_pauses.append,
+            **options,
         )
 
     return build
@@ -302,11 +306,11 @@ def test_a_redirect_into_a_private_network_is_not_followed(server, clip_of, targ
 
 
 def test_https_does_not_become_http_on_the_way():
-    reach = Reach("https://api.test")
+    address_rules = AddressRules("https://api.test")
 
     with pytest.raises(ForbiddenAddressError, match="not https any more"):
-        reach.check_url("http://cdn.test/x", before="https://cdn.test/x")
-    reach.check_url("https://cdn.test/x", before="http://cdn.test/x")
+        address_rules.check_url("http://cdn.test/x", before="https://cdn.test/x")
+    address_rules.check_url("https://cdn.test/x", before="http://cdn.test/x")
 
 
 # ------------------------------------------------------------------------------------------- addresses

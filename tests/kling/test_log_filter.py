@@ -9,7 +9,7 @@ import urllib3
 from film_server import FilmServer, film
 
 from airflow_provider_kling_avatar.kling.download.http import Clip
-from airflow_provider_kling_avatar.kling.download.ssrf import Reach
+from airflow_provider_kling_avatar.kling.download.ssrf import AddressRules
 from airflow_provider_kling_avatar.kling.redact import hidden_links
 
 SECRET = "S3CR3T"
@@ -51,7 +51,7 @@ def fetch(server, link, tmp_path, refreshed="/fresh.mp4?sig=" + SECRET):
     clip = Clip(
         server.url + link,
         refresh=lambda: server.url + refreshed,
-        reach=Reach(server.url),
+        address_rules=AddressRules(server.url),
         sleep=lambda seconds: None,
     )
     with (tmp_path / "clip").open("w+b", buffering=0) as file:

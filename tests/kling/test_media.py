@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from airflow_provider_kling_avatar.kling.dialects import DIALECTS
-from airflow_provider_kling_avatar.kling.download.ssrf import Reach
+from airflow_provider_kling_avatar.kling.download.ssrf import AddressRules
 from airflow_provider_kling_avatar.kling.errors import ConnectionFailedError, MediaError
 from airflow_provider_kling_avatar.kling.media import (
     AudioInfo,
@@ -680,7 +680,7 @@ def site():
 
 @pytest.mark.parametrize("path", ["/face.png", "/moved"])
 def test_a_url_is_fetched_over_redirects(site, path):
-    assert fetch_url(site + path, max_bytes=MIB, reach=Reach(site)) == picture()
+    assert fetch_url(site + path, max_bytes=MIB, address_rules=AddressRules(site)) == picture()
 
 
 @pytest.mark.parametrize(
@@ -696,7 +696,7 @@ def test_a_url_is_fetched_over_redirects(site, path):
 )
 def test_a_fetch_that_fails_says_why_without_the_query(site, path, words):
     with pytest.raises(MediaError) as caught:
-        fetch_url(f"{site}{path}?signature=secret", max_bytes=50_000, reach=Reach(site))
+        fetch_url(f"{site}{path}?signature=secret", max_bytes=50_000, address_rules=AddressRules(site))
     assert words in str(caught.value)
     assert "secret" not in str(caught.value)
 
@@ -718,9 +718,9 @@ def test_a_url_that_cannot_be_right_is_a_media_error_with_no_secret_in_the_trace
 
 
 def test_a_host_that_does_not_answer_may_do_so_later_and_shows_no_secret_in_the_traceback():
-    reach = Reach("http://127.0.0.1:1")
+    address_rules = AddressRules("http://127.0.0.1:1")
     with pytest.raises(ConnectionFailedError) as caught:
-        fetch_url("http://127.0.0.1:1/a?signature=secret", max_bytes=10, reach=reach)
+        fetch_url("http://127.0.0.1:1/a?signature=secret", max_bytes=10, address_rules=address_rules)
     assert not caught.value.permanent
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is None

@@ -62,7 +62,7 @@ def plain(decision):
 
 
 class World:
-    """Time, what is seen at each look, and the story that is told."""
+    """Time, what is seen at each look, and the lines that are logged."""
 
     def __init__(self, *seen, now=0.0):
         self.seen, self.now, self.looks, self.naps, self.lines = list(seen), now, [], [], []
@@ -288,7 +288,7 @@ def test_not_there_and_failed_polls_are_counted_apart(wait):
     )
 
 
-def test_looks_for_an_unknown_id_are_counted_in_the_story(wait):
+def test_looks_for_an_unknown_id_are_counted_in_the_log(wait):
     world = World(GONE)
     wait(world, STRANGE)
     assert [line.split(":")[0] for line in world.lines] == [
@@ -326,7 +326,7 @@ def test_one_who_names_no_interval_asks_every_ten_seconds():
     assert decide(RUNNING, now=0.0, limits=PollLimits(1000.0)) == Wait(10.0, 0, deadline=1000.0)
 
 
-# ------------------------------------------------------------------------ story
+# ------------------------------------------------------------------------ log lines
 
 
 def test_an_unknown_word_is_told_once(wait):
@@ -338,7 +338,7 @@ def test_an_unknown_word_is_told_once(wait):
     assert "'paused'" in told[1]
 
 
-def test_the_story_has_a_line_per_change_and_a_sign_of_life_now_and_then(wait):
+def test_the_log_has_a_line_per_change_and_a_sign_of_life_now_and_then(wait):
     world = World(QUEUED, *[RUNNING] * int(2.5 * HEARTBEAT_SECONDS / LIMITS.poll_interval), DONE)
     wait(world)
     assert len(world.lines) == 5  # submitted, processing, two signs of life, succeed
@@ -346,7 +346,7 @@ def test_the_story_has_a_line_per_change_and_a_sign_of_life_now_and_then(wait):
         assert words in world.lines[0]
 
 
-def test_failed_looks_are_counted_in_the_story(wait):
+def test_failed_looks_are_counted_in_the_log(wait):
     world = World(DOWN)
     wait(world)
     assert [line.split(":")[0] for line in world.lines] == [
@@ -355,7 +355,7 @@ def test_failed_looks_are_counted_in_the_story(wait):
     assert "code 5001" in world.lines[0]
 
 
-def test_the_story_holds_no_address(wait):
+def test_the_log_holds_no_address(wait):
     world = World(DONE)
     wait(world)
     assert "cdn.test" not in " ".join(world.lines)
@@ -463,18 +463,18 @@ def test_waiting_always_ends_and_never_late(looks, start, length, interval, fail
 
 
 @given(st.lists(TASKS | ERRORS, max_size=30), LIMITS_OF_ANY_KIND)
-def test_a_watch_counts_as_decide_does(looks, limits):
-    watch, failed, not_found, now = PollTracker(limits), 0, 0, 0.0
+def test_a_tracker_counts_as_decide_does(looks, limits):
+    tracker, failed, not_found, now = PollTracker(limits), 0, 0, 0.0
     for seen in looks:
         decision = decide(seen, now=now, limits=limits, failed_polls=failed, not_found=not_found)
         if isinstance(seen, VideoTask):
             limits = msgspec.structs.replace(limits, is_known=True)
-        assert plain(watch.look(seen, now=now)) == decision
-        watch.log_lines(seen, now=now)
+        assert plain(tracker.look(seen, now=now)) == decision
+        tracker.log_lines(seen, now=now)
         if isinstance(decision, Finished):
             return
         failed, not_found = decision.failed_polls, decision.not_found
-        assert (watch.failed_polls, watch.not_found) == (failed, not_found)
+        assert (tracker.failed_polls, tracker.not_found) == (failed, not_found)
         now += decision.seconds
 
 
@@ -497,11 +497,11 @@ def test_a_task_that_the_vendor_does_not_begin_in_time_is_given_up_earlier():
 
 
 def test_a_task_that_is_rendered_too_long_is_given_up_however_long_it_was_queued():
-    watch = PollTracker(PollLimits(1e9, 10.0, 3, render_timeout=60.0, since=0.0))
-    watch.look(QUEUED, now=5000.0)
-    assert watch.look(RUNNING, now=6000.0) == Wait(10.0, 0, deadline=6060.0)
-    assert watch.look(DOWN, now=6055.0) == Wait(5.0, 1, deadline=6060.0)
-    finished = watch.look(RUNNING, now=6060.0)
+    tracker = PollTracker(PollLimits(1e9, 10.0, 3, render_timeout=60.0, since=0.0))
+    tracker.look(QUEUED, now=5000.0)
+    assert tracker.look(RUNNING, now=6000.0) == Wait(10.0, 0, deadline=6060.0)
+    assert tracker.look(DOWN, now=6055.0) == Wait(5.0, 1, deadline=6060.0)
+    finished = tracker.look(RUNNING, now=6060.0)
     assert (finished.verdict, finished.reason) == (
         Verdict.TIMEOUT,
         "6000 s in the vendor's queue, 60 s rendering",
@@ -513,12 +513,12 @@ def test_without_a_limit_of_its_own_the_queue_has_the_whole_time():
 
 
 def test_a_timeout_tells_how_long_the_task_was_queued_and_how_long_rendered():
-    watch = PollTracker(SPLIT)
+    tracker = PollTracker(SPLIT)
     for now in (0.0, 20.0, 40.0):
-        watch.look(QUEUED, now=now)
+        tracker.look(QUEUED, now=now)
     for now in (60.0, 500.0):
-        watch.look(RUNNING, now=now)
-    finished = watch.look(RUNNING, now=1000.0)
+        tracker.look(RUNNING, now=now)
+    finished = tracker.look(RUNNING, now=1000.0)
     assert finished == Finished(
         Verdict.TIMEOUT, "60 s in the vendor's queue, 940 s rendering", queued=60.0, rendering=940.0
     )
@@ -526,27 +526,27 @@ def test_a_timeout_tells_how_long_the_task_was_queued_and_how_long_rendered():
 
 
 def test_a_task_that_never_began_was_queued_all_the_time():
-    watch = PollTracker(SPLIT)
-    assert watch.look(QUEUED, now=100.0).reason == "100 s in the vendor's queue, 0 s rendering"
+    tracker = PollTracker(SPLIT)
+    assert tracker.look(QUEUED, now=100.0).reason == "100 s in the vendor's queue, 0 s rendering"
 
 
 def test_a_triggerer_that_takes_over_in_the_middle_believes_the_vendors_own_times():
     running = task(TaskState.RUNNING, "processing", created_at=5000.0, updated_at=5030.0)
-    watch = PollTracker(SPLIT)
-    watch.look(running, now=400.0)
-    assert watch.look(running, now=1000.0).reason == "30 s in the vendor's queue, 970 s rendering"
+    tracker = PollTracker(SPLIT)
+    tracker.look(running, now=400.0)
+    assert tracker.look(running, now=1000.0).reason == "30 s in the vendor's queue, 970 s rendering"
     odd = task(TaskState.RUNNING, "processing", created_at=5000.0, updated_at=9000.0)
-    watch = PollTracker(SPLIT)
-    watch.look(odd, now=400.0)
-    assert watch.times(400.0) == "400 s in the vendor's queue, 0 s rendering", "never more than has passed"
+    tracker = PollTracker(SPLIT)
+    tracker.look(odd, now=400.0)
+    assert tracker.times(400.0) == "400 s in the vendor's queue, 0 s rendering", "never more than has passed"
 
 
-def test_the_story_ends_with_both_times_if_it_was_seen_to_wait():
-    watch = PollTracker(SPLIT)
+def test_the_log_ends_with_both_times_if_it_was_seen_to_wait():
+    tracker = PollTracker(SPLIT)
     lines = []
     for now, seen in ((0.0, QUEUED), (20.0, RUNNING), (80.0, DONE)):
-        watch.look(seen, now=now)
-        lines += watch.log_lines(seen, now=now)
+        tracker.look(seen, now=now)
+        lines += tracker.log_lines(seen, now=now)
     assert lines[0].endswith("submitted, waiting for up to 100 s more")
     assert lines[1].endswith("processing after 20 s, waiting for up to 980 s more")
     assert lines[2].endswith("succeed, 20 s in the vendor's queue, 60 s rendering")
@@ -555,22 +555,22 @@ def test_the_story_ends_with_both_times_if_it_was_seen_to_wait():
     assert [*already.log_lines(DONE, now=5.0)] == ["task t-1: succeed"]
 
 
-def test_the_story_says_what_is_expected_where_the_accounts_clips_are_known():
-    watch = PollTracker(SPLIT)
-    watch.look(RUNNING, now=20.0)
+def test_the_log_says_what_is_expected_where_the_accounts_clips_are_known():
+    tracker = PollTracker(SPLIT)
+    tracker.look(RUNNING, now=20.0)
 
-    watch.typical = lambda: 61.7
-    assert [*watch.log_lines(RUNNING, now=20.0)] == [
+    tracker.typical = lambda: 61.7
+    assert [*tracker.log_lines(RUNNING, now=20.0)] == [
         "task t-1: processing after 20 s, about 62 s expected, waiting for up to 980 s more"
     ]
 
 
 def test_the_verdict_carries_both_times():
-    watch = PollTracker(SPLIT)
-    watch.look(QUEUED, now=0.0)
-    watch.look(RUNNING, now=20.0)
+    tracker = PollTracker(SPLIT)
+    tracker.look(QUEUED, now=0.0)
+    tracker.look(RUNNING, now=20.0)
 
-    finished = watch.look(DONE, now=80.0)
+    finished = tracker.look(DONE, now=80.0)
 
     assert (finished.queued, finished.rendering) == (20.0, 60.0)
 
@@ -578,33 +578,33 @@ def test_the_verdict_carries_both_times():
 # ------------------------------------------------------------------ in the triggerer
 
 
-def test_between_two_workers_the_story_is_of_what_happens_in_between():
-    watch = PollTracker(SPLIT, told_at=0.0)
+def test_between_two_workers_the_log_is_of_what_happens_in_between():
+    tracker = PollTracker(SPLIT, logged_at=0.0)
     lines = []
     for now, seen in ((0.0, QUEUED), (20.0, RUNNING), (30.0, RUNNING), (50.0, DONE)):
-        watch.look(seen, now=now)
-        lines += watch.log_lines(seen, now=now)
+        tracker.look(seen, now=now)
+        lines += tracker.log_lines(seen, now=now)
 
     assert lines == ["task t-1: processing after 20 s, waiting for up to 980 s more"]
-    assert watch.durations(50.0) == (20.0, 30.0)
+    assert tracker.durations(50.0) == (20.0, 30.0)
 
 
 def test_a_bad_end_is_told_in_the_triggerer_too():
-    watch = PollTracker(SPLIT, told_at=0.0)
-    watch.look(RUNNING, now=0.0)
+    tracker = PollTracker(SPLIT, logged_at=0.0)
+    tracker.look(RUNNING, now=0.0)
     failed = task(TaskState.FAILED, "failed")
 
-    assert [*watch.log_lines(RUNNING, now=0.0)] == []
-    assert [*watch.log_lines(failed, now=20.0)] == [
+    assert [*tracker.log_lines(RUNNING, now=0.0)] == []
+    assert [*tracker.log_lines(failed, now=20.0)] == [
         "task t-1: failed, 0 s in the vendor's queue, 20 s rendering"
     ]
 
 
 def test_who_hears_nothing_wakes_for_a_sign_of_life_and_for_the_deadline():
-    watch = PollTracker(SPLIT, told_at=100.0)
+    tracker = PollTracker(SPLIT, logged_at=100.0)
 
-    assert watch.wake_at(130.0) == 100.0 + HEARTBEAT_SECONDS
-    assert [*watch.log_lines(None, now=100.0 + HEARTBEAT_SECONDS)] == [], "nobody knows anything yet"
-    assert watch.wake_at(170.0) == 100.0 + 2 * HEARTBEAT_SECONDS
-    watch.look(QUEUED, now=99.0)
-    assert watch.wake_at(99.0) == SPLIT.queue_deadline
+    assert tracker.wake_at(130.0) == 100.0 + HEARTBEAT_SECONDS
+    assert [*tracker.log_lines(None, now=100.0 + HEARTBEAT_SECONDS)] == [], "nobody knows anything yet"
+    assert tracker.wake_at(170.0) == 100.0 + 2 * HEARTBEAT_SECONDS
+    tracker.look(QUEUED, now=99.0)
+    assert tracker.wake_at(99.0) == SPLIT.queue_deadline

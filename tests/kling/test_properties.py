@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from airflow_provider_kling_avatar.kling.auth import SignedKey
 from airflow_provider_kling_avatar.kling.errors import KlingError
 from airflow_provider_kling_avatar.kling.models import Speech, VideoTask
-from airflow_provider_kling_avatar.kling.redact import MAX_TEXT, public_url, redact, shown
+from airflow_provider_kling_avatar.kling.redact import MAX_TEXT, public_source, public_url, redact
 from airflow_provider_kling_avatar.kling.responses.answer import Answer
 from airflow_provider_kling_avatar.kling.responses.errors import read_json
 from airflow_provider_kling_avatar.kling.responses.tasks import read_speech, read_task, read_task_list
@@ -259,7 +259,7 @@ def test_no_signature_is_quoted_wherever_it_stands(text):
     assert SIGNATURE not in redact(text)
 
 
-@pytest.mark.parametrize("show", [shown, public_url])
+@pytest.mark.parametrize("show", [public_source, public_url])
 @pytest.mark.parametrize("mark", ["?", "#", ";", ";a=b/c?", "/;"])
 def test_a_place_is_named_without_what_may_be_a_signature(show, mark):
     place = show(f"https://me:passw0rd@h.test/clip.mp4{mark}sig=S3CR3T")
@@ -292,7 +292,7 @@ PART = st.text(max_size=12) | st.sampled_from(
     ["", "a", "a-b", "0", "1", "1:a", "\0", "a\0", "-1", "日本", ":", "3:abc"]
 )
 WORKS = st.builds(
-    TaskIdentity, dag_id=PART, task_id=PART, run_id=PART, map_index=st.integers(-1, 99), account=PART
+    TaskIdentity, dag_id=PART, task_id=PART, run_id=PART, map_index=st.integers(-1, 99), conn_id=PART
 )
 
 
@@ -305,7 +305,7 @@ PRINTS = st.builds(
 @given(WORKS, PRINTS, st.integers(0, 999))
 def test_a_name_is_the_same_for_the_same_work_and_fits_everywhere(work, print_, number):
     name = work.name(print_, number)
-    again = TaskIdentity(work.dag_id, work.task_id, work.run_id, work.map_index, work.account)
+    again = TaskIdentity(work.dag_id, work.task_id, work.run_id, work.map_index, work.conn_id)
     assert name == again.name(print_, number)
     assert len(name) <= 60
     assert re.fullmatch(r"[A-Za-z0-9-]+", name, re.ASCII)

@@ -1,4 +1,4 @@
-"""What a try does about a clip that may be there already: attach, collect, submit or stop. It never pays for asking."""
+"""What a try does about a clip that may be there already: reuse, submit or stop. It never pays for asking."""
 
 from __future__ import annotations
 
@@ -42,24 +42,27 @@ class Unreadable(Notebook):
         raise e.StateUnavailableError("the store is down")
 
 
-# ------------------------------------------------------------------ one function, four answers
+# ------------------------------------------------------------------ one function, three answers
 
 
 @pytest.mark.parametrize("store", [False, True])
 @pytest.mark.parametrize("api", NAMED)
-def test_it_attaches_while_the_clip_is_made_collects_when_it_is_there_and_submits_after_a_failure(
+def test_it_reuses_the_clip_while_it_is_made_and_when_it_is_there_and_submits_after_a_failure(
     desk, api, store
 ):
     here = desk(api, store=store)
     assert submits(step(here)) == (0, name_of(here, 0))
     done = here.try_it(first=True)
-    attach = step(here)
-    assert isinstance(attach, Reuse)
-    assert (attach.task.task_id, attach.record.external_task_id) == (done.task.task_id, done.external_task_id)
+    unfinished = step(here)
+    assert isinstance(unfinished, Reuse)
+    assert (unfinished.task.task_id, unfinished.record.external_task_id) == (
+        done.task.task_id,
+        done.external_task_id,
+    )
     here.sim.advance(60)
-    collect = step(here)
-    assert isinstance(collect, Reuse)
-    assert collect.task.state is TaskState.SUCCEEDED
+    finished = step(here)
+    assert isinstance(finished, Reuse)
+    assert finished.task.state is TaskState.SUCCEEDED
     assert len(here.paid()) == 1
 
 
@@ -84,7 +87,7 @@ def test_a_vendor_that_cannot_be_asked_is_a_reason_to_stop(desk, api):
 
 
 @pytest.mark.parametrize("api", ALL)
-def test_a_memory_that_cannot_be_read_is_a_reason_to_stop_even_at_first(desk, api):
+def test_a_store_that_cannot_be_read_is_a_reason_to_stop_even_at_first(desk, api):
     here = desk(api)
     here.store = Unreadable()
     for first in (False, True):
@@ -93,7 +96,7 @@ def test_a_memory_that_cannot_be_read_is_a_reason_to_stop_even_at_first(desk, ap
     assert here.methods() == []
 
 
-def test_a_memory_that_cannot_be_written_stops_before_anything_is_paid(desk):
+def test_a_store_that_cannot_be_written_stops_before_anything_is_paid(desk):
     here = desk(store=True)
 
     def broken(_record):
@@ -125,7 +128,7 @@ def test_a_clip_that_is_paid_is_not_lost_because_its_id_could_not_be_noted(desk,
 
 
 @pytest.mark.parametrize("api", ALL)
-def test_a_proxys_bare_404_for_a_remembered_clip_is_asked_again_by_the_next_try(desk, api):
+def test_a_proxys_bare_404_for_a_noted_clip_is_asked_again_by_the_next_try(desk, api):
     here = desk(api, store=True)
     done = here.try_it(first=True)
     here.sim.fault(kind="http_error", status=404, method="GET", times=0)
@@ -212,7 +215,7 @@ def test_changed_inputs_stop_the_try_where_the_user_wants_to_know(desk, api):
     assert isinstance(step(first, on_changed_input="fail"), Reuse)
 
 
-def test_changed_inputs_cannot_be_noticed_without_a_memory_and_that_is_said_before_anything_is_paid(desk):
+def test_changed_inputs_cannot_be_noticed_without_a_store_and_that_is_said_before_anything_is_paid(desk):
     here = desk()
     stop = step(here, first=True, asked_anew=True, on_changed_input="fail")
     assert isinstance(stop, e.ConfigurationError)
@@ -261,7 +264,7 @@ def test_a_users_own_name_skips_the_numbers_of_other_inputs_after_a_failure(desk
 def test_another_connection_is_a_changed_input(desk, api):
     here = desk(api, store=True)
     here.try_it(first=True)
-    other = dataclasses.replace(WORK, account="another_account")
+    other = dataclasses.replace(WORK, conn_id="another_account")
     stop = step(here, work=other, on_changed_input="fail")
     assert isinstance(stop, e.ChangedInputError)
 

@@ -10,64 +10,64 @@ from decimal import Decimal
 
 import pytest
 
-from airflow_provider_kling_avatar.kling import run_budget as shares
+from airflow_provider_kling_avatar.kling import run_budget
 from airflow_provider_kling_avatar.kling.errors import CostLimitError, CostUndecidedError
 from airflow_provider_kling_avatar.kling.run_budget import Share, claim
 
 D = Decimal
 
 
-class Board:
-    """Everybody's last word, read whole at one moment, as a database reads it; slow at random."""
+class XComs:
+    """The last share of each row, all read at one moment, as a database reads them; slow at random."""
 
     def __init__(self, seed=0):
-        self.told, self.lock, self.chance = {}, threading.Lock(), random.Random(seed)
+        self.shares, self.lock, self.chance = {}, threading.Lock(), random.Random(seed)
 
-    def seat(self, place):
-        board = self
+    def of(self, map_index):
+        xcoms = self
 
-        class Seat:
-            def tell(self, share):
-                board.dawdle()
-                with board.lock:
-                    board.told[place] = share
-                board.dawdle()
+        class Row:
+            def push(self, share):
+                xcoms.dawdle()
+                with xcoms.lock:
+                    xcoms.shares[map_index] = share
+                xcoms.dawdle()
 
-            def everybody(self):
-                with board.lock:
-                    found = list(board.told.values())
-                board.dawdle()
+            def read_all(self):
+                with xcoms.lock:
+                    found = list(xcoms.shares.values())
+                xcoms.dawdle()
                 return found
 
-        return Seat()
+        return Row()
 
     def dawdle(self):
         time.sleep(self.chance.random() / 200)
 
 
-def run(amounts, cap, at_once, seed):
-    board = Board(seed)
+def run(amounts, limit, at_once, seed):
+    xcoms = XComs(seed)
 
-    def one(place):
-        seat = board.seat(place)
+    def one(map_index):
+        row = xcoms.of(map_index)
         try:
             claim(
-                place,
-                amounts[place],
-                cap,
-                tell=seat.tell,
-                told=seat.everybody,
+                map_index,
+                amounts[map_index],
+                limit,
+                push=row.push,
+                read_all=row.read_all,
                 sleep=lambda _: time.sleep(0.002),
             )
         except CostLimitError:
-            return place
+            return map_index
         return None
 
     order = list(range(len(amounts)))
     random.Random(seed).shuffle(order)
     with ThreadPoolExecutor(at_once) as pool:
-        refused = {place for place in pool.map(one, order) if place is not None}
-    return refused, sum((share.amount for share in board.told.values() if share.stage == "granted"), D(0))
+        refused = {map_index for map_index in pool.map(one, order) if map_index is not None}
+    return refused, sum((share.amount for share in xcoms.shares.values() if share.stage == "granted"), D(0))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -83,13 +83,13 @@ def test_of_twenty_equal_rows_exactly_the_three_that_do_not_fit_are_refused(at_o
 def test_rows_of_different_cost_never_exceed_the_budget_and_none_is_refused_that_would_fit(seed):
     chance = random.Random(seed)
     amounts = [D(chance.randint(1, 40)) for _ in range(16)]
-    cap = sum(amounts, D(0)) / 2
+    limit = sum(amounts, D(0)) / 2
 
-    refused, spent = run(amounts, cap, 8, seed)
+    refused, spent = run(amounts, limit, 8, seed)
 
     assert refused
-    assert spent <= cap
-    assert all(spent + amounts[place] > cap for place in refused)
+    assert spent <= limit
+    assert all(spent + amounts[map_index] > limit for map_index in refused)
 
 
 def test_the_budget_may_be_spent_to_the_last_cent():
@@ -98,22 +98,22 @@ def test_the_budget_may_be_spent_to_the_last_cent():
 
 
 def test_a_row_that_was_killed_while_it_asked_is_waited_for_and_then_counts():
-    board, now = Board(), [0.0]
-    board.told[0] = Share(0, D(1), "asked")
+    xcoms, now = XComs(), [0.0]
+    xcoms.shares[0] = Share(0, D(1), "asked")
 
     def sleep(seconds):
         now[0] += seconds
 
-    seat = board.seat(1)
+    row = xcoms.of(1)
     with pytest.raises(CostUndecidedError, match=r"\(rows 0\)"):
-        claim(1, D(1), D(1), tell=seat.tell, told=seat.everybody, sleep=sleep, clock=lambda: now[0])
-    assert now[0] >= shares.PATIENCE_SECONDS
-    assert board.told[1].stage == "withdrawn"
+        claim(1, D(1), D(1), push=row.push, read_all=row.read_all, sleep=sleep, clock=lambda: now[0])
+    assert now[0] >= run_budget.GIVE_UP_SECONDS
+    assert xcoms.shares[1].stage == "withdrawn"
 
 
 def test_what_others_left_that_is_no_share_is_passed_over():
     assert [
-        Share.from_json(junk) for junk in (None, "x", {}, {"place": "1", "amount": "1"}, {"place": 1})
+        Share.from_json(junk) for junk in (None, "x", {}, {"map_index": "1", "amount": "1"}, {"map_index": 1})
     ] == [None] * 5
     share = Share(3, D("0.336"), "granted")
     assert Share.from_json(share.as_json()) == share

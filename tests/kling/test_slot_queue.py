@@ -1,4 +1,4 @@
-"""Who may go when an account is full: exactly as many as there is room for, the longest waiting first."""
+"""Who may go when an account is full: exactly as many as there are slots free, the longest waiting first."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def tasks(running, *, ended=0, first=0):
 
 
 class Queue:
-    """A room with a clock of its own, and the names of those who were let go, in order."""
+    """A queue with a clock of its own, and the names of those who were admitted, in order."""
 
     def __init__(self):
         self.slot_queue = SlotQueue(spread=lambda: 1.0)
         self.now = NOW
         self.gone: list[float] = []
-        self.places = {}
+        self.tickets = {}
 
     def enter(self, since, *, busy=5, **more):
-        self.places[since] = self.slot_queue.enter(
+        self.tickets[since] = self.slot_queue.enter(
             since=since, now=self.now, busy=busy, wake=lambda: self.gone.append(since), **more
         )
-        return self.places[since]
+        return self.tickets[since]
 
     def look(self, seen):
         if isinstance(seen, KlingError):
@@ -115,7 +115,7 @@ def test_exactly_as_many_go_as_there_is_room_for_the_longest_waiting_first(queue
     assert queue.look(tasks(2, ended=3)) == [1, 2, 3], "they are on their way"
 
 
-def test_who_was_let_go_counts_until_its_task_is_seen(queue):
+def test_who_was_admitted_counts_until_its_task_is_seen(queue):
     for since in range(1, 4):
         queue.enter(since)
     queue.look(tasks(4, ended=1))
@@ -277,7 +277,7 @@ def test_without_a_list_one_that_does_not_come_back_makes_the_next_go_sooner(que
     assert queue.gone == [1, 1, 1]
 
     assert queue.later(BLIND_PAUSES[1]) == [1, 1, 1, 1]
-    assert queue.later(BLIND_PAUSES[1])[3:] == [1, 2], "it has not come back: there was room"
+    assert queue.later(BLIND_PAUSES[1])[3:] == [1, 2], "it has not come back: there was a slot"
     assert queue.later(BLIND_PAUSES[0])[3:] == [1, 2, 3]
     assert queue.later(BLIND_PAUSES[0])[3:] == [1, 2, 3, 4]
 
@@ -335,18 +335,18 @@ def test_two_processes_do_not_try_at_the_same_moment():
 def test_who_leaves_does_not_count_and_the_next_one_goes(queue):
     for since in range(1, 4):
         queue.enter(since)
-    queue.slot_queue.leave(queue.places[1])
+    queue.slot_queue.leave(queue.tickets[1])
 
     assert queue.look(tasks(4)) == [2]
-    assert queue.slot_queue.ahead_of(queue.places[3]) == 0
+    assert queue.slot_queue.ahead_of(queue.tickets[3]) == 0
 
 
-def test_who_was_let_go_and_cannot_use_it_gives_it_back(queue):
+def test_who_was_admitted_and_cannot_use_it_gives_it_back(queue):
     for since in range(1, 4):
         queue.enter(since)
     queue.look(tasks(4))
 
-    queue.slot_queue.leave(queue.places[1])
+    queue.slot_queue.leave(queue.tickets[1])
 
     assert queue.later(0) == [1, 2]
 
@@ -378,7 +378,7 @@ HAPPENINGS = st.lists(
 
 
 @given(HAPPENINGS)
-def test_never_are_more_let_go_than_there_is_room_for_and_always_the_longest_waiting(happenings):
+def test_never_are_more_admitted_than_slots_are_free_and_always_the_longest_waiting(happenings):
     queue, entered, looked = Queue(), 0, 0
     for what, value in happenings:
         before, waiting = len(queue.gone), {ticket.since for ticket in queue.slot_queue._waiting}
@@ -386,10 +386,10 @@ def test_never_are_more_let_go_than_there_is_room_for_and_always_the_longest_wai
             entered += 1
             waiting.add(entered)
             queue.enter(entered, busy=value)
-        elif what == "leave" and value in queue.places:
+        elif what == "leave" and value in queue.tickets:
             waiting.discard(value)
-            queue.slot_queue.leave(queue.places[value])
-        elif what == "back" and queue.gone and queue.places[queue.gone[-1]] not in queue.slot_queue._waiting:
+            queue.slot_queue.leave(queue.tickets[value])
+        elif what == "back" and queue.gone and queue.tickets[queue.gone[-1]] not in queue.slot_queue._waiting:
             waiting.add(queue.gone[-1])
             queue.enter(queue.gone[-1], busy=value)
         elif what == "look":
@@ -399,11 +399,11 @@ def test_never_are_more_let_go_than_there_is_room_for_and_always_the_longest_wai
             queue.look(KlingError("down"))
         queue.later(value if what == "later" else 0)
 
-        room, gone = queue.slot_queue, queue.gone[before:]
-        seen_room = [since for since in gone if not queue.places[since].blind]
-        assert len(gone) - len(seen_room) <= 1, "one at most is let go without seeing room"
-        if seen_room:
-            assert room.in_flight + len(room._on_the_way) <= room.capacity + len(gone) - len(seen_room)
+        slots, gone = queue.slot_queue, queue.gone[before:]
+        sighted = [since for since in gone if not queue.tickets[since].blind]
+        assert len(gone) - len(sighted) <= 1, "one at most is admitted without a free slot being seen"
+        if sighted:
+            assert slots.in_flight + len(slots._on_the_way) <= slots.capacity + len(gone) - len(sighted)
         assert gone == sorted(waiting)[: len(gone)]
 
 
@@ -411,7 +411,7 @@ def test_never_are_more_let_go_than_there_is_room_for_and_always_the_longest_wai
 
 
 class World:
-    """A vendor with slots, and workers that need seconds to submit; the room sees what it would really see."""
+    """A vendor with slots, and workers that need seconds to submit; the queue sees what it would really see."""
 
     def __init__(self, *, slots, render, resume, waiting):
         self.queue = Queue()

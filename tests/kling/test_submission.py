@@ -96,14 +96,14 @@ def test_other_inputs_another_run_or_another_account_make_another_clip(desk):
     for other in (
         dataclasses.replace(WORK, run_id="r"),
         dataclasses.replace(WORK, map_index=0),
-        dataclasses.replace(WORK, account="b"),
+        dataclasses.replace(WORK, conn_id="b"),
     ):
         names.add(desk().try_it(work=other).external_task_id)
     assert len(names) == 5
     assert len(here.paid()) == 5
 
 
-def test_a_memory_of_other_inputs_is_not_taken_for_these(desk):
+def test_a_store_of_other_inputs_is_not_taken_for_these(desk):
     first = desk(store=True)
     first.try_it(first=True)
     second = desk(store=True, prompt="smile")
@@ -121,7 +121,7 @@ def test_a_hundred_failures_end_the_search(vendor, client_of, desk):
     assert vendor.methods() == ["GET"] * MAX_NUMBERS
 
 
-def test_a_person_without_memory_submits_once(desk, sim):
+def test_a_person_without_a_store_submits_once(desk, sim):
     here = desk(audio=None, text="Good evening and welcome to the news.", voice_id="reader_en_m-v1")
     assert submit_once(here.client, here.prepared).task_id == here.paid()[0]["task_id"]
     assert len(here.paid("speech")) == 1
@@ -278,7 +278,7 @@ def test_told_to_resubmit_such_a_relay_gets_the_clip_again(desk, word, sim):
 
 
 @pytest.mark.parametrize("word", FORGETFUL)
-def test_with_a_memory_such_a_relay_needs_no_name(desk, word):
+def test_with_a_store_such_a_relay_needs_no_name(desk, word):
     here = desk("relay", relay=word, store=True)
     here.sim.fault(kind="error_code", method="POST", code=1303)
     with pytest.raises(e.NoFreeSlotError):
@@ -292,7 +292,7 @@ def test_with_a_memory_such_a_relay_needs_no_name(desk, word):
 # ---------------------------------------------------------------- no name at all
 
 
-def test_without_name_and_memory_a_second_try_pays_only_if_told_so(desk):
+def test_without_name_and_store_a_second_try_pays_only_if_told_so(desk):
     here = desk("generations")
     here.try_it(first=True)
     with pytest.raises(e.UnknownSubmissionError, match="resubmit"):
@@ -302,7 +302,7 @@ def test_without_name_and_memory_a_second_try_pays_only_if_told_so(desk):
     assert len(here.paid()) == 2
 
 
-def test_with_memory_a_second_try_goes_on_with_the_clip(desk):
+def test_with_a_store_a_second_try_goes_on_with_the_clip(desk):
     here = desk("generations", store=True)
     first = here.try_it(first=True)
     assert here.try_it().task.task_id == first.task.task_id
@@ -324,7 +324,7 @@ def test_an_intent_without_an_id_refuses_until_told_otherwise(desk):
     assert len(here.paid()) == 2
 
 
-def test_a_try_that_died_before_sending_anything_leaves_no_doubt_with_a_memory(desk):
+def test_a_try_that_died_before_sending_anything_leaves_no_doubt_with_a_store(desk):
     here = desk("generations", store=True)
     leave_mark(here.a_try(first=True))
     assert here.try_it().is_new
@@ -344,7 +344,7 @@ def test_a_certain_refusal_does_not_stand_in_the_way_of_the_next_try(desk, api, 
     assert len(here.paid()) == 1
 
 
-def test_after_a_clip_that_failed_a_memory_allows_the_next(desk):
+def test_after_a_clip_that_failed_a_store_allows_the_next(desk):
     here = desk("generations", store=True)
     here.sim.fault(kind="fail_task", reason="render node lost")
     here.try_it(first=True)
@@ -353,7 +353,7 @@ def test_after_a_clip_that_failed_a_memory_allows_the_next(desk):
     assert len(here.paid()) == 2
 
 
-def test_a_remembered_clip_that_the_vendor_forgot_is_no_reason_to_pay_unasked(desk):
+def test_a_noted_clip_that_the_vendor_forgot_is_no_reason_to_pay_unasked(desk):
     here = desk("generations", store=True)
     here.try_it(first=True)
     here.sim.state.store.forget_tasks()
@@ -362,7 +362,7 @@ def test_a_remembered_clip_that_the_vendor_forgot_is_no_reason_to_pay_unasked(de
     assert here.try_it(policy="resubmit").is_new
 
 
-def test_a_remembered_clip_that_cannot_be_read_now_is_an_error(desk):
+def test_a_noted_clip_that_cannot_be_read_now_is_an_error(desk):
     here = desk("generations", store=True)
     here.try_it(first=True)
     here.sim.fault(kind="http_error", method="GET", times=0)
@@ -403,7 +403,7 @@ def test_another_refusal_is_raised_as_it_is(vendor, client_of, desk):
     assert vendor.methods() == ["POST", "GET"]
 
 
-def test_a_remembered_clip_that_answers_a_bare_404_is_never_paid_again_unasked(desk, vendor, client_of):
+def test_a_noted_clip_that_answers_a_bare_404_is_never_paid_again_unasked(desk, vendor, client_of):
     here = desk(store=True)
     here.client = client_of(vendor.url)
     vendor.answers({"code": 0, "data": {"task_id": "t-1"}})
@@ -475,7 +475,7 @@ def test_a_text_is_spoken_first_and_its_audio_goes_into_the_clip(desk, api):
     assert len(here.paid()) == len(here.paid("speech")) == 1
 
 
-def test_a_text_is_not_spoken_twice_where_there_is_a_memory(desk):
+def test_a_text_is_not_spoken_twice_where_there_is_a_store(desk):
     here = desk(store=True, **NEWS)
     here.sim.fault(kind="error_code", code=1303, path="/v1/videos", method="POST")
     with pytest.raises(e.NoFreeSlotError):
@@ -484,7 +484,7 @@ def test_a_text_is_not_spoken_twice_where_there_is_a_memory(desk):
     assert (len(here.paid("speech")), len(here.paid())) == (1, 1)
 
 
-def test_without_a_memory_the_clip_is_still_found_by_the_same_name(desk):
+def test_without_a_store_the_clip_is_still_found_by_the_same_name(desk):
     here = desk(**NEWS)
     first = here.try_it(first=True)
     assert here.try_it().task.task_id == first.task.task_id

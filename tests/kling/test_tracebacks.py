@@ -16,7 +16,7 @@ from airflow_provider_kling_avatar.kling import errors as e
 from airflow_provider_kling_avatar.kling.auth import SignedKey
 from airflow_provider_kling_avatar.kling.client import AsyncKlingClient, KlingClient
 from airflow_provider_kling_avatar.kling.download.http import Clip
-from airflow_provider_kling_avatar.kling.download.ssrf import Reach
+from airflow_provider_kling_avatar.kling.download.ssrf import AddressRules
 from airflow_provider_kling_avatar.kling.media import Payload
 from airflow_provider_kling_avatar.kling.models import AvatarRequest
 from airflow_provider_kling_avatar.kling.submission.request import prepare
@@ -213,7 +213,7 @@ LINKS = {
 def test_the_errors_of_a_download_show_no_link(trouble, vendor, tmp_path):
     vendor.answers(LINKS[trouble])
     link = f"{vendor.url}/clip.mp4?{SIGNATURE}"
-    clip = Clip(link, refresh=lambda: link, reach=Reach(vendor.url), sleep=lambda _: None)
+    clip = Clip(link, refresh=lambda: link, address_rules=AddressRules(vendor.url), sleep=lambda _: None)
     with (tmp_path / "clip").open("w+b", buffering=0) as file:
         check(failing(lambda: clip.fetch(file)))
 

@@ -519,7 +519,7 @@ def test_a_vendor_that_has_trouble_is_told_as_it_is(gateway, examine):
 
 def test_each_question_is_told_before_it_is_asked(gateway, config_of):
     asked, config = [], config_of(gateway.url, "relay")
-    VendorCheck(config, told=lambda probe: asked.append((probe, gateway.asked))).run("82")
+    VendorCheck(config, on_question=lambda probe: asked.append((probe, gateway.asked))).run("82")
     assert asked == [
         ("a missing id, avatar", 0),
         ("a missing id, image_to_video", 1),

@@ -1,7 +1,7 @@
 """
 From a finished clip's address to a verified file on this machine. Imports no Airflow.
 
-`http` brings the bytes, `ssrf` says which addresses may be asked for them, `tempfiles` where they are collected.
+`http` brings the bytes, `ssrf` says which addresses may be asked for them, `tempfiles` where they are written.
 """
 
 MAX_BYTES = 4 << 30

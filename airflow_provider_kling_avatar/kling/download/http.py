@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import urllib3
 
 from airflow_provider_kling_avatar.kling.download import MAX_BYTES
-from airflow_provider_kling_avatar.kling.download.ssrf import GuardedSession, Reach, announced_bytes
+from airflow_provider_kling_avatar.kling.download.ssrf import AddressRules, GuardedSession, announced_bytes
 from airflow_provider_kling_avatar.kling.errors import (
     DamagedVideoError,
     DownloadError,
     VideoTooLargeError,
     bare,
 )
-from airflow_provider_kling_avatar.kling.redact import redact, shown
+from airflow_provider_kling_avatar.kling.redact import public_source, redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +84,7 @@ class Clip:
 
     :param url: where it can be fetched for now.
     :param refresh: asks the vendor for a new link; called when the old one is refused.
-    :param reach: which addresses may be asked.
+    :param address_rules: which addresses may be asked.
     :param connect_timeout: seconds.
     :param read_timeout: seconds to wait for the next bytes.
     :param max_seconds: seconds for a whole download.
@@ -97,7 +97,7 @@ class Clip:
         url: str,
         *,
         refresh: Callable[[], str],
-        reach: Reach,
+        address_rules: AddressRules,
         connect_timeout: float = 10.0,
         read_timeout: float = 60.0,
         max_seconds: float = MAX_SECONDS,
@@ -107,7 +107,7 @@ class Clip:
         self._url = url
         self._refresh = refresh
         self._refreshes = 0
-        self._reach = reach
+        self._address_rules = address_rules
         self._timeouts = (connect_timeout, read_timeout)
         self._max_seconds = max_seconds
         self._sleep = sleep
@@ -142,7 +142,7 @@ class Clip:
             reraise=True,
         )
         try:
-            with GuardedSession(self._reach) as session:
+            with GuardedSession(self._address_rules) as session:
                 retrying(self._go_on, session, transfer, deadline)
         except _TryAgainError as error:
             status = error.status if isinstance(error, _ExpiredError) else None
@@ -168,7 +168,7 @@ class Clip:
             transfer.begin(answer)
             while chunk := self._read(answer, deadline):
                 transfer.write(chunk)
-            transfer.check_end(shown(self._url))
+            transfer.check_end(public_source(self._url))
 
     def _read(self, answer: requests.Response, deadline: float) -> bytes:
         """Return the next bytes as they come, so that a dripping server is noticed between them."""
@@ -191,14 +191,16 @@ class Clip:
         except (OSError, ValueError) as error:
             problem = self._interrupted(error)
         else:
-            _check_status(answer, shown(answer.url))
+            _check_status(answer, public_source(answer.url))
             return answer
         # Not inside of `except`: the frames of such errors hold the link with its signature.
         raise problem
 
     def _interrupted(self, error: Exception) -> _TryAgainError:
         # Only its kind: the text of such an error holds the link with its signature.
-        return _TryAgainError(f"{shown(self._url)} was cut off or not reached ({type(error).__name__})")
+        return _TryAgainError(
+            f"{public_source(self._url)} was cut off or not reached ({type(error).__name__})"
+        )
 
 
 def _check_status(answer: requests.Response, where: str) -> None:

@@ -25,7 +25,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from airflow_provider_kling_avatar.kling.errors import DownloadError, ForbiddenAddressError
-from airflow_provider_kling_avatar.kling.redact import hidden_links, shown
+from airflow_provider_kling_avatar.kling.redact import hidden_links, public_source
 
 if TYPE_CHECKING:
     import socket
@@ -51,7 +51,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class AddressRules:
     """
     What may be connected to.
 
@@ -84,16 +84,16 @@ class Reach:
         :param before: the URL that redirected to it.
         :raises ForbiddenAddressError: another scheme than http(s), or from https back to http, or no host at all.
         """
-        how = "the link" if before is None else f"{shown(before)} redirects to what"
+        how = "the link" if before is None else f"{public_source(before)} redirects to what"
         if _scheme(url) not in _DEFAULT_PORTS:
             raise ForbiddenAddressError(
-                f"{how} is not an http(s) URL ({shown(url)[:60]}): it is not followed"
+                f"{how} is not an http(s) URL ({public_source(url)[:60]}): it is not followed"
             )
         if before is not None and _scheme(before) == "https" and _scheme(url) != "https":
             raise ForbiddenAddressError(f"{how} is not https any more: it is not followed")
         place = _host_and_port(url)
         if place is None:
-            raise ForbiddenAddressError(f"{how} names no host ({shown(url)})")
+            raise ForbiddenAddressError(f"{how} names no host ({public_source(url)})")
         host, port = place
         literal = "127.0.0.1" if host == "localhost" or host.endswith(".localhost") else host
         if _address(literal) is not None and not self.allows(host, port, literal):
@@ -127,15 +127,15 @@ class GuardedSession(requests.Session):
     """
     Connects only to what may be reached, and sends nobody's credentials along.
 
-    :param reach: what that is.
+    :param address_rules: which addresses those are.
     """
 
-    def __init__(self, reach: Reach) -> None:
+    def __init__(self, address_rules: AddressRules) -> None:
         super().__init__()
-        self._reach = reach
+        self._address_rules = address_rules
         self.trust_env = False  # else requests takes a login for the host out of ~/.netrc
         self.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
-        adapter = _GuardedAdapter(reach)
+        adapter = _GuardedAdapter(address_rules)
         self.mount("http://", adapter)
         self.mount("https://", adapter)
 
@@ -154,7 +154,7 @@ class GuardedSession(requests.Session):
         """
         here, before = url, None
         for _ in range(REDIRECTS + 1):
-            self._reach.check_url(here, before)
+            self._address_rules.check_url(here, before)
             answer = self.get(
                 here,
                 headers={"Accept-Encoding": "identity", **headers},
@@ -167,7 +167,7 @@ class GuardedSession(requests.Session):
                 return answer
             answer.close()
             before, here = here, urljoin(here, answer.headers["location"])
-        raise DownloadError(f"{shown(url)} redirects more than {REDIRECTS} times")
+        raise DownloadError(f"{public_source(url)} redirects more than {REDIRECTS} times")
 
 
 def announced_bytes(answer: requests.Response) -> int | None:
@@ -184,27 +184,27 @@ def _proxies_for(url: str) -> dict[str, str]:
 
 
 class _GuardedAdapter(HTTPAdapter):
-    """Connections without a proxy are judged by `Reach` as soon as they are made; no link gets into the log."""
+    """Connections without a proxy are judged by `AddressRules` as soon as they are made; no link gets into the log."""
 
-    def __init__(self, reach: Reach) -> None:
-        self._reach = reach
+    def __init__(self, address_rules: AddressRules) -> None:
+        self._address_rules = address_rules
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
-        self.poolmanager.pool_classes_by_scheme = _pools(self._reach)
+        self.poolmanager.pool_classes_by_scheme = _pools(self._address_rules)
 
     def send(self, *request: Any, **options: Any) -> requests.Response:
         with hidden_links():
             return super().send(*request, **options)
 
 
-def _pools(reach: Reach) -> dict[str, type[HTTPConnectionPool]]:
-    """Make connection pools whose connections ask `reach` about their peer before they send anything, TLS included."""
+def _pools(address_rules: AddressRules) -> dict[str, type[HTTPConnectionPool]]:
+    """Make pools whose connections ask the rules about their peer before they send anything, TLS included."""
 
     def judge(connection: HTTPConnection, sock: socket.socket) -> socket.socket:
         peer = str(sock.getpeername()[0])
-        if not reach.allows(connection.host, connection.port, peer):
+        if not address_rules.allows(connection.host, connection.port, peer):
             sock.close()
             raise forbidden(connection.host, peer)
         return sock

@@ -26,12 +26,12 @@ from airflow_provider_kling_avatar.kling.errors import (
 )
 from airflow_provider_kling_avatar.kling.media.rules import misfit, too_large
 from airflow_provider_kling_avatar.kling.places import local_path
-from airflow_provider_kling_avatar.kling.redact import LONGEST_NAME, scheme_of, shown
+from airflow_provider_kling_avatar.kling.redact import LONGEST_NAME, public_source, scheme_of
 
 if TYPE_CHECKING:
     import requests
 
-    from airflow_provider_kling_avatar.kling.download.ssrf import Reach
+    from airflow_provider_kling_avatar.kling.download.ssrf import AddressRules
 
 Opener: TypeAlias = Callable[[str], BinaryIO]
 """Opens a storage URI (``s3://``, ``gs://``) for reading; comes from the caller, who holds the credentials."""
@@ -79,18 +79,20 @@ def sign_source(source: str, signer: Signer) -> str:
     except Exception as error:
         kind = type(error).__name__
         if isinstance(error, NotImplementedError | AttributeError | ValueError | ImportError):
-            problem = f"{shown(source)} lies in a storage that cannot sign links ({kind}): {remedy}"
+            problem = f"{public_source(source)} lies in a storage that cannot sign links ({kind}): {remedy}"
         elif kind in _NO_CREDENTIALS:
             problem = (
-                f"no link to {shown(source)} can be signed without credentials ({kind}): give the storage connection "
-                f"a key, or {remedy}"
+                f"no link to {public_source(source)} can be signed without credentials ({kind}): give the storage "
+                f"connection a key, or {remedy}"
             )
         else:
             raise
         # `from None`: the text of the error may hold what it was signed with.
         raise MediaError(f"this API takes only http(s) URLs, and {problem}") from None
     if not is_url(link):
-        raise MediaError(f"{shown(source)} lies in a storage whose links are no http(s) URLs: {remedy}")
+        raise MediaError(
+            f"{public_source(source)} lies in a storage whose links are no http(s) URLs: {remedy}"
+        )
     return link
 
 
@@ -101,7 +103,9 @@ def check_url(url: str) -> str:
     :raises MediaError: it names no host, or has blanks in it.
     """
     if not _host(url) or any(character.isspace() for character in url):
-        raise MediaError(f"{shown(url)} is not a complete URL; give it as https://host/path, blanks as %20")
+        raise MediaError(
+            f"{public_source(url)} is not a complete URL; give it as https://host/path, blanks as %20"
+        )
     return url
 
 
@@ -119,29 +123,29 @@ def read_source(source: str, opener: Opener | None, max_bytes: int | None) -> by
         return _read_file(source, max_bytes)
     if opener is None or scheme in _HTTP:
         raise MediaError(
-            f"{shown(source)} cannot be opened: there is no storage for {scheme}:// here; "
+            f"{public_source(source)} cannot be opened: there is no storage for {scheme}:// here; "
             "give a path, or a storage URI such as s3:// or gs:// with its connection set up"
         )
     try:
         with closing(opener(source)) as stream:
             return _read(stream, max_bytes)
     except FileNotFoundError as error:
-        raise MediaError(f"{shown(source)} does not exist; check bucket and key") from error
+        raise MediaError(f"{public_source(source)} does not exist; check bucket and key") from error
     except IsADirectoryError as error:
-        raise MediaError(f"{shown(source)} is a directory; name one file in it") from error
+        raise MediaError(f"{public_source(source)} is a directory; name one file in it") from error
     except PermissionError as error:
         raise MediaError(
-            f"{shown(source)} may not be read; check the rights of the storage connection"
+            f"{public_source(source)} may not be read; check the rights of the storage connection"
         ) from error
     except (ValueError, ImportError, NotImplementedError) as error:
         raise MediaError(
-            f"{shown(source)} cannot be opened ({type(error).__name__}); "
+            f"{public_source(source)} cannot be opened ({type(error).__name__}); "
             f"check that {scheme}:// is a storage this installation has a provider for"
         ) from error
 
 
 def _read_file(source: str, max_bytes: int | None) -> bytes:
-    name = shown(source)
+    name = public_source(source)
     try:
         path = Path(_local_path(source))
         status = path.stat()
@@ -170,7 +174,7 @@ def _local_path(source: str) -> str:
     try:
         return local_path(source)
     except ValueError as error:
-        raise MediaError(f"{shown(source)} {error}") from None
+        raise MediaError(f"{public_source(source)} {error}") from None
 
 
 def _read(stream: BinaryIO, max_bytes: int | None) -> bytes:
@@ -225,28 +229,31 @@ def fetch_url(
     url: str,
     *,
     max_bytes: int,
-    reach: Reach | None = None,
+    address_rules: AddressRules | None = None,
     timeout_seconds: tuple[float, float] = (10, 60),
 ) -> bytes:
     """
     Download a file over http(s), from where clips may come from too.
 
     :param max_bytes: never much more than this is read.
-    :param reach: which addresses may be asked; only public ones if left out.
+    :param address_rules: which addresses may be asked; only public ones if left out.
     :param timeout_seconds: to connect, and between two pieces of the answer.
     :raises MediaError: the URL is wrong, leads where it must not, or holds too large a file.
     :raises ConnectionFailedError: its host cannot be reached or has trouble: trying again may help.
     """
-    from airflow_provider_kling_avatar.kling.download.ssrf import GuardedSession, Reach
+    from airflow_provider_kling_avatar.kling.download.ssrf import AddressRules, GuardedSession
 
     try:
-        with GuardedSession(reach or Reach("")) as http, http.fetch(url, {}, timeout_seconds) as answer:
+        with (
+            GuardedSession(address_rules or AddressRules("")) as http,
+            http.fetch(url, {}, timeout_seconds) as answer,
+        ):
             return _body(answer, max_bytes)
     except DownloadError as error:  # which would say that a clip was made
         problem: KlingError = MediaError(error.finding)
     except (OSError, ValueError) as error:
         problem = (MediaError if isinstance(error, ValueError) else ConnectionFailedError)(
-            f"{shown(url)} cannot be fetched ({type(error).__name__}); check that it opens from this machine"
+            f"{public_source(url)} cannot be fetched ({type(error).__name__}); check that it opens from this machine"
         )
     # Not inside of `except`: texts and frames of such errors hold the URL with its signature.
     raise problem
@@ -258,7 +265,8 @@ def _body(answer: requests.Response, max_bytes: int) -> bytes:
     if answer.status_code != HTTPStatus.OK:
         passing = answer.status_code == HTTPStatus.TOO_MANY_REQUESTS or answer.status_code >= 500
         raise (ConnectionFailedError if passing else MediaError)(
-            f"{shown(answer.url)} answered HTTP {answer.status_code}; check that the link is right and not expired"
+            f"{public_source(answer.url)} answered HTTP {answer.status_code}; check that the link is right "
+            "and not expired"
         )
     size = announced_bytes(answer) or 0
     data = bytearray()
@@ -268,7 +276,7 @@ def _body(answer: requests.Response, max_bytes: int) -> bytes:
             if len(data) > max_bytes:
                 break
     if max(size, len(data)) > max_bytes:
-        raise MediaError(f"the file at {shown(answer.url)} {too_large(size or None, max_bytes)}")
+        raise MediaError(f"the file at {public_source(answer.url)} {too_large(size or None, max_bytes)}")
     return bytes(data)
 
 

@@ -45,7 +45,7 @@ NO_LIST_SECONDS = 3600.0
 """How long a list that is not there is left alone: somebody may have mended the gateway."""
 PROBE_SECONDS = 60.0
 """Between two questions for a task that the list shows, to find out whether the list lags."""
-LAG_SECONDS = 5.0
+LAGS_AFTER_SECONDS = 5.0
 """A list that still shows a task as unfinished so long after the task itself was known to have ended, lags."""
 EARLY_FACTOR = 5
 """So much longer is the interval while a clip cannot be ready."""

@@ -15,7 +15,6 @@ import msgspec
 from airflow_provider_kling_avatar.kling.errors import (
     KlingError,
     NoSuchTaskError,
-    NotFoundError,
     RateLimitedError,
     TaskFailedError,
     TaskLostError,
@@ -24,6 +23,13 @@ from airflow_provider_kling_avatar.kling.errors import (
 )
 from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
 from airflow_provider_kling_avatar.kling.polling.backoff import SINGLE_SECONDS
+from airflow_provider_kling_avatar.kling.responses.error_codes import (
+    BAD_INPUT,
+    MODERATED,
+    NO_FREE_SLOT,
+    TOO_MANY_REQUESTS,
+)
+from airflow_provider_kling_avatar.kling.responses.errors import is_no_such_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,15 +39,6 @@ JITTER = 0.1
 """Share of the interval by which waits differ, so that many tasks do not ask at the same moment."""
 HEARTBEAT_SECONDS = 120.0
 """A log line at least so often, when nothing changes."""
-NO_SLOT = 1303
-"""https://kling.ai/document-api/api/get-started/error-codes"""
-MODERATED = frozenset({1300, 1301})
-BAD_INPUT = frozenset({1200, 1201})
-NO_SUCH_TASK = frozenset({1201, 1203, "task_not_exist", "task_not_found"})
-"""Codes of a `NotFoundError` that speaks of the task, Kling's or a gateway's of the ids it gave itself. A bare HTTP 404
-may be about the route."""
-TOO_MANY_REQUESTS = 1302
-"""Kling's own word for a limit of requests."""
 HINT_SECONDS = 600.0
 """After so long of `hides_a_reason` in a row the log gives `HINT`."""
 HINT = (
@@ -106,7 +103,7 @@ class PollLimits(msgspec.Struct, frozen=True, gc=False):
 
     def doubts(self, seen: VideoTask | KlingError) -> bool:
         """Tell whether the vendor says that it has no such task, and nobody here knows better."""
-        return not self.is_known and is_not_there(seen)
+        return not self.is_known and is_no_such_task(seen)
 
     def deadline_of(self, seen: VideoTask | KlingError, began: float | None) -> float:
         """
@@ -121,14 +118,13 @@ class PollLimits(msgspec.Struct, frozen=True, gc=False):
         return self.deadline
 
 
+ONE_LOOK = PollLimits(inf, 1.0, 1)
+"""Of one who looks but once: only a task that has ended is over, also one that succeeded without a URL."""
+
+
 def is_queued(seen: VideoTask | KlingError) -> bool:
     """Tell whether the vendor has the task but has not begun with it."""
     return isinstance(seen, VideoTask) and seen.state.is_queued
-
-
-def is_not_there(seen: VideoTask | KlingError) -> bool:
-    """Tell whether the vendor certainly says that it has no such task."""
-    return isinstance(seen, NotFoundError) and seen.code in NO_SUCH_TASK
 
 
 def hides_a_reason(seen: VideoTask | KlingError) -> bool:
@@ -264,7 +260,7 @@ def _failure(task_id: str, finished: Finished, reason: str) -> TaskFailedError:
             f"Kling found the input of task {task_id} wrong{reason}; change what the reason names",
             code=finished.code,
         )
-    if finished.code == NO_SLOT:
+    if finished.code == NO_FREE_SLOT:
         return TaskFailedError(
             f"Kling took task {task_id} and failed it for want of a free slot{reason}", code=finished.code
         )
@@ -280,7 +276,7 @@ def say_durations(queued: float, rendering: float) -> str:
 
 
 def tenths(seconds: float | None) -> float | None:
-    """Return a span as it is handed on: to a tenth of a second."""
+    """Return a duration as it is handed on: to a tenth of a second."""
     return None if seconds is None else max(round(seconds * 10), 0) / 10
 
 
@@ -289,7 +285,7 @@ class PollTracker:
     One task being waited for: counts the failed questions and words what happens in few log lines.
 
     :param limits: how long and how often to ask.
-    :param told_at: Unix seconds when a worker last told of it, which will also tell of its success: then the lines
+    :param logged_at: Unix seconds when a worker last logged it, which will also log its success: then the lines
         are only of what happens in between. Thousands may be waited for, and their lines cost more than the waiting.
     :param heartbeat: seconds until a sign of life.
     """
@@ -300,8 +296,8 @@ class PollTracker:
         "_heartbeat",
         "_hint_at",
         "_is_between",
+        "_logged_at",
         "_status",
-        "_told_at",
         "_unknown_words",
         "deadline",
         "failed_polls",
@@ -311,7 +307,7 @@ class PollTracker:
     )
 
     def __init__(
-        self, limits: PollLimits, *, told_at: float | None = None, heartbeat: float = HEARTBEAT_SECONDS
+        self, limits: PollLimits, *, logged_at: float | None = None, heartbeat: float = HEARTBEAT_SECONDS
     ) -> None:
         self.limits = limits
         self._heartbeat = heartbeat
@@ -320,8 +316,8 @@ class PollTracker:
         """Unix seconds: when waiting ends if the task stays as it was last seen."""
         self._has_waited = False
         self._status: str | None = None
-        self._is_between = told_at is not None
-        self._told_at = told_at or 0.0
+        self._is_between = logged_at is not None
+        self._logged_at = logged_at or 0.0
         self._unknown_words: tuple[str, ...] = ()
         self._hint_at: float | None = None  # infinite once it was given
         self._began: float | None = None  # when the vendor began, as far as we saw it
@@ -383,7 +379,7 @@ class PollTracker:
 
     def wake_at(self, now: float) -> float:
         """Return when there is something to do though nothing is heard of the task; both in Unix seconds."""
-        return min(self.deadline, (self._told_at or now) + self._heartbeat)
+        return min(self.deadline, (self._logged_at or now) + self._heartbeat)
 
     def log_lines(self, seen: VideoTask | KlingError | None, *, now: float) -> list[str]:
         """
@@ -392,10 +388,10 @@ class PollTracker:
         :param seen: ``None`` if nothing has been heard.
         """
         if seen is None:
-            self._told_at = now
+            self._logged_at = now
             return []
         if isinstance(seen, KlingError):
-            self._told_at = now
+            self._logged_at = now
             return self._trouble(seen, now)
         lines = []
         if seen.state is TaskState.UNKNOWN and seen.status and seen.status not in self._unknown_words:
@@ -403,11 +399,11 @@ class PollTracker:
             lines.append(
                 f"task {seen.task_id} has a status this package does not know, {seen.status!r}: waiting on"
             )
-        is_news = seen.status != self._status and not (self._is_between and self._is_told_by_worker(seen))
-        if is_news or now - self._told_at >= self._heartbeat:
+        is_news = seen.status != self._status and not (self._is_between and self._is_logged_by_worker(seen))
+        if is_news or now - self._logged_at >= self._heartbeat:
             outlook = self._outlook(seen, now)
             lines.append(f"task {seen.task_id}: {seen.status or 'no status yet'}{outlook}")
-            self._told_at = now
+            self._logged_at = now
         self._status = seen.status
         return lines
 
@@ -421,7 +417,7 @@ class PollTracker:
             lines.append(HINT)
         return lines
 
-    def _is_told_by_worker(self, seen: VideoTask) -> bool:
+    def _is_logged_by_worker(self, seen: VideoTask) -> bool:
         return self._status is None or seen.state is TaskState.SUCCEEDED
 
     def _outlook(self, seen: VideoTask, now: float) -> str:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.client import AsyncKlingClient
     from airflow_provider_kling_avatar.kling.models import EndpointName
 
-LAG_SECONDS = 3600.0
+LATE_IN_LIST_SECONDS = 3600.0
 """So late may a list show a clip for the first time, behind others that ended after it."""
 CLOCK_SECONDS = 86400.0
 """Clocks may differ by so much. An end that lies farther ahead is a mistake, and says nothing of what ended before."""
@@ -118,7 +118,7 @@ class EndedClips:
         end, floor = ended_at(task), self.floor or 0.0
         self._settled[task.task_id] = end
         if end <= max(self._now, floor) + CLOCK_SECONDS:  # ours may be far behind
-            self.floor = max(floor, end - LAG_SECONDS)
+            self.floor = max(floor, end - LATE_IN_LIST_SECONDS)
 
     def record(self) -> dict[str, Any]:
         """Return what has to be known after a restart, as plain JSON: an hour of clips, of few a day."""

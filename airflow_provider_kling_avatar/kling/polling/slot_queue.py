@@ -141,9 +141,9 @@ class SlotQueue:
 
     def leave(self, ticket: SlotTicket) -> None:
         """Stop waiting without submitting: gives up the ticket, or the slot it was admitted to."""
-        for places in (self._waiting, self._on_the_way):
-            if ticket in places:
-                places.remove(ticket)
+        for tickets in (self._waiting, self._on_the_way):
+            if ticket in tickets:
+                tickets.remove(ticket)
 
     def ahead_of(self, ticket: SlotTicket) -> int:
         """Count those who wait longer."""

@@ -17,7 +17,7 @@ from airflow_provider_kling_avatar.kling.models import VideoTask
 from airflow_provider_kling_avatar.kling.polling import backoff, decide
 from airflow_provider_kling_avatar.kling.responses.page import is_thin
 
-SHORTEST_SECONDS = 0.01
+SHORTEST_INTERVAL_SECONDS = 0.01
 """Between two polls of one task."""
 HIDDEN_AFTER = 2
 """List polls in a row that do not show a task: during one, it may have moved from page to page."""
@@ -70,8 +70,8 @@ class Waiter:
 
     def __post_init__(self) -> None:
         """Bound the interval, which may even be no number."""
-        if self.interval is not None and not self.interval >= SHORTEST_SECONDS:
-            self.interval = SHORTEST_SECONDS
+        if self.interval is not None and not self.interval >= SHORTEST_INTERVAL_SECONDS:
+            self.interval = SHORTEST_INTERVAL_SECONDS
 
     @property
     def list_interval(self) -> float:

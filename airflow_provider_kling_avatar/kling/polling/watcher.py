@@ -29,9 +29,9 @@ from airflow_provider_kling_avatar.kling.errors import (
 )
 from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
 from airflow_provider_kling_avatar.kling.polling import backoff
-from airflow_provider_kling_avatar.kling.polling.decide import is_not_there
 from airflow_provider_kling_avatar.kling.polling.slot_queue import PAGE_SIZE, SlotQueue
 from airflow_provider_kling_avatar.kling.polling.waiter import HIDDEN_AFTER, Waiter, loop_time, wait_for
+from airflow_provider_kling_avatar.kling.responses.errors import is_no_such_task
 from airflow_provider_kling_avatar.kling.responses.page import is_thin, unfinished
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ ALWAYS_PAGES, TASKS_WORTH_A_PAGE = 3, 5
 """So many pages are read for anybody; behind them only for more tasks than would cost fewer single polls."""
 FAILURES_OF_LIST_ALONE = 3
 """After so many refusals in a row it is found out whether only the list is refused."""
-PATIENCE_SECONDS = 30.0
+LAST_LOOK_SECONDS = 30.0
 """At a deadline, thousands may ask for a last look at the same time."""
 MOST_AWAITED = 10_000
 """So many tasks that were waited for are remembered."""
@@ -59,7 +59,7 @@ NOBODY_CAN_ASK = (AuthenticationError, ConfigurationError, ConnectionFailedError
 """Errors that say nothing of the list: a single poll would end the same way."""
 
 
-class Account:
+class AccountSession:
     """
     One account on one event loop: its session, opened by the first who waits and closed by the last.
 
@@ -102,7 +102,7 @@ class Account:
             del self.awaited[next(iter(self.awaited))]
 
     @contextlib.asynccontextmanager
-    async def session(self) -> AsyncIterator[AsyncKlingClient]:
+    async def kept_open(self) -> AsyncIterator[AsyncKlingClient]:
         """Keep the client open as long as the context lasts, for whoever asks beside the pollers."""
         self._guests += 1
         try:
@@ -135,20 +135,20 @@ class TaskPoller:
     """
     Polls the tasks of one account and endpoint for all who wait for one of them, or for a slot.
 
-    :param account: asks.
+    :param session: asks.
     :param endpoint: ``avatar`` or ``image_to_video``.
     :raises UnsupportedError: the account's API has no such tasks.
     """
 
-    def __init__(self, account: Account, endpoint: EndpointName) -> None:
+    def __init__(self, session: AccountSession, endpoint: EndpointName) -> None:
         self.endpoint: EndpointName = endpoint
         self.slot_queue = SlotQueue()
         self.times = backoff.RenderTimes()
-        self._account = account
+        self._session = session
         self._waiters: dict[str, list[Waiter]] = {}  # by task id
         self._queued: dict[SlotTicket, float] = {}  # with the seconds between two looks
         self._listing = backoff.Listing()
-        if not account.config.dialect.endpoint(endpoint).list_path:
+        if not session.config.dialect.endpoint(endpoint).list_path:
             self._listing.usable_at = inf
         self._ended: dict[str, float] = {}  # when a task itself said so
         self._stirred = asyncio.Event()
@@ -178,7 +178,7 @@ class TaskPoller:
         waiter = Waiter(task_id, interval, time.time() if since is None else since, is_known)
         waiters = self._waiters.setdefault(task_id, [])
         waiters.append(waiter)
-        self._account.await_task(task_id)
+        self._session.await_task(task_id)
         if not self._list_answers_for(waiter):
             self._plan(waiter)
         self._hurry(min(waiter.list_interval, waiter.first_interval))
@@ -191,8 +191,8 @@ class TaskPoller:
                 if not (
                     waiter.has_ended or task_id in self._ended
                 ):  # given up: who looks for what ends may have it
-                    self._account.awaited.pop(task_id, None)
-            await self._account.release()
+                    self._session.awaited.pop(task_id, None)
+            await self._session.release()
 
     @contextlib.asynccontextmanager
     async def queue_up(self, ticket: SlotTicket, interval: float | None) -> AsyncIterator[None]:
@@ -208,7 +208,7 @@ class TaskPoller:
             yield
         finally:
             del self._queued[ticket]
-            await self._account.release()
+            await self._session.release()
 
     def _all(self) -> list[Waiter]:
         return [waiter for waiters in self._waiters.values() for waiter in waiters]
@@ -233,7 +233,7 @@ class TaskPoller:
             # that trigger's work, and write into its log.
             self._runner = asyncio.get_running_loop().create_task(
                 self._run(),
-                name=f"kling watcher {self.endpoint} {self._account.config.base_url}",
+                name=f"kling watcher {self.endpoint} {self._session.config.base_url}",
                 context=contextvars.Context(),
             )
             self._runner.add_done_callback(self._runner_ended, context=contextvars.Context())
@@ -333,7 +333,7 @@ class TaskPoller:
                 self._failures = 0
                 self._leave_list_alone(f"it alone is refused: {error}")
             else:
-                await self._tell_failure(error)
+                await self._wake_for_failure(error)
         except KlingError as error:
             self._list_not_before = loop_time() + min(error.retry_after or 0.0, backoff.LONGEST_PAUSE_SECONDS)
             self.slot_queue.saw_nothing(str(error))
@@ -351,10 +351,10 @@ class TaskPoller:
         waiter = next((waiter for waiter in self._all() if not waiter.is_hidden), None)
         return waiter is not None and not isinstance(await self.poll_now(waiter), KlingError)
 
-    async def _tell_failure(self, error: KlingError) -> None:
-        """Tell all whom the list answers for, and none more often than by single polls."""
+    async def _wake_for_failure(self, error: KlingError) -> None:
+        """Wake all whom the list answers for, and none more often than by single polls."""
         now = loop_time()
-        await self._tell_in_turns(
+        await self._wake_in_turns(
             (waiter, error)
             for waiter in self._all()
             if not waiter.is_hidden
@@ -383,7 +383,7 @@ class TaskPoller:
 
     async def _read_pages(self) -> None:
         """Read as many pages as it takes to see all who are expected to be in the list."""
-        client = await self._account.client()
+        client = await self._session.client()
         wanted = {waiter.task_id for waiter in self._all() if not waiter.is_hidden}
         shown: set[str] = set()
         misses = 1
@@ -396,7 +396,7 @@ class TaskPoller:
                 self._ended.clear()
                 self._leave_list_alone("it lags behind the tasks themselves")
                 return
-            await self._tell_in_turns(self._news_of(page))
+            await self._wake_in_turns(self._news_of(page))
             wanted -= ids
             if not wanted or ids <= shown:  # all are found, or a gateway that has only one page
                 break
@@ -433,7 +433,7 @@ class TaskPoller:
         for task_id, ended_at in list(self._ended.items()):
             task = page.task(task_id) if task_id in page.statuses else None
             is_running = task is not None and not task.state.is_final
-            if is_running and self._list_began - ended_at >= backoff.LAG_SECONDS:
+            if is_running and self._list_began - ended_at >= backoff.LAGS_AFTER_SECONDS:
                 return True
             if (
                 task_id in page.statuses and not is_running
@@ -472,16 +472,16 @@ class TaskPoller:
     async def poll_now(self, waiter: Waiter) -> Seen:
         """Poll a task at once, or as soon as it has its turn."""
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS), self._account.turns:
+            async with asyncio.timeout(LAST_LOOK_SECONDS), self._session.turns:
                 # In an empty context: connections that it opens outlive the trigger that asks.
                 polling = self._poll(waiter)
                 return await asyncio.get_running_loop().create_task(polling, context=contextvars.Context())
         except TimeoutError:
-            return ConnectionLostError(f"no answer within {PATIENCE_SECONDS:.0f} s")
+            return ConnectionLostError(f"no answer within {LAST_LOOK_SECONDS:.0f} s")
 
     async def _poll(self, waiter: Waiter) -> Seen:
         try:
-            client = await self._account.client()
+            client = await self._session.client()
             seen = await client.get_task(waiter.task_id, self.endpoint)
         except KlingError as error:
             return error
@@ -494,7 +494,7 @@ class TaskPoller:
 
     async def _poll_single(self, waiter: Waiter, due: float) -> None:
         """Poll a task by itself when it has its turn, tell of it and plan the next time."""
-        async with self._account.turns:
+        async with self._session.turns:
             if loop_time() < self._quiet_until:  # the vendor asked for a pause while this one waited
                 waiter.is_asked = False
                 self._plan(waiter)
@@ -509,12 +509,12 @@ class TaskPoller:
             has_newer = waiter.last is not last  # the list was quicker
             if has_newer or waiter.is_no_news(seen.status):
                 return
-        self._tell(waiter, seen)
+        self._wake(waiter, seen)
 
     def _plan_next(self, waiter: Waiter, seen: Seen, due: float) -> None:
         """Plan the next single poll, unless the list answers for the task; ``due``: when this one was."""
         interval = waiter.single_interval
-        if is_not_there(seen) and waiter.is_doubtful:
+        if is_no_such_task(seen) and waiter.is_doubtful:
             self._plan(waiter, loop_time() + waiter.first_interval)
         elif isinstance(seen, KlingError) or is_thin(seen):
             pause = backoff.pause_after(waiter.failures + 1, interval)
@@ -529,24 +529,24 @@ class TaskPoller:
             # many wait that they cannot all have their turn in that time, the next one begins now.
             self._plan(waiter, max(due + backoff.pause_until_ready(interval, ready_in), loop_time()))
 
-    # ------------------------------------------------------------ what is told
+    # ------------------------------------------------------------ who is woken
 
-    async def _tell_in_turns(self, news: Iterable[tuple[Waiter, Seen]]) -> None:
+    async def _wake_in_turns(self, news: Iterable[tuple[Waiter, Seen]]) -> None:
         for number, (waiter, seen) in enumerate(news, 1):
-            self._tell(waiter, seen)
+            self._wake(waiter, seen)
             if number % TURN == 0:
                 await asyncio.sleep(0)
 
-    def _tell(self, waiter: Waiter, seen: Seen) -> None:
+    def _wake(self, waiter: Waiter, seen: Seen) -> None:
         if isinstance(seen, VideoTask) and seen.state.is_final and not is_thin(seen):
-            self._tell_end(waiter.task_id, seen)
+            self._wake_for_end(waiter.task_id, seen)
         else:
             if isinstance(seen, KlingError):
                 self._note_refusal(seen)
             waiter.hear(seen)
 
-    def _tell_end(self, task_id: str, task: VideoTask) -> None:
-        """Tell all who wait for a task of its end, once."""
+    def _wake_for_end(self, task_id: str, task: VideoTask) -> None:
+        """Wake all who wait for a task at its end, once."""
         waiters = [waiter for waiter in self._waiters.get(task_id, ()) if not waiter.has_ended]
         if not waiters:
             return
@@ -559,4 +559,4 @@ class TaskPoller:
 
     def _note_refusal(self, error: KlingError) -> None:
         if isinstance(error, AuthenticationError):
-            self._account.refused_at = loop_time()
+            self._session.refused_at = loop_time()

@@ -21,13 +21,16 @@ class Meaning(NamedTuple):
     accepted: e.Accepted | None = None
 
 
+# https://kling.ai/document-api/api/get-started/error-codes
 KLING_REFUSES_A_VALUE = 1201
 """Also what Kling says of a task that it does not have, in words that name it: see `errors.about_task`."""
 KLING_HAS_NO_SUCH_THING = 1203
-"""https://kling.ai/document-api/api/get-started/error-codes"""
+TOO_MANY_REQUESTS = 1302
+NO_FREE_SLOT = 1303
+BAD_INPUT = frozenset({1200, KLING_REFUSES_A_VALUE})
+MODERATED = frozenset({1300, 1301})
 
 KLING_CODES: dict[int, Meaning] = {
-    # https://kling.ai/document-api/api/get-started/error-codes
     1000: Meaning(e.AuthenticationError, "authentication failed: check the key in the connection's password"),
     1001: Meaning(e.AuthenticationError, "no key was sent: fill in the connection's password"),
     1002: Meaning(
@@ -63,8 +66,8 @@ KLING_CODES: dict[int, Meaning] = {
     KLING_HAS_NO_SUCH_THING: Meaning(e.NotFoundError, "the vendor has no such thing: check the id"),
     1300: Meaning(e.ContentRejectedError, "the platform's policy refused the request: change the content"),
     1301: Meaning(e.ContentRejectedError, "moderation refused the content: change image, audio or prompt"),
-    1302: Meaning(e.RateLimitedError, "too many requests: slow down"),
-    1303: Meaning(
+    TOO_MANY_REQUESTS: Meaning(e.RateLimitedError, "too many requests: slow down"),
+    NO_FREE_SLOT: Meaning(
         e.NoFreeSlotError,
         "the account already runs as many tasks in parallel as its pack allows",
     ),
@@ -76,7 +79,8 @@ KLING_CODES: dict[int, Meaning] = {
     5002: Meaning(e.UnavailableError, "the vendor timed out inside"),
 }
 
-NO_SUCH_TASK = ("task_not_exist", "task_not_found")
+NO_SUCH_TASK_SLUGS = ("task_not_exist", "task_not_found")
+"""A gateway's words for it, of the ids that it gave itself."""
 LOST_ANSWER = "the gateway lost the answer of the vendor behind it"
 
 SLUGS: dict[str, Meaning] = {
@@ -85,7 +89,9 @@ SLUGS: dict[str, Meaning] = {
         ("invalid_request", "invalid_request_error"),
         Meaning(e.InvalidRequestError, "the gateway refused a field: check the fields"),
     ),
-    **dict.fromkeys(NO_SUCH_TASK, Meaning(e.NotFoundError, "the gateway has no such task: check the id")),
+    **dict.fromkeys(
+        NO_SUCH_TASK_SLUGS, Meaning(e.NotFoundError, "the gateway has no such task: check the id")
+    ),
     "model_price_error": Meaning(
         e.RefusedError, "the gateway has no price for this model: ask its seller to enable it"
     ),
@@ -138,14 +144,14 @@ HTTP_STATUSES: dict[int, Meaning] = {
     ),
     408: Meaning(e.UnavailableError, "the vendor waited too long for the request"),
     413: Meaning(e.RefusedError, "the request is too large for the vendor: pass media as URLs, or smaller"),
-    429: Meaning(e.RateLimitedError, KLING_CODES[1302].text),
+    429: Meaning(e.RateLimitedError, KLING_CODES[TOO_MANY_REQUESTS].text),
     499: Meaning(e.UnavailableError, "a gateway gave up while the vendor behind it was at work"),
 }
 
 TEXTS: tuple[tuple[str, int], ...] = (
     # Gateways that lose the code keep the words (O-CONC, C-TTS, and failures seen in the field).
-    ("parallel task over resource pack limit", 1303),
-    ("voice id not found", 1201),
+    ("parallel task over resource pack limit", NO_FREE_SLOT),
+    ("voice id not found", KLING_REFUSES_A_VALUE),
     ("risk control", 1301),
     ("content security", 1301),
     ("account balance not enough", 1102),
@@ -168,7 +174,7 @@ def code_in_text(text: str) -> int | None:
 
 def code_of_reason(text: str) -> int | None:
     """Return the code that the reason of a failed task stands for: "Image pixel is invalid" is bad input."""
-    return code_in_text(text) or (1201 if "is invalid" in text.lower() else None)
+    return code_in_text(text) or (KLING_REFUSES_A_VALUE if "is invalid" in text.lower() else None)
 
 
 def _slug_in(message: str) -> str:

@@ -34,7 +34,7 @@ from airflow_provider_kling_avatar.kling.responses.error_codes import (
     KLING_CODES,
     KLING_HAS_NO_SUCH_THING,
     KLING_REFUSES_A_VALUE,
-    NO_SUCH_TASK,
+    NO_SUCH_TASK_SLUGS,
     SLUGS,
     meaning_of,
 )
@@ -161,7 +161,7 @@ def about_task(wanted: str | None, error: KlingError, answer: Answer) -> KlingEr
     """
     if wanted is None:
         return error
-    if error.code != KLING_HAS_NO_SUCH_THING and not _is_not_there(answer, wanted, error.code):
+    if error.code != KLING_HAS_NO_SUCH_THING and not _says_no_such_task(answer, wanted, error.code):
         return error.about(f"task {redact(wanted)}")
     return NotFoundError(
         f"the vendor has no task {redact(wanted)}: check the id, the connection and the endpoint",
@@ -172,7 +172,7 @@ def about_task(wanted: str | None, error: KlingError, answer: Answer) -> KlingEr
     )
 
 
-def _is_not_there(answer: Answer, wanted: str, code: object) -> bool:
+def _says_no_such_task(answer: Answer, wanted: str, code: object) -> bool:
     """
     Tell whether these are Kling's words for "no such task", about the one that was asked for.
 
@@ -199,13 +199,15 @@ def missing_is_certain(error: KlingError) -> bool:
     return isinstance(error, NotFoundError) and error.code in (KLING_REFUSES_A_VALUE, KLING_HAS_NO_SUCH_THING)
 
 
+def is_no_such_task(seen: object) -> bool:
+    """Tell whether "not found" has a code that speaks of a task: Kling's, or a gateway's of the ids it gave itself."""
+    return isinstance(seen, NotFoundError) and (missing_is_certain(seen) or seen.code in NO_SUCH_TASK_SLUGS)
+
+
 def route_is_right(error: KlingError) -> bool:
-    """Tell whether "not found" came from something that keeps tasks, and not from a missing route."""
+    """Tell whether "not found" came from something that keeps tasks, in words too, and not from a missing route."""
     return isinstance(error, NotFoundError) and (
-        missing_is_certain(error)
-        or error.code in NO_SUCH_TASK
-        # Gateways without a code say it in words.
-        or bool(_GATEWAYS_WORDS.search(error.said))
+        is_no_such_task(error) or bool(_GATEWAYS_WORDS.search(error.said))
     )
 
 

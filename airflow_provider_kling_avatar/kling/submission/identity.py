@@ -75,14 +75,14 @@ class TaskIdentity:
     :param task_id: of the Airflow task.
     :param run_id: of the run.
     :param map_index: -1 for a task that is not mapped.
-    :param account: who pays: the connection's id.
+    :param conn_id: who pays: the connection's id.
     """
 
     dag_id: str
     task_id: str
     run_id: str
     map_index: int
-    account: str
+    conn_id: str
 
     def name(self, fingerprint: Fingerprint, number: int = 0) -> str:
         """
@@ -96,7 +96,7 @@ class TaskIdentity:
     @property
     def name_prefix(self) -> str:
         """What the names of all submissions of this work begin with, whatever their inputs."""
-        digest = _joined(self.dag_id, self.task_id, self.run_id, str(self.map_index), self.account)[:14]
+        digest = _joined(self.dag_id, self.task_id, self.run_id, str(self.map_index), self.conn_id)[:14]
         readable = re.sub(r"[^A-Za-z0-9]+", "-", f"{self.dag_id}-{self.task_id}").strip("-")
         return f"{readable[: MAX_LENGTH - 36]}-{digest}-"
 
@@ -104,7 +104,7 @@ class TaskIdentity:
         """Tell whether a submission of this work, known by its name alone, was made from the same media."""
         return name.startswith(self.name_prefix + fingerprint.media[:8])
 
-    def hide(self, secrets: tuple[str, ...]) -> str:
+    def key_hash(self, secrets: tuple[str, ...]) -> str:
         """Return a short hash by which this work knows the key again, and nobody finds the key."""
         return _joined(self.name_prefix, *secrets)[:12]
 

@@ -31,7 +31,7 @@ from airflow_provider_kling_avatar.kling.errors import (
 from airflow_provider_kling_avatar.kling.models import TaskState, VideoTask
 from airflow_provider_kling_avatar.kling.polling.decide import Finished, Verdict, error_for
 from airflow_provider_kling_avatar.kling.responses.errors import route_is_right
-from airflow_provider_kling_avatar.kling.submission.state import Account, Record, load
+from airflow_provider_kling_avatar.kling.submission.state import PayingAccount, Record, load
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.client import KlingClient
@@ -45,7 +45,7 @@ CANNOT_BE_ASKED = (InvalidRequestError, NotFoundError, RefusedError, WrongRouteE
 MAX_NUMBERS = 100
 """So many submissions of one piece of work end the search for the next free number."""
 MAX_BEFORE = 20
-"""So many earlier inputs of a task are remembered."""
+"""So many earlier inputs of a task are noted."""
 NAMESAKE = (
     "the vendor has a task named %r already: going on with it, %s. If it is not this clip, choose another "
     "external_task_id"
@@ -110,7 +110,7 @@ class Recovery:
         self.endpoint = prepared.endpoint
         self.this_try = this_try
         self.policies = this_try.policies
-        self.account = Account.of(client.config, this_try.work)
+        self.account = PayingAccount.of(client.config, this_try.work)
         self.fingerprint = prepared.fingerprint
         self.input_fingerprint = str(prepared.fingerprint)
         self.is_named = dialect.takes(prepared.endpoint, "external_task_id")
@@ -191,7 +191,7 @@ class Recovery:
         if self.this_try.store is None:
             if self.policies.on_changed_input == "fail":
                 raise ConfigurationError(
-                    "on_changed_input='fail' needs something that remembers the inputs: "
+                    "on_changed_input='fail' needs a state store that keeps the inputs: "
                     "Airflow 3.3 or newer, or a state_path"
                 )
             return
@@ -236,7 +236,7 @@ class Recovery:
         what = (self._change or Change.WORDS).value
         ways = "clear the task, or set" if self.policies.on_changed_input == "keep" else "set"
         return ChangedInputError(
-            f"{what} changed since an earlier submission of this run ({record.told}), and {why}; this try sends "
+            f"{what} changed since an earlier submission of this run ({record.in_words}), and {why}; this try sends "
             f"nothing. Restore what changed; or {ways} on_changed_input='submit_new', to pay for another clip"
         )
 
@@ -245,7 +245,7 @@ class Recovery:
         log.warning(
             "%s changed since an earlier submission of this run (%s): submitting a new clip, since %s",
             (self._change or Change.WORDS).value,
-            record.told,
+            record.in_words,
             why,
         )
         if self._change is not Change.ACCOUNT:
@@ -385,7 +385,8 @@ class Recovery:
                 "beside the new one"
             )
         log.info(
-            "the noted submission (%s) led to nothing: sending the new inputs in its place", self.record.told
+            "the noted submission (%s) led to nothing: sending the new inputs in its place",
+            self.record.in_words,
         )
         if self.record.external_task_id:  # what it finds from now on was not made from the old inputs
             self.before[self.record.input_fingerprint] = self.record.number + 1

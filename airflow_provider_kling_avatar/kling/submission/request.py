@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from airflow_provider_kling_avatar.kling.dialects import Dialect
-    from airflow_provider_kling_avatar.kling.download.ssrf import Reach
+    from airflow_provider_kling_avatar.kling.download.ssrf import AddressRules
     from airflow_provider_kling_avatar.kling.submission.identity import Fingerprint
     from airflow_provider_kling_avatar.kling.submission.speech import Spoken
 
@@ -86,7 +86,7 @@ def prepare(
     signer: media.Signer | None = None,
     validate: bool = True,
     transcode_audio: bool = False,
-    reach: Reach | None = None,
+    address_rules: AddressRules | None = None,
 ) -> Prepared:
     """
     Open, measure, check and encode everything a video request needs.
@@ -97,11 +97,12 @@ def prepare(
     :param signer: makes links to files in a storage, for an API that takes only URLs.
     :param transcode_audio: re-encode a voice that is too large or of a format that is not taken.
     :param validate: ``False`` skips the limits (sizes, lengths, schema), for vendors that changed theirs.
-    :param reach: which addresses may be asked for an audio that has to be measured; only public ones if left out.
+    :param address_rules: which addresses may be asked for an audio that has to be measured; only public ones if left
+        out.
     :raises InvalidRequestError: names the field, the rule and the remedy; nothing was sent or paid.
     """
     try:
-        return _Preparation(request, dialect, opener, signer, validate, transcode_audio, reach).run()
+        return _Preparation(request, dialect, opener, signer, validate, transcode_audio, address_rules).run()
     except KlingError as error:
         problem = bare(error)  # of frames that hold the files
     raise problem
@@ -117,7 +118,7 @@ class _Preparation:
     signer: media.Signer | None
     validate: bool
     transcode_audio: bool
-    reach: Reach | None
+    address_rules: AddressRules | None
     endpoint: EndpointName = field(init=False)
     given: dict[str, Any] = field(init=False)
     """The request's fields in our words; media are replaced by what goes on the wire."""
@@ -259,7 +260,7 @@ class _Preparation:
         rules = self._rules("audio")
         most = rules.max_bytes or LONGEST_AUDIO_DOWNLOAD_BYTES
         try:
-            info = media.measure_audio(media.fetch_url(url, max_bytes=most, reach=self.reach))
+            info = media.measure_audio(media.fetch_url(url, max_bytes=most, address_rules=self.address_rules))
         except InvalidRequestError as error:
             raise InvalidRequestError(
                 f"audio could not be measured, and this API bills by its length: {error.message}; "

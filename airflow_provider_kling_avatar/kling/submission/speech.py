@@ -18,7 +18,7 @@ import msgspec
 
 from airflow_provider_kling_avatar.kling.errors import InvalidRequestError
 from airflow_provider_kling_avatar.kling.submission.identity import fingerprint
-from airflow_provider_kling_avatar.kling.submission.state import Account, Record, load, note
+from airflow_provider_kling_avatar.kling.submission.state import PayingAccount, Record, load, note
 
 if TYPE_CHECKING:
     from airflow_provider_kling_avatar.kling.client import KlingClient
@@ -157,7 +157,7 @@ def speak_once(client: KlingClient, body: dict[str, Any], this_try: Try) -> Spok
     :raises StateUnavailableError: what earlier tries bought cannot be read; nothing was sent.
     """
     noted = load(this_try.store)
-    inputs, account = str(fingerprint(body)), Account.of(client.config, this_try.work)
+    inputs, account = str(fingerprint(body)), PayingAccount.of(client.config, this_try.work)
     record = Record(
         round=this_try.round, input_fingerprint=inputs, account=account, **noted.voice(inputs, account)
     )

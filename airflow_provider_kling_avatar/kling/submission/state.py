@@ -74,13 +74,13 @@ class Policies:
 
 class StateStore(Protocol):
     """
-    A small store that outlives a try. `load` of what was never remembered gives an empty dict.
+    A small store that outlives a try. `load` gives an empty dict where nothing was saved.
 
     Both raise `StateUnavailableError` if the store cannot be reached.
     """
 
     def load(self) -> dict[str, Any]:
-        """Return what was remembered last."""
+        """Return what was saved last."""
         ...
 
     def save(self, record: dict[str, Any]) -> None:
@@ -112,30 +112,30 @@ class Try:
     refused: bool = False
 
 
-class Account(msgspec.Struct, frozen=True):
+class PayingAccount(msgspec.Struct, frozen=True):
     """
-    Who pays.
+    The account that pays, as a record has it.
 
-    :param connection: Airflow's id of the connection.
+    :param conn_id: Airflow's id of the connection.
     :param api: name of the dialect.
     :param address: scheme, host, port and prefix of the API.
-    :param key: a short hash of the key, of use only to the work it was made for, see `TaskIdentity.hide`.
+    :param key: a short hash of the key, of use only to the work it was made for, see `TaskIdentity.key_hash`.
     """
 
-    connection: str
+    conn_id: str
     api: str
     address: str
     key: str
 
     @classmethod
-    def of(cls, config: KlingConfig, work: TaskIdentity) -> Account:
+    def of(cls, config: KlingConfig, work: TaskIdentity) -> PayingAccount:
         """Return the account that a work is paid from now."""
         address = config.base_url + config.dialect.prefix
-        return cls(work.account, config.dialect.name, address, work.hide(config.credentials.secrets()))
+        return cls(work.conn_id, config.dialect.name, address, work.key_hash(config.credentials.secrets()))
 
-    def is_elsewhere(self, other: Account) -> bool:
+    def is_elsewhere(self, other: PayingAccount) -> bool:
         """Tell whether another account is meant, and not merely another key of perhaps the same one."""
-        return (self.connection, self.api, self.address) != (other.connection, other.api, other.address)
+        return (self.conn_id, self.api, self.address) != (other.conn_id, other.api, other.address)
 
 
 class Versioned(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -179,7 +179,7 @@ class Record(Versioned, frozen=True, omit_defaults=True, kw_only=True):
     task_id: str | None = None
     refused: bool = False
     before: dict[str, int] = {}
-    account: Account | None = None
+    account: PayingAccount | None = None
     paid_for: dict[str, Any] = {}
     delivered_in: int | None = None
     audio_id: str | None = None
@@ -197,7 +197,7 @@ class Record(Versioned, frozen=True, omit_defaults=True, kw_only=True):
         return Fingerprint.from_text(self.input_fingerprint)
 
     @property
-    def told(self) -> str:
+    def in_words(self) -> str:
         """The submission, for a message."""
         return (
             f"task {self.task_id}"
@@ -205,7 +205,7 @@ class Record(Versioned, frozen=True, omit_defaults=True, kw_only=True):
             else f"a task without a known id, named {self.external_task_id}"
         )
 
-    def voice(self, inputs: str, account: Account) -> dict[str, Any]:
+    def voice(self, inputs: str, account: PayingAccount) -> dict[str, Any]:
         """Return the entries of the speech in it, if it is of these inputs and this account, which alone has it."""
         if (self.input_fingerprint, self.account) != (inputs, account):
             return {}
@@ -271,8 +271,8 @@ def write_intent(store: StateStore | None, record: Record, known: Record) -> Non
     now = load(store)
     if now != known and now.input_fingerprint and not now.refused:
         raise UnknownSubmissionError(
-            f"another try of this task has ordered a clip meanwhile ({now.told}): this one was perhaps taken for dead. "
-            "It sends nothing; the next try goes on with that clip"
+            f"another try of this task has ordered a clip meanwhile ({now.in_words}): this one was perhaps taken for "
+            "dead. It sends nothing; the next try goes on with that clip"
         )
     save(store, record)
 

@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 
 LOOKS = 3
 """How often the vendor is asked for a task whose creation broke off: it may show up a little late."""
-PAUSE_SECONDS = 2.0
+LOOK_PAUSE_SECONDS = 2.0
 """Between those looks."""
 SENDINGS = 2
 """How often one name is sent in one try, where the vendor takes a name only once."""
@@ -121,8 +121,8 @@ class Submitter:
     :param prepared: what is to be paid for.
     :param this_try: of which work, with which store and policies.
     :param spoken: the voice of this text, if this very try had it spoken before.
-    :param paid_for: tells what shall be remembered of the clip for its result: a small JSON object, asked for when the
-        approval has been given. Whoever collects the clip later gets this one, whatever the inputs are by then.
+    :param paid_for: what shall be noted of the clip for its result: a small JSON object, asked for when the
+        approval has been given. Whoever delivers the clip later gets this one, whatever the inputs are by then.
     :param approval: asked right before anything is paid.
     :param sleep: how to wait; replaced in tests.
     """
@@ -253,7 +253,7 @@ class Submitter:
         problem: KlingError | None = None
         for look in range(LOOKS):
             if look:
-                self.sleep(PAUSE_SECONDS)
+                self.sleep(LOOK_PAUSE_SECONDS)
             try:
                 found = self.client.find_task(name, self.prepared.endpoint)
             except KlingError as error:
