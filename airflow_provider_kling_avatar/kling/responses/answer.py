@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 from airflow_provider_kling_avatar.kling.redact import public_url, redact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from airflow_provider_kling_avatar.kling.auth import Credentials
 
@@ -99,7 +100,7 @@ class Answer:
     def without(self, credentials: Credentials) -> Answer:
         """Return the answer with `***` in the place of our keys; the very same if it holds none."""
         answer = self
-        for secret in credentials.secrets():
+        for secret in _written(credentials.secrets()):
             if len(secret) >= SHORTEST_SECRET and answer.holds(secret):
                 headers = {name: value.replace(secret, "***") for name, value in answer.headers.items()}
                 body = answer.body.replace(secret.encode(), b"***")
@@ -109,6 +110,20 @@ class Answer:
     def holds(self, text: str) -> bool:
         """Tell whether a text is in the body or a header."""
         return text.encode() in self.body or any(text in value for value in self.headers.values())
+
+
+def _written(secrets: Iterable[str]) -> Iterator[str]:
+    """Give each secret in the ways in which an answer may repeat it: as it is, in JSON, in an address."""
+    for secret in secrets:
+        yield from dict.fromkeys(
+            (
+                secret,
+                secret.replace("/", r"\/"),
+                quote(secret),
+                quote(secret).replace("/", r"\/"),
+                quote(secret, safe=""),
+            )
+        )
 
 
 def parsed(text: str | bytes) -> object:
