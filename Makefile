@@ -64,6 +64,7 @@ screenshots: browser  ## Take the pictures of the pages that are in the docs
 test-slots: venv  ## Fifty clips on an account with five slots; beside them twenty that another program makes
 	@mkdir -p build/reports
 	.venv/bin/python dev/under_test.py $(if $(MEANWHILE),--beside "meanwhile make $(MEANWHILE)") -n 2 --dist loadfile -m slow --junitxml=build/reports/slots.xml
+	@cat build/reports/slots.txt
 
 test-news: venv  ## The daily news from table to stored videos, while parts of Airflow die (needs PostgreSQL and Redis)
 	@mkdir -p build/reports

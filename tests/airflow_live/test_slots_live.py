@@ -20,6 +20,7 @@ from airflow_provider_kling_avatar.simulator.settings import DEFAULT_API_KEY, Si
 
 pytestmark = pytest.mark.slow
 
+REPORT = Path(__file__).parents[2] / "build" / "reports" / "slots.txt"
 ASSETS = Path(__file__).parents[2] / "airflow_provider_kling_avatar" / "simulator" / "assets"
 CLIPS, SLOTS = 50, 5
 QUEUE_SECONDS, RENDER_SECONDS = 2.0, 34.0
@@ -85,6 +86,19 @@ class Night:
 
 
 @pytest.fixture(scope="module")
+def report():
+    """Write figures where `make test-slots` shows them: what a worker of pytest-xdist prints is lost."""
+    REPORT.parent.mkdir(parents=True, exist_ok=True)
+    REPORT.unlink(missing_ok=True)
+
+    def write(text: str) -> None:
+        with REPORT.open("a") as file:
+            file.write(textwrap.dedent(text).strip() + "\n")
+
+    return write
+
+
+@pytest.fixture(scope="module")
 def night(tmp_path_factory):
     dags = tmp_path_factory.mktemp("dags")
     (dags / "night.py").write_text(textwrap.dedent(DAG))
@@ -129,24 +143,22 @@ def test_never_more_than_the_account_allows_run_at_once(night):
     assert night.in_flight() == SLOTS
 
 
-def test_the_slots_are_busy_until_the_last_batch(night, capsys):
+def test_the_slots_are_busy_until_the_last_batch(night, report):
     gaps = night.gaps()
-    report = f"""
+    report(f"""
         {CLIPS} clips of {CLIP_SECONDS:.0f} s on {SLOTS} slots: {night.makespan():.0f} s, ideal {IDEAL_SECONDS:.0f} s;
         slots busy {night.busy_share():.1%} until the last batch;
         a slot empty for {gaps[len(gaps) // 2]:.1f} s (median), {gaps[-1]:.1f} s at most;
-        load of the machine {os.getloadavg()[1]:.1f} on {os.cpu_count()} cores"""
-    with capsys.disabled():
-        print(textwrap.dedent(report))  # noqa: T201  # this is what the test is for
+        load of the machine {os.getloadavg()[1]:.1f} on {os.cpu_count()} cores
+    """)
 
     assert night.busy_share() >= LEAST_BUSY
 
 
-def test_who_waits_is_sent_again_once_and_not_in_a_herd(night, capsys):
+def test_who_waits_is_sent_again_once_and_not_in_a_herd(night, report):
     refusals = [log.count("code 1303") for log in night.logs]
     waited = sum(map(bool, refusals))
-    with capsys.disabled():
-        print(f"\n{waited} clips had to wait; {sum(refusals) - waited} times one was refused again")  # noqa: T201
+    report(f"{waited} clips had to wait; {sum(refusals) - waited} times one was refused again")
 
     # On a busy machine tasks begin late, so that fewer have to wait, and are admitted on what was seen long before. In
     # a herd each free slot would have everybody who waits refused: hundreds.
