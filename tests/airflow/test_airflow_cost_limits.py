@@ -184,12 +184,15 @@ def test_the_row_that_does_not_fit_into_the_run_is_refused(submit, context, ledg
     assert context["ti"].xcoms["kling_share_of_run"]["stage"] == "withdrawn"
 
 
-def test_a_row_keeps_its_share_while_it_waits_for_a_slot(
-    submit, context, make_context, start_vendor, connect
-):
-    full = start_vendor(slots=1, queue_seconds=1000, render_seconds=1000)
-    connect(host=full.url)
+@pytest.fixture
+def full_account(submit, make_context, start_vendor, connect):
+    """Let another task have the only slot."""
+    connect(host=start_vendor(slots=1, queue_seconds=1000, render_seconds=1000).url)
     submit().execute(make_context(task_id="another"))
+
+
+@pytest.mark.usefixtures("full_account")
+def test_a_row_keeps_its_share_while_it_waits_for_a_slot(submit, context):
     with pytest.raises(TaskDeferred):
         submit(max_cost_per_run="0.14").execute(context)
     assert context["ti"].xcoms["kling_share_of_run"] == {
@@ -199,13 +202,8 @@ def test_a_row_keeps_its_share_while_it_waits_for_a_slot(
     }
 
 
-def test_a_row_that_has_waited_long_enough_for_a_slot_leaves_its_share_to_the_others(
-    submit, context, make_context, start_vendor, connect
-):
-    full = start_vendor(slots=1, queue_seconds=1000, render_seconds=1000)
-    connect(host=full.url)
-    submit().execute(make_context(task_id="another"))
-
+@pytest.mark.usefixtures("full_account")
+def test_a_row_that_has_waited_long_enough_for_a_slot_leaves_its_share_to_the_others(submit, context):
     with pytest.raises(NoFreeSlotError):
         submit(max_cost_per_run="0.14", slot_timeout=0.001, deferrable=False).execute(context)
 

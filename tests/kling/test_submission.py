@@ -442,7 +442,7 @@ def test_a_clip_that_another_try_orders_while_this_one_gets_ready_stops_this_one
             here.try_it()
 
     with pytest.raises(
-        e.UnknownSubmissionError, match="another try of this task has ordered a clip meanwhile"
+        e.UnknownSubmissionError, match="another try of this task has noted meanwhile that it orders a clip"
     ):
         here.try_it(approval=Slow())
 

@@ -199,11 +199,10 @@ class Record(Versioned, frozen=True, omit_defaults=True, kw_only=True):
     @property
     def in_words(self) -> str:
         """The submission, for a message."""
-        return (
-            f"task {self.task_id}"
-            if self.task_id
-            else f"a task without a known id, named {self.external_task_id}"
-        )
+        if self.task_id:
+            return f"task {self.task_id}"
+        name = self.external_task_id
+        return f"a task without a known id, {f'named {name}' if name else 'and without a name'}"
 
     def voice(self, inputs: str, account: PayingAccount) -> dict[str, Any]:
         """Return the entries of the speech in it, if it is of these inputs and this account, which alone has it."""
@@ -271,8 +270,8 @@ def write_intent(store: StateStore | None, record: Record, known: Record) -> Non
     now = load(store)
     if now != known and now.input_fingerprint and not now.refused:
         raise UnknownSubmissionError(
-            f"another try of this task has ordered a clip meanwhile ({now.in_words}): this one was perhaps taken for "
-            "dead. It sends nothing; the next try goes on with that clip"
+            f"another try of this task has noted meanwhile that it orders a clip ({now.in_words}): this one was "
+            "perhaps taken for dead. It orders none; the next try asks what became of the other's"
         )
     save(store, record)
 
