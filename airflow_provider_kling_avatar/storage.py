@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from airflow_provider_kling_avatar.compat import BaseHook, ObjectStoragePath, get_fs
 from airflow_provider_kling_avatar.kling.download.tempfiles import partial_file
 from airflow_provider_kling_avatar.kling.errors import KlingError, LandingError, OutputPathError, StorageError
-from airflow_provider_kling_avatar.kling.places import local_path
+from airflow_provider_kling_avatar.kling.local_paths import local_path
 from airflow_provider_kling_avatar.kling.redact import public_source, redact, scheme_of
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from sqlalchemy.orm import aliased
 from sqlalchemy.sql.functions import FunctionElement
 
 from airflow_provider_kling_avatar.clip_summary import CLIP_XCOM_KEY, SUMMARY_SCHEMA, told_after
-from airflow_provider_kling_avatar.gallery.files import NotServedError, place_of, servable, shown_place
+from airflow_provider_kling_avatar.gallery.files import NotServedError, location_of, servable, shown_location
 from airflow_provider_kling_avatar.gallery.texts import LONGEST_PATH, shown_text
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def left_by(session: Session, key: TaskKey, name: str) -> Any:
     return session.scalar(query)
 
 
-def places_of_others(session: Session, dag_ids: frozenset[str], name: str) -> set[str]:
+def locations_of_others(session: Session, dag_ids: frozenset[str], name: str) -> set[str]:
     """Return where clips of other Dags than some lie whose file has a name."""
     place = _said(XComModel, "file_uri")
     query = select(place).where(
@@ -283,8 +283,8 @@ def shown_clip(row: Any, steps: Sequence[dict[str, Any]], now: float) -> dict[st
     clip |= {name: shown_text(summary.get(name)) for name in TEXTS}
     clip |= {name: _number(summary.get(name)) for name in NUMBERS}
     clip |= {name: _time_of(summary.get(name)) for name in TIMES}
-    uri = place_of(summary)
-    clip["file"] = shown_text(shown_place(uri), LONGEST_PATH) if uri else None
+    uri = location_of(summary)
+    clip["file"] = shown_text(shown_location(uri), LONGEST_PATH) if uri else None
     clip["not_playable"] = _not_playable(state, uri, clip["state_since"] or 0.0, now)
     clip["playable"] = clip["not_playable"] is None
     return clip

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from airflow_provider_kling_avatar.gallery.texts import shown_text
-from airflow_provider_kling_avatar.kling.places import local_path
+from airflow_provider_kling_avatar.kling.local_paths import local_path
 from airflow_provider_kling_avatar.kling.redact import redact, scheme_of
 from airflow_provider_kling_avatar.lineage import uri_of
 from airflow_provider_kling_avatar.storage import parts_of, signed_link
@@ -43,7 +43,7 @@ def gallery_roots() -> list[str]:
     return [root.strip() for root in configured.replace("\n", ",").split(",") if root.strip()]
 
 
-def place_of(summary: object) -> str | None:
+def location_of(summary: object) -> str | None:
     """Return where a summary says that the clip lies; ``None`` if it names no place."""
     uri = summary.get("file_uri") if isinstance(summary, dict) else None
     if not isinstance(uri, str) or not uri:
@@ -207,7 +207,7 @@ def _is_beneath(uri: str, root: str) -> bool:
     )
 
 
-def shown_place(uri: str) -> str:
+def shown_location(uri: str) -> str:
     """Return a place as people may read it."""
     if not _is_local(uri):
         return uri_of(uri) or ""

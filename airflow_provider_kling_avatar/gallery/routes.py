@@ -30,16 +30,16 @@ from airflow_provider_kling_avatar.gallery.clips import (
     clips_page,
     dags_with_clips,
     left_by,
-    places_of_others,
+    locations_of_others,
     summaries_of_dag,
 )
 from airflow_provider_kling_avatar.gallery.costs import costs_of
 from airflow_provider_kling_avatar.gallery.files import (
     NotServedError,
     link_to,
+    location_of,
     open_film,
     path_of_open,
-    place_of,
     servable,
 )
 from airflow_provider_kling_avatar.gallery.texts import shown_text
@@ -135,13 +135,13 @@ def video(
     found = _clip(session, key)
     if found["not_playable"]:
         raise HTTPException(404, found["not_playable"])
-    uri = place_of(left_by(session, key, CLIP_XCOM_KEY))
+    uri = location_of(left_by(session, key, CLIP_XCOM_KEY))
     try:
         if uri is None:
             return _redirect(_link_of_vendor(session, key))
         place = servable(uri)
         # What a task has left may name any file that may be served: also one that is not for this reader.
-        others = places_of_others(session, _readable_dags(user) | {dag_id}, str(place).rpartition("/")[2])
+        others = locations_of_others(session, _readable_dags(user) | {dag_id}, str(place).rpartition("/")[2])
         if isinstance(place, str):
             return _redirect(link_to(place, others))
         film = open_film(place, others)

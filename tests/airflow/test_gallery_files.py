@@ -21,7 +21,7 @@ from airflow_provider_kling_avatar.gallery.files import (
     link_to,
     open_film,
     servable,
-    shown_place,
+    shown_location,
 )
 from airflow_provider_kling_avatar.storage import file_at
 
@@ -55,7 +55,7 @@ def test_a_file_is_served_whatever_signs_are_in_its_name(name, root):
     assert servable(str(root / name)) == root / name
     landed = file_at(str(root / name), "").uri
     assert servable(landed) == root / name
-    assert shown_place(landed) == str(root / name)
+    assert shown_location(landed) == str(root / name)
 
 
 @pytest.mark.parametrize(
@@ -291,5 +291,5 @@ def test_a_name_with_signs_is_signed_as_it_is(bucket):
 
 
 def test_a_place_is_shown_without_the_connection():
-    assert shown_place("s3://aws_default@newsroom/a.mp4") == "s3://newsroom/a.mp4"
-    assert shown_place("file:///a/b c.mp4") == "/a/b c.mp4"
+    assert shown_location("s3://aws_default@newsroom/a.mp4") == "s3://newsroom/a.mp4"
+    assert shown_location("file:///a/b c.mp4") == "/a/b c.mp4"

@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 from airflow_provider_kling_avatar.gallery.clips import (
     Filters,
     clips_page,
-    places_of_others,
+    locations_of_others,
     summaries_of_dag,
 )
 from airflow_provider_kling_avatar.gallery.costs import costs_of
@@ -110,7 +110,7 @@ def test_whose_a_film_is_too_is_asked_for_in_one_query_that_reads_clips_only(eng
     with Session(engine) as session:
         begin = time.perf_counter()
         with statements(engine) as sent:
-            others = places_of_others(session, ALL_DAGS - {"dag3"}, "k3.mp4")
+            others = locations_of_others(session, ALL_DAGS - {"dag3"}, "k3.mp4")
         seconds = time.perf_counter() - begin
 
     assert others == {"s3://c@b/k3.mp4"}

@@ -24,8 +24,8 @@ from airflow_provider_kling_avatar.kling.errors import (
     KlingError,
     MediaError,
 )
+from airflow_provider_kling_avatar.kling.local_paths import local_path
 from airflow_provider_kling_avatar.kling.media.rules import misfit, too_large
-from airflow_provider_kling_avatar.kling.places import local_path
 from airflow_provider_kling_avatar.kling.redact import LONGEST_NAME, public_source, scheme_of
 
 if TYPE_CHECKING:
